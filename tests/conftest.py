@@ -1,0 +1,39 @@
+"""What every test may ask for: the numeric fixtures and the real ICDAR2015 samples."""
+
+import os
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DATA = ROOT / 'tests' / 'data'
+SHARED = pathlib.Path(os.environ.get('PSENET_SHARED', str(ROOT.parent / 'shared')))
+
+
+@pytest.fixture(scope='session')
+def project_root() -> pathlib.Path:
+    """The folder that holds train.py."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def data_dir() -> pathlib.Path:
+    """tests/data: numeric fixtures that travel with the project."""
+    return DATA
+
+
+@pytest.fixture(scope='session')
+def shared_dir() -> pathlib.Path:
+    """The shared folder beside the project; tests that need it skip with the reason where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip('needs the shared folder with real ICDAR2015 samples at %s' % SHARED)
+    return SHARED
+
+
+@pytest.fixture(scope='session')
+def icdar_dir(shared_dir) -> pathlib.Path:
+    """100 real training images, 100 real test images and the official ground truth."""
+    folder = shared_dir / 'data' / 'icdar2015'
+    if not folder.is_dir():
+        pytest.skip('needs the real ICDAR2015 samples at %s' % folder)
+    return folder

@@ -1,0 +1,12 @@
+"""The error a person can act on.
+
+Everything that is the user's to mend (a wrong path, a broken file, a flag pair that cannot work) is
+raised as a PSENetError whose message is one sentence naming the file, line or flag and the way out.
+Entry scripts print that sentence and exit; anything else is a defect and keeps its traceback.
+"""
+
+
+class PSENetError(Exception):
+    """A user's mistake, or an input that cannot be used; ``str(error)`` is the whole message."""
+
+    exit_code = 1

@@ -1,0 +1,43 @@
+"""The project's logger and the constants of the network that more than one layer needs."""
+
+import logging
+import sys
+from typing import NamedTuple, Optional, Tuple
+
+
+class Constants(NamedTuple):
+    """What the network is made of; each value stands here and nowhere else."""
+
+    # Shrink ratio of each score map, smallest kernel first (paper, section 3.3; m = 0.5, n = 6).
+    KERNEL_SCALES: Tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    NUM_KERNELS: int = 6
+    # Input pixels per score-map pixel.
+    STRIDE: int = 4
+    # Both sides of the network's input are multiples of this.
+    SIDE_MULTIPLE: int = 32
+    # ImageNet channel means that slim's checkpoints were trained with, in RGB order.
+    MEAN_RGB: Tuple[float, float, float] = (123.68, 116.78, 103.94)
+    EMA_DECAY: float = 0.997
+
+
+cfg = Constants()
+logger = logging.getLogger('psenet')
+
+_LOG_FORMAT = '%(asctime)s %(levelname)s] %(message)s'
+
+
+def configure_logging(level: int = logging.INFO, log_file: Optional[str] = None) -> None:
+    """Sends the project's log to stderr, or to a file; entry scripts call this once.
+
+    Args:
+        level: lowest level that is shown.
+        log_file: path of a file to append to instead of stderr.
+    """
+    if log_file:
+        handler: logging.Handler = logging.FileHandler(log_file, encoding='utf-8')
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(_LOG_FORMAT, '%Y-%m-%d %H:%M:%S'))
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
