@@ -1,0 +1,98 @@
+"""Images come back as stored, and every failure names its file."""
+
+import os
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from utils.errors import PSENetError
+from utils.image_io import ImageError, list_images, read_image, write_image
+
+
+@pytest.fixture
+def picture():
+    """uint8 (20, 30, 3): every channel different."""
+    return np.random.RandomState(0).randint(0, 256, (20, 30, 3)).astype(np.uint8)
+
+
+def test_png_round_trip_is_exact_whatever_the_path(tmp_path, picture):
+    path = str(tmp_path / '文件 夹' / '图 é.PNG')
+    os.mkdir(os.path.dirname(path))
+    write_image(path, picture)
+    np.testing.assert_array_equal(read_image(path), picture)
+
+
+@pytest.mark.parametrize('stored', [
+    np.full((4, 5), 7, np.uint8),
+    np.full((4, 5, 4), 7, np.uint8),
+    np.full((4, 5, 3), 7 * 257, np.uint16),
+], ids=['grey', 'alpha', '16 bit'])
+def test_every_depth_becomes_three_bytes(tmp_path, stored):
+    path = str(tmp_path / 'image.png')
+    cv2.imwrite(path, stored)
+    image = read_image(path)
+    assert (image.dtype, image.shape) == (np.uint8, (4, 5, 3))
+    assert (image == 7).all()
+
+
+def test_exif_orientation_is_ignored(tmp_path, picture):
+    jpeg = cv2.imencode('.jpg', picture)[1].tobytes()
+    # A TIFF directory with one entry: orientation (0x112), SHORT, one value, 6 = rotate by 90.
+    tiff = b'MM\0*' + struct.pack('>LHHHLHHL', 8, 1, 0x112, 3, 1, 6, 0, 0)
+    app1 = b'Exif\0\0' + tiff
+    turned = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(app1) + 2) + app1 + jpeg[2:]
+    path = tmp_path / 'turned.jpg'
+    path.write_bytes(turned)
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (30, 20, 3)
+    assert read_image(str(path)).shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize('content', [b'', b'not an image', b'\xff\xd8\xff\xe0\0\x10JFIF'],
+                         ids=['empty', 'text', 'truncated'])
+def test_undecodable_files_are_named(tmp_path, content):
+    path = tmp_path / 'broken.jpg'
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match='broken.jpg') as error:
+        read_image(str(path))
+    assert isinstance(error.value, PSENetError)
+
+
+def test_a_header_of_absurd_size_is_refused(tmp_path):
+    png = bytearray(cv2.imencode('.png', np.zeros((2, 2), np.uint8))[1].tobytes())
+    png[16:24] = struct.pack('>LL', 60000, 60000)
+    path = tmp_path / 'huge.png'
+    path.write_bytes(bytes(png))
+    with pytest.raises(ImageError, match='huge.png'):
+        read_image(str(path))
+
+
+def test_missing_files_and_directories_are_named(tmp_path):
+    (tmp_path / 'folder.jpg').mkdir()
+    with pytest.raises(ImageError, match=r'folder\.jpg: Is a directory'):
+        read_image(str(tmp_path / 'folder.jpg'))
+    with pytest.raises(ImageError, match=r'none\.jpg: No such file'):
+        read_image(str(tmp_path / 'none.jpg'))
+
+
+def test_writing_where_it_cannot_be_done(tmp_path, picture):
+    with pytest.raises(ImageError, match='no encoder makes'):
+        write_image(str(tmp_path / 'image.xyz'), picture)
+    with pytest.raises(ImageError, match='No such file'):
+        write_image(str(tmp_path / 'none' / 'image.png'), picture)
+
+
+def test_listing_is_sorted_and_takes_any_case(tmp_path):
+    for name in ('b.JPG', 'a.jpeg', 'c.Png', 'a.txt', 'noext'):
+        (tmp_path / name).write_bytes(b'')
+    (tmp_path / 'sub.jpg').mkdir()
+    assert list_images(str(tmp_path)) == [
+        str(tmp_path / name) for name in ('a.jpeg', 'b.JPG', 'c.Png')]
+
+
+def test_listing_nothing_is_one_sentence(tmp_path):
+    with pytest.raises(ImageError, match='holds no image'):
+        list_images(str(tmp_path))
+    with pytest.raises(ImageError, match='No such file or directory'):
+        list_images(str(tmp_path / 'missing'))
