@@ -1,7 +1,7 @@
 """Progressive scale expansion: kernels -> labels (PSENet, section 3.2).
 
-The algorithm is C++ in ``pse.cpp``, built for one Python with ``make -C pse PYTHON=...``. This module
-checks the arguments, so that the C++ sees nothing but contiguous arrays of the right type. The
+The algorithm is C++ in ``pse.cpp``, built for one Python with ``make -C pse PYTHON=...``. Here
+the arguments are checked, so that the C++ sees nothing but contiguous arrays of the right type. The
 functions release the interpreter's lock while they work.
 """
 

@@ -38,14 +38,17 @@ struct Planes {
   const uint8_t* data;
   Shape shape;
 
-  void pack_row(int row, int first, int count, uint8_t* cells) const {
+  // Sets bit b of each cell whose pixel belongs to kernel first + b, for `count` kernels; row y of
+  // the map lies at cells + y * stride.
+  void pack(int first, int count, uint8_t* cells, int stride) const {
     for (int bit = 0; bit < count; ++bit) {
-      const int plane = shape.kernels - 1 - (first + bit);
-      const uint8_t* pixels =
-          data + plane * shape.pixels() + static_cast<size_t>(row) * shape.width;
+      const uint8_t* pixels = data + (shape.kernels - 1 - first - bit) * shape.pixels();
       const uint8_t member = static_cast<uint8_t>(1 << bit);
-      for (int x = 0; x < shape.width; ++x) {
-        cells[x] |= pixels[x] ? member : 0;
+      uint8_t* row = cells;
+      for (int y = 0; y < shape.height; ++y, row += stride, pixels += shape.width) {
+        for (int x = 0; x < shape.width; ++x) {
+          row[x] |= pixels[x] ? member : 0;
+        }
       }
     }
   }
@@ -57,15 +60,31 @@ struct Scores {
   Shape shape;
   float threshold;
 
-  void pack_row(int row, int first, int count, uint8_t* cells) const {
-    const float* scores = data + static_cast<size_t>(row) * shape.width * shape.kernels + first;
-    for (int x = 0; x < shape.width; ++x, scores += shape.kernels) {
-      uint8_t bits = 0;
-      for (int bit = 0; bit < count; ++bit) {
-        bits |= static_cast<uint8_t>((scores[bit] > threshold) << bit);
+  // As Planes::pack. A row is compared as a whole, which compilers vectorise; then its pixels, most
+  // of which belong to no kernel, are looked at eight bytes at a time.
+  void pack(int first, int count, uint8_t* cells, int stride) const {
+    const size_t size = static_cast<size_t>(shape.width) * shape.kernels;
+    std::vector<uint8_t> above(size + sizeof(uint64_t));
+    const float* scores = data;
+    for (int y = 0; y < shape.height; ++y, cells += stride, scores += size) {
+      for (size_t i = 0; i < size; ++i) {
+        above[i] = scores[i] > threshold;
       }
-      cells[x] |= bits;
+      const uint8_t* members = above.data() + first;
+      for (int x = 0; x < shape.width; ++x, members += shape.kernels) {
+        if (any_of_eight(members)) {
+          for (int bit = 0; bit < count; ++bit) {
+            cells[x] |= static_cast<uint8_t>(members[bit] << bit);
+          }
+        }
+      }
     }
+  }
+
+  static bool any_of_eight(const uint8_t* bytes) {
+    uint64_t eight;
+    std::memcpy(&eight, bytes, sizeof(eight));
+    return eight != 0;
   }
 };
 
@@ -137,10 +156,9 @@ class Expansion {
   void pack(const Source& source, int first, int kernels) {
     const uint8_t later = first + kernels < shape_.kernels ? kLater : 0;
     for (int row = 0; row < shape_.height; ++row) {
-      uint8_t* cells = cells_.data() + first_cell(row);
-      std::fill_n(cells, shape_.width, later);
-      source.pack_row(row, first, kernels, cells);
+      std::fill_n(cells_.data() + first_cell(row), shape_.width, later);
     }
+    source.pack(first, kernels, cells_.data() + first_cell(0), stride_);
     if (first > 0) {
       close_labelled();
     }

@@ -12,12 +12,13 @@ SOURCES = ('__init__.py', 'pse.cpp', 'Makefile')
 
 def make(folder, *arguments, python=sys.executable):
     return subprocess.run(['make', '-C', str(folder), f'PYTHON={python}'] + list(arguments),
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding='utf-8')
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding='utf-8',
+                          check=False)
 
 
 def run_python(root, code):
     return subprocess.run([sys.executable, '-c', code], cwd=str(root), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, encoding='utf-8')
+                          stderr=subprocess.STDOUT, encoding='utf-8', check=False)
 
 
 def copy_sources(project_root, root):
@@ -70,7 +71,8 @@ def test_import_without_a_build_says_the_command(sources):
 def test_the_command_that_import_names_is_complete(sources):
     text = run_python(sources.parent, 'import pse').stdout
     command = text[text.rindex('make -C'):].strip()
-    dry_run = subprocess.run(command + ' -n', shell=True, stdout=subprocess.PIPE, encoding='utf-8')
+    dry_run = subprocess.run(['sh', '-c', command + ' -n'], stdout=subprocess.PIPE,
+                             encoding='utf-8', check=False)
     assert dry_run.returncode == 0
     assert 'pse.cpp' in dry_run.stdout
 
@@ -82,7 +84,7 @@ def fake_python(path, body):
     return path
 
 
-@pytest.mark.parametrize('body, words', [
+@pytest.mark.parametrize(('body', 'words'), [
     ('exit 127', 'is no Python 3 that runs'),
     ('[ "$2" = pybind11 ] && exit 1', '-m pip install pybind11'),
     ('case "$2" in *listdir*) echo "[]"; exit;; esac', 'Python.h is missing'),

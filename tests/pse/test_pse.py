@@ -75,13 +75,13 @@ def test_types_and_shapes_of_the_result():
 
 
 def test_one_kernel_gives_its_connected_components():
-    assert_labels(kernels_of('''
+    assert_labels(kernels_of("""
         ##..#
         ...##
-        #.#..'''), 0, '''
+        #.#.."""), 0, """
         11..2
         ...22
-        3.4..''')
+        3.4..""")
 
 
 def test_seeds_are_4_connected():
@@ -89,16 +89,16 @@ def test_seeds_are_4_connected():
 
 
 def test_arms_that_meet_below_are_one_seed():
-    assert_labels(kernels_of('''
+    assert_labels(kernels_of("""
         #.#.#
         #.###
-        ###..'''), 1, '''
+        ###.."""), 1, """
         1.1.1
         1.111
-        111..''')
+        111..""")
 
 
-@pytest.mark.parametrize('min_area, drawing', [
+@pytest.mark.parametrize(('min_area', 'drawing'), [
     (0, '11.2'), (1, '11.2'), (2, '11..'), (3, '....'), (10 ** 30, '....')])
 def test_small_seeds_are_dropped(min_area, drawing):
     assert_labels(kernels_of('##.#'), min_area, drawing)
@@ -113,49 +113,49 @@ def test_a_larger_kernel_without_a_seed_stays_background():
 
 
 def test_touching_texts_stay_apart():
-    assert_labels(kernels_of('''
+    assert_labels(kernels_of("""
         #######
-        #######''', '''
+        #######""", """
         #.....#
-        #.....#'''), 1, '''
+        #.....#"""), 1, """
         1111222
-        1111222''')
+        1111222""")
 
 
 def test_a_tie_goes_to_the_seed_that_comes_first_in_row_major_order():
     assert_labels(kernels_of('###', '#.#'), 1, '112')
     assert_labels(kernels_of('# # #', '# . #'), 1, '1 1 2')
-    assert_labels(kernels_of('''
+    assert_labels(kernels_of("""
         .#
-        ##''', '''
+        ##""", """
         .#
-        #.'''), 1, '''
+        #."""), 1, """
         .1
-        21''')
+        21""")
 
 
 def test_a_seed_pixel_grows_right_before_a_later_pixel_grows_up():
-    assert_labels(kernels_of('''
+    assert_labels(kernels_of("""
         ##
-        .#''', '''
+        .#""", """
         #.
-        .#'''), 1, '''
+        .#"""), 1, """
         11
-        .2''')
+        .2""")
 
 
 def test_a_pixel_that_grew_does_not_grow_again_in_the_next_kernel():
     # The seed grows to the right first; in the largest kernel only its new pixel is in the queue,
     # and that does not reach the pixel below the seed.
-    assert_labels(kernels_of('''
+    assert_labels(kernels_of("""
         ##.
-        #..''', '''
+        #..""", """
         ##.
-        ...''', '''
+        ...""", """
         #..
-        ...'''), 1, '''
+        ..."""), 1, """
         11.
-        ...''')
+        ...""")
 
 
 def test_a_pixel_that_grew_nothing_waits_for_the_next_kernel():
@@ -233,7 +233,7 @@ def test_equals_the_oracle_on_grown_blobs(num_kernels):
     np.testing.assert_array_equal(pse(kernels, 2)[0], expand(kernels, 2))
 
 
-@pytest.mark.parametrize('kernels, words', [
+@pytest.mark.parametrize(('kernels', 'words'), [
     (np.zeros((6, 4, 4), np.int32), 'int32'),
     (np.zeros((6, 4, 4), np.float32), 'float32'),
     ([[[0, 1]]], 'int64'),
@@ -258,7 +258,7 @@ def test_numpy_integers_are_areas(area):
     assert_labels(kernels_of('##.#'), area, '11..')
 
 
-@pytest.mark.parametrize('score_maps, words', [
+@pytest.mark.parametrize(('score_maps', 'words'), [
     (np.zeros((4, 4, 6)), 'float64'),
     (np.zeros((4, 4), np.float32), r'\(4, 4\)'),
     (np.zeros((4, 4, 0), np.float32), 'K >= 1'),
@@ -285,10 +285,10 @@ def test_many_score_channels_equal_their_kernels():
 
 
 def test_row_extents_of_a_small_map():
-    assert row_extents(map_of('''
+    assert row_extents(map_of("""
         2.2.1
         .11..
-        3...3'''), 3).tolist() == [[1, 0, 4, 4], [1, 1, 1, 2], [2, 0, 0, 2], [3, 2, 0, 4]]
+        3...3"""), 3).tolist() == [[1, 0, 4, 4], [1, 1, 1, 2], [2, 0, 0, 2], [3, 2, 0, 4]]
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,0 +1,1 @@
+"""From a checkpoint and images to text boxes: detection, post-processing and result files."""

@@ -1,0 +1,121 @@
+"""Score maps -> kernels -> labels -> rectangles, and rectangles -> boxes in the original image."""
+
+from typing import Tuple
+
+import cv2
+import numpy as np
+
+from pse import pse_from_scores, row_extents
+
+# A box with a shorter side than this, in pixels of the original image, is noise.
+MIN_SIDE = 5
+
+
+def detect(
+    score_maps: np.ndarray,
+    image_size: Tuple[int, int],
+    seg_map_thresh: float = 0.9,
+    min_area_thresh: int = 6,
+) -> np.ndarray:
+    """Finds the rectangle of every text in the network's output.
+
+    Args:
+        score_maps: float32 (h, w, K), 0..1, smallest kernel first. Unchanged.
+        image_size: (width, height) of the network's input in pixels, at least that of the maps.
+        seg_map_thresh: a pixel belongs to a kernel where its score is above this, 0..1.
+        min_area_thresh: seeds with fewer score-map pixels are dropped.
+
+    Returns:
+        float32 (N, 4, 2), x, y in pixels of the network's input: the minimum-area rectangle of each
+        label's pixels, the labels being enlarged to that size by nearest neighbour.
+
+    Raises:
+        ValueError: an argument has another type, shape or range.
+    """
+    if not 0 <= seg_map_thresh <= 1:
+        raise ValueError(f'seg_map_thresh must lie in 0..1, not {seg_map_thresh}')
+    labels, label_values = pse_from_scores(score_maps, seg_map_thresh, min_area_thresh)
+    return label_rectangles(labels, len(label_values), image_size)
+
+
+def label_rectangles(
+    labels: np.ndarray, num_labels: int, image_size: Tuple[int, int]
+) -> np.ndarray:
+    """Fits a minimum-area rectangle to each label, as if the labels were enlarged to image_size.
+
+    The outer pixels of each row have the same convex hull as the whole label; so the map is scanned
+    once for all labels and never enlarged.
+
+    Args:
+        labels: int32 (h, w), values 0..num_labels; 0 is background; no label is without a pixel.
+        num_labels: the largest label.
+        image_size: (width, height), at least that of the labels.
+
+    Returns:
+        float32 (num_labels, 4, 2), x, y, in the order of the labels.
+
+    Raises:
+        ValueError: image_size is smaller than the labels, or a label is out of range.
+    """
+    height, width = labels.shape
+    if image_size[0] < width or image_size[1] < height:
+        raise ValueError(f'image_size {tuple(image_size)} is smaller than the maps {width, height}')
+    extents = row_extents(labels, num_labels)
+    left, right = _enlarged_spans(width, image_size[0])
+    top, bottom = _enlarged_spans(height, image_size[1])
+    rows, firsts, lasts = extents[:, 1], left[extents[:, 2]], right[extents[:, 3]]
+    upper, lower = top[rows], bottom[rows]
+    points = np.stack([firsts, upper, lasts, upper, firsts, lower, lasts, lower], axis=1)
+    ends = np.searchsorted(extents[:, 0], np.arange(num_labels + 1), side='right')
+    quads = [
+        cv2.boxPoints(cv2.minAreaRect(points[start:end].reshape(-1, 2)))
+        for start, end in zip(ends, ends[1:])
+    ]
+    return np.array(quads, np.float32).reshape(-1, 4, 2)
+
+
+def _enlarged_spans(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
+    """First and last target pixel, int32 (source,), that each source pixel covers.
+
+    Target pixel t shows source pixel floor(t * source / target), as cv2.INTER_NEAREST does.
+    """
+    borders = -(-np.arange(source + 1) * target // max(source, 1))
+    return borders[:-1].astype(np.int32), (borders[1:] - 1).astype(np.int32)
+
+
+def to_original(
+    quads: np.ndarray, ratios: Tuple[float, float], image_size: Tuple[int, int]
+) -> np.ndarray:
+    """Maps boxes from the network's input to the original image; small ones are dropped.
+
+    Args:
+        quads: float32 (N, 4, 2), x, y in pixels of the network's input. Unchanged.
+        ratios: (x, y), size of the network's input divided by that of the original image.
+        image_size: (width, height) of the original image.
+
+    Returns:
+        int32 (M, 4, 2), x, y in pixels of the original image, clipped to 0..width, 0..height and
+        truncated; points clockwise (y downwards) as scoring demands. A box with |p0 p1| or |p3 p0|
+        below MIN_SIDE is left out.
+    """
+    boxes = np.clip(quads / np.asarray(ratios, np.float32), 0, np.asarray(image_size, np.float32))
+    boxes = boxes.astype(np.int32)
+    sides = np.linalg.norm(boxes[:, [1, 0]] - boxes[:, [0, 3]], axis=2)
+    return clockwise(boxes[(sides >= MIN_SIDE).all(axis=1)])
+
+
+def clockwise(boxes: np.ndarray) -> np.ndarray:
+    """Reverses those boxes that run counter-clockwise on the screen; the first point stays first.
+
+    Args:
+        boxes: int32 (N, 4, 2), x, y with y downwards. Unchanged.
+
+    Returns:
+        int32 (N, 4, 2); the sum over edges of (x2 - x1)(y2 + y1), which ICDAR's scoring wants not
+        to be positive, is not.
+    """
+    points = boxes.astype(np.int64)
+    following = np.roll(points, -1, axis=1)
+    steps = (following[..., 0] - points[..., 0]) * (following[..., 1] + points[..., 1])
+    backwards = steps.sum(axis=1) > 0
+    return np.where(backwards[:, None, None], boxes[:, [0, 3, 2, 1]], boxes)

@@ -1,0 +1,142 @@
+"""Post-processing: the reference's boxes, an enlarging oracle, the way to the original image."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from shapely.geometry import Polygon
+
+from inference.postprocess import MIN_SIDE, clockwise, detect, label_rectangles, to_original
+
+TOLERANCE = 0.5
+
+
+def distance(one, other):
+    """Hausdorff distance between the outlines of two quads, in pixels."""
+    return Polygon(one).exterior.hausdorff_distance(Polygon(other).exterior)
+
+
+def maps_of(kernel):
+    """float32 (h, w, 6): every channel is 1 where the kernel is."""
+    return np.repeat(np.asarray(kernel, np.float32)[..., None], 6, axis=2)
+
+
+def scoring_sum(box):
+    """What scoring wants not to be positive, written as the protocol does."""
+    return sum(int(x2 - x1) * int(y2 + y1) for (x1, y1), (x2, y2) in zip(box, np.roll(box, -1, 0)))
+
+
+@pytest.mark.parametrize('index', range(4))
+def test_equals_the_boxes_of_the_reference(data_dir, index):
+    data = np.load(str(data_dir / 'reference_detect.npz'))
+    score_maps = data['scores_q'][index].astype(np.float32) / np.float32(255)
+    quads = detect(score_maps, tuple(data['image_size']), float(data['thresh'][index]),
+                   int(data['min_area'][index]))
+    expected = data[f'boxes_{index}']
+    distances = np.array([[distance(one, other) for other in expected] for one in quads])
+    assert distances.shape == (len(expected), len(expected))
+    assert (distances.min(axis=0) <= TOLERANCE).all()
+    assert (distances.min(axis=1) <= TOLERANCE).all()
+
+
+def test_a_rectangle_covers_the_enlarged_pixels():
+    kernel = np.zeros((8, 8))
+    kernel[2:4, 1:6] = 1
+    quads = detect(maps_of(kernel), (32, 32))
+    assert quads.dtype == np.float32
+    assert distance(quads[0], [(4, 8), (23, 8), (23, 15), (4, 15)]) < 1e-3
+
+
+def test_nothing_found_is_an_empty_array():
+    quads = detect(maps_of(np.zeros((8, 8))), (32, 32))
+    assert quads.shape == (0, 4, 2)
+    assert quads.dtype == np.float32
+    assert detect(np.zeros((0, 8, 6), np.float32), (32, 0)).shape == (0, 4, 2)
+
+
+def test_the_defaults_are_the_published_thresholds():
+    kernel = np.zeros((8, 8))
+    kernel[0, :6] = 1
+    kernel[4, :5] = 1
+    assert len(detect(maps_of(kernel), (32, 32))) == 1
+    assert len(detect(maps_of(kernel) * np.float32(0.9), (32, 32))) == 0
+    assert len(detect(maps_of(kernel) * np.float32(0.9001), (32, 32))) == 1
+
+
+def test_score_maps_stay_unchanged():
+    score_maps = np.random.RandomState(0).rand(16, 16, 6).astype(np.float32)
+    score_maps.setflags(write=False)
+    detect(score_maps, (64, 64), 0.3, 1)
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    ((np.zeros((8, 8)), (32, 32)), 'float32'),
+    ((np.zeros((8, 8), np.float32), (32, 32)), 'shape'),
+    ((np.zeros((8, 8, 6), np.float32), (32, 7)), 'image_size'),
+    ((np.zeros((8, 8, 6), np.float32), (32, 32), 1.5), 'seg_map_thresh'),
+    ((np.zeros((8, 8, 6), np.float32), (32, 32), float('nan')), 'seg_map_thresh'),
+    ((np.zeros((8, 8, 6), np.float32), (32, 32), 0.9, -1), 'min_area'),
+])
+def test_wrong_arguments_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        detect(*arguments)
+
+
+@settings(max_examples=100, deadline=None)
+@given(hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
+                  elements=st.integers(0, 3)), st.integers(0, 40), st.integers(0, 40))
+def test_equals_rectangles_of_the_enlarged_map(labels, more_width, more_height):
+    labels = np.unique(np.append(labels, 0), return_inverse=True)[1][:-1].reshape(labels.shape)
+    labels = labels.astype(np.int32)
+    size = labels.shape[1] + more_width, labels.shape[0] + more_height
+    enlarged = cv2.resize(labels.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    quads = label_rectangles(labels, labels.max(), size)
+    assert len(quads) == labels.max()
+    for label, quad in enumerate(quads, start=1):
+        points = np.argwhere(enlarged == label)[:, ::-1].astype(np.int32)
+        area = np.prod(cv2.minAreaRect(points)[1])
+        assert np.prod(cv2.minAreaRect(quad)[1]) == pytest.approx(area, rel=1e-3, abs=1e-2)
+        hull = cv2.convexHull(quad)
+        assert all(cv2.pointPolygonTest(hull, (float(x), float(y)), True) > -0.01
+                   for x, y in points)
+
+
+def test_boxes_are_divided_clipped_and_truncated():
+    quads = np.array([[(-8, 5), (100.6, 5), (100.6, 700), (-8, 700)]], np.float32)
+    boxes = to_original(quads, (2, 4), (60, 150))
+    assert boxes.dtype == np.int32
+    assert boxes.tolist() == [[[0, 1], [50, 1], [50, 150], [0, 150]]]
+
+
+@pytest.mark.parametrize(('width', 'height', 'kept'), [
+    (MIN_SIDE, MIN_SIDE, 1), (MIN_SIDE - 1, 50, 0), (50, MIN_SIDE - 1, 0), (4.99, 50, 0)])
+def test_small_boxes_are_dropped(width, height, kept):
+    quads = np.array([[(0, 0), (width, 0), (width, height), (0, height)]], np.float32)
+    assert len(to_original(quads, (1, 1), (100, 100))) == kept
+
+
+def test_a_box_outside_the_image_is_dropped():
+    quads = np.array([[(200, 10), (220, 10), (220, 40), (200, 40)]], np.float32)
+    assert len(to_original(quads, (1, 1), (100, 100))) == 0
+
+
+def test_no_boxes_stay_none():
+    assert to_original(np.zeros((0, 4, 2), np.float32), (1, 1), (9, 9)).shape == (0, 4, 2)
+
+
+def test_counter_clockwise_boxes_are_reversed():
+    box = [[0, 0], [0, 9], [9, 9], [9, 0]]
+    assert clockwise(np.array([box, box[:1] + box[:0:-1]], np.int32)).tolist() == [
+        [[0, 0], [9, 0], [9, 9], [0, 9]]] * 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(hnp.arrays(np.float32, (3, 4, 2), elements=st.floats(-500, 500, width=32)),
+       st.floats(0.25, 4), st.integers(1, 300), st.integers(1, 300))
+def test_scoring_accepts_every_box(quads, ratio, width, height):
+    for box in to_original(quads, (ratio, ratio), (width, height)):
+        assert scoring_sum(box) <= 0
+        assert (box >= 0).all()
+        assert (box <= (width, height)).all()
