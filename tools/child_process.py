@@ -1,0 +1,80 @@
+"""Runs a program so that nothing of it is left behind, however the wait for it ends."""
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from types import FrameType
+from typing import Optional, Sequence
+
+from utils.errors import PSENetError
+
+# Seconds that an interrupted program gets to save and leave before it is asked more firmly.
+_INTERRUPT_GRACE = 30
+_TERMINATE_GRACE = 10
+
+
+class ChildError(PSENetError):
+    """A program that ended with an exit code other than 0; its own words are on the screen."""
+
+
+def run_child(command: Sequence[str], capture: bool = False) -> str:
+    """Runs a program to its end; its output goes to the screen.
+
+    The program leads a session of its own, so Ctrl-C reaches this process alone, which then ends
+    the program and whatever it started: SIGINT, and where that does not help SIGTERM, SIGKILL.
+
+    Args:
+        command: the program and its arguments; no shell is involved.
+        capture: whether to return its standard output instead of showing it.
+
+    Returns:
+        The captured output, or an empty str.
+
+    Raises:
+        ChildError: the exit code was not 0.
+    """
+    child = subprocess.Popen(command, start_new_session=True, text=True,
+                             stdout=subprocess.PIPE if capture else None)
+    try:
+        output, _ = child.communicate()
+    finally:
+        _end(child)
+    if child.returncode:
+        raise ChildError(f'{_name(command)} {_ending(child.returncode)}; its messages are above.')
+    return output or ''
+
+
+def interrupt_on_termination() -> None:
+    """Makes SIGTERM and SIGHUP end this process as Ctrl-C does, so that children are ended too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _raise_interrupt)
+
+
+def _raise_interrupt(_number: int, _frame: Optional[FrameType]) -> None:
+    raise KeyboardInterrupt
+
+
+def _end(child: subprocess.Popen) -> None:
+    for number, grace in ((signal.SIGINT, _INTERRUPT_GRACE), (signal.SIGTERM, _TERMINATE_GRACE)):
+        if child.poll() is not None:
+            break
+        child.send_signal(number)
+        # A second Ctrl-C means that the person does not want to wait.
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            child.wait(grace)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _name(command: Sequence[str]) -> str:
+    """Returns the script's name where an interpreter runs one, else the program's."""
+    scripts = [argument for argument in command if argument.endswith('.py')]
+    return os.path.basename((scripts or command)[0])
+
+
+def _ending(return_code: int) -> str:
+    if return_code < 0:
+        return f'was ended by signal {-return_code}'
+    return f'failed with exit code {return_code}'
