@@ -1,0 +1,177 @@
+"""Result files in the form that ICDAR2015's scoring takes: ``res_<stem>.txt`` and ``results.zip``.
+
+Files appear complete or not at all. Of what an output folder holds, only files that are recognised
+as results of an earlier run are ever removed.
+"""
+
+import contextlib
+import glob
+import os
+import re
+import zipfile
+from typing import Iterator, List
+
+import numpy as np
+
+from utils.errors import PSENetError
+
+ARCHIVE_NAME = 'results.zip'
+_RESULT_PATTERN = 'res_*.txt'
+# Scoring refuses an archive with any other entry.
+_SCORED_NAME = re.compile(r'res_img_([0-9]+)\.txt')
+_BOX_LINE = re.compile(r'-?\d+(,-?\d+){7}')
+
+
+class ResultError(PSENetError):
+    """A result file or output folder that cannot be read, written or used."""
+
+
+def result_path(output_dir: str, stem: str) -> str:
+    """Path of the result file of an image, ``stem`` being its name without the extension."""
+    return os.path.join(output_dir, f'res_{stem}.txt')
+
+
+def write_result(output_dir: str, stem: str, boxes: np.ndarray) -> str:
+    """Writes the boxes of one image, a line each: ``x1,y1,x2,y2,x3,y3,x4,y4`` and CRLF.
+
+    Args:
+        output_dir: an existing folder.
+        stem: the image's name without the extension.
+        boxes: int (N, 4, 2), x, y in pixels of the image, clockwise; N = 0 makes an empty file.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        ResultError: it cannot be written.
+    """
+    path = result_path(output_dir, stem)
+    lines = [','.join(map(str, box)) + '\r\n' for box in boxes.reshape(-1, 8).tolist()]
+    with _replacing(path) as temporary, open(temporary, 'wb') as file:
+        file.write(''.join(lines).encode('ascii'))
+    return path
+
+
+def read_result(path: str) -> np.ndarray:
+    """Reads a result file.
+
+    Args:
+        path: file with one box a line; the line ends may be CRLF or LF.
+
+    Returns:
+        int32 (N, 4, 2), x, y in pixels of the image.
+
+    Raises:
+        ResultError: the file cannot be read, or a line is no box.
+    """
+    try:
+        with open(path, encoding='ascii') as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError(f'cannot read the result file {path}: {error}') from None
+    for number, line in enumerate(lines, start=1):
+        if not _BOX_LINE.fullmatch(line):
+            raise ResultError(f'{path}, line {number} must be 8 integers separated by commas, '
+                              f'not {line[:80]!r}')
+    boxes = [[int(value) for value in line.split(',')] for line in lines]
+    return np.array(boxes, np.int32).reshape(-1, 4, 2)
+
+
+def prepare_output(output_dir: str) -> int:
+    """Makes the output folder and removes the results that an earlier run left in it.
+
+    Args:
+        output_dir: folder to write to; its parents are made as well.
+
+    Returns:
+        How many files were removed.
+
+    Raises:
+        ResultError: it cannot be made, or holds a results.zip that is no archive of results.
+    """
+    try:
+        os.makedirs(output_dir, exist_ok=True)
+        stale = _own_archive(output_dir) + _own_results(output_dir)
+        for path in stale:
+            os.remove(path)
+    except OSError as error:
+        raise ResultError(f'cannot write to the folder --output_dir={output_dir}: '
+                          f'{error.strerror or error}') from None
+    return len(stale)
+
+
+def write_archive(output_dir: str) -> str:
+    """Packs the results that scoring takes, ``res_img_<number>.txt``, into ``results.zip``.
+
+    Args:
+        output_dir: folder with the result files; gets the archive.
+
+    Returns:
+        Path of the archive; its entries are in the order of their numbers.
+
+    Raises:
+        ResultError: there is no such result, or the archive cannot be written.
+    """
+    names = [name for name in _names(output_dir) if _SCORED_NAME.fullmatch(name)]
+    if not names:
+        raise ResultError(f'no res_img_<number>.txt in {output_dir}: scoring takes images that are '
+                          'named img_<number>, as those of ICDAR2015 are')
+    names.sort(key=lambda name: (int(_SCORED_NAME.fullmatch(name).group(1)), name))
+    _own_archive(output_dir)
+    archive_path = os.path.join(output_dir, ARCHIVE_NAME)
+    with _replacing(archive_path) as temporary, zipfile.ZipFile(
+            temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.write(os.path.join(output_dir, name), name)
+    return archive_path
+
+
+def _names(output_dir: str) -> List[str]:
+    try:
+        return os.listdir(output_dir)
+    except OSError as error:
+        raise ResultError(f'cannot list the folder {output_dir}: '
+                          f'{error.strerror or error}') from None
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[str]:
+    """Offers a path to write to; what is there in the end takes the place of ``path``."""
+    temporary = os.path.join(os.path.dirname(path), f'.{os.path.basename(path)}.{os.getpid()}.tmp')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ResultError(f'cannot write {path}: {error.strerror or error}') from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+
+
+def _own_results(output_dir: str) -> List[str]:
+    paths = glob.glob(os.path.join(glob.escape(output_dir), _RESULT_PATTERN))
+    return [path for path in paths if _is_result(path)]
+
+
+def _is_result(path: str) -> bool:
+    """Whether a file holds nothing but boxes; notes that a person named res_... are left alone."""
+    try:
+        read_result(path)
+    except ResultError:
+        return False
+    return True
+
+
+def _own_archive(output_dir: str) -> List[str]:
+    path = os.path.join(output_dir, ARCHIVE_NAME)
+    if not os.path.lexists(path):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            foreign = [name for name in archive.namelist() if not _SCORED_NAME.fullmatch(name)]
+    except (OSError, zipfile.BadZipFile):
+        foreign = ['no zip archive']
+    if foreign:
+        raise ResultError(f'{path} is not an archive of results ({foreign[0]}); move it away or '
+                          'choose another output folder')
+    return [path]
