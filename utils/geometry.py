@@ -1,0 +1,99 @@
+"""Plane geometry of text regions.
+
+A polygon is an array of its points, shape (P, 2) with P >= 3, x before y, in pixels of an image
+whose y axis points down. Regions of one image need not have the same number of points, so that
+several polygons are a list of such arrays, or one array (N, P, 2) where all of them have P points.
+"""
+
+from typing import List, Sequence, Tuple
+
+import numpy as np
+
+# A region smaller than this many square pixels is a slip of the annotator's hand.
+MIN_AREA = 1.0
+
+
+def signed_area(polygon: np.ndarray) -> float:
+    """Computes the area of a polygon by the shoelace formula.
+
+    Args:
+        polygon: numbers (P, 2), x and y.
+
+    Returns:
+        Square pixels; positive when the points run clockwise as seen on the screen (y down).
+    """
+    x, y = np.asarray(polygon, np.float64).T
+    # Relative to one point: coordinates far from the origin would cost digits.
+    x, y = x - x[0], y - y[0]
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+def perimeter(polygon: np.ndarray) -> float:
+    """Adds up the lengths of the edges, the closing one included.
+
+    Args:
+        polygon: numbers (P, 2), x and y.
+
+    Returns:
+        Pixels.
+    """
+    points = np.asarray(polygon, np.float64)
+    return float(np.hypot(*(points - np.roll(points, -1, axis=0)).T).sum())
+
+
+def clip_to_image(polygon: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """Moves each point that lies outside of the image to the nearest pixel centre inside.
+
+    Args:
+        polygon: numbers (P, 2), x and y.
+        size: (height, width) of the image.
+
+    Returns:
+        float32 (P, 2), x in [0, width - 1], y in [0, height - 1].
+    """
+    height, width = size
+    return np.clip(polygon, 0, (width - 1, height - 1)).astype(np.float32)
+
+
+def orient_clockwise(polygon: np.ndarray) -> np.ndarray:
+    """Orders the points clockwise as seen on the screen, keeping the first point the first.
+
+    Args:
+        polygon: array (P, 2), x and y.
+
+    Returns:
+        The points, same dtype and shape.
+    """
+    if signed_area(polygon) >= 0:
+        return polygon
+    return np.roll(polygon[::-1], 1, axis=0)
+
+
+def validate_polygons(polygons: Sequence[np.ndarray], size: Tuple[int, int],
+                      ) -> Tuple[List[np.ndarray], np.ndarray]:
+    """Clips polygons to the image, drops those with next to no area left, orients the rest alike.
+
+    Args:
+        polygons: arrays (P, 2) of finite numbers, x and y.
+        size: (height, width) of the image.
+
+    Returns:
+        The valid polygons, float32 (P, 2) each, clockwise; and bool (N,), which of the given ones
+        they are.
+    """
+    clipped = [clip_to_image(polygon, size) for polygon in polygons]
+    valid = np.array([abs(signed_area(polygon)) >= MIN_AREA for polygon in clipped], np.bool_)
+    return [orient_clockwise(polygon) for polygon, keep in zip(clipped, valid) if keep], valid
+
+
+def bounds(polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """Finds the upright box around each polygon.
+
+    Args:
+        polygons: arrays (P, 2), x and y.
+
+    Returns:
+        float32 (N, 4): smallest x, smallest y, largest x, largest y.
+    """
+    boxes = [np.concatenate([polygon.min(axis=0), polygon.max(axis=0)]) for polygon in polygons]
+    return np.array(boxes, np.float32).reshape(-1, 4)
