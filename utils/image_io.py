@@ -5,7 +5,8 @@ bytes are read by numpy, decoded in memory, and a failure is an ImageError that 
 """
 
 import os
-from typing import List
+import struct
+from typing import BinaryIO, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -16,6 +17,18 @@ IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png')
 
 # Annotations were drawn on the stored pixels, so the EXIF orientation must not turn them.
 _DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+# Signature, the first chunk's length and name, then the sides (PNG specification, 5.2, 11.2.2).
+_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_PNG_HEADER = struct.Struct('>8s8xLL')
+# A segment: 0xff, marker, length. A frame header goes on with the precision and the sides
+# (ITU-T T.81, B.1.1.4, B.2.2); 0xc4, 0xc8 and 0xcc are not frames.
+_JPEG_SEGMENT = struct.Struct('>BBH')
+_JPEG_FRAME = struct.Struct('>BHH')
+_JPEG_FRAMES = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
+# Markers without a length (restarts, start and end of image, fill bytes), and the start of the
+# scan, before which the frame header must have come.
+_JPEG_NO_SEGMENT = frozenset(range(0xd0, 0xdb)) | {0x00, 0x01, 0xff}
 
 
 class ImageError(PSENetError):
@@ -55,6 +68,55 @@ def read_image(path: str) -> np.ndarray:
     return image
 
 
+def read_image_size(path: str) -> Tuple[int, int]:
+    """Finds the size of an image from the header of the file, without decoding where that works.
+
+    Args:
+        path: file to look into; any format that read_image reads.
+
+    Returns:
+        (height, width) in pixels, as read_image would return them.
+
+    Raises:
+        ImageError: as read_image.
+    """
+    try:
+        with open(path, 'rb') as stream:
+            size = _png_size(stream.read(_PNG_HEADER.size)) or _jpeg_size(stream)
+    except OSError as error:
+        raise ImageError(f'Cannot read the image {path}: {error.strerror or error}.') from None
+    return size or read_image(path).shape[:2]
+
+
+def _png_size(header: bytes) -> Optional[Tuple[int, int]]:
+    """(height, width) from the IHDR chunk that a PNG file begins with; None for other bytes."""
+    if len(header) < _PNG_HEADER.size:
+        return None
+    signature, width, height = _PNG_HEADER.unpack(header)
+    return (height, width) if signature == _PNG_SIGNATURE and height and width else None
+
+
+def _jpeg_size(stream: BinaryIO) -> Optional[Tuple[int, int]]:
+    """(height, width) from the frame header of a JPEG file; None where none is found."""
+    stream.seek(0)
+    if stream.read(2) != b'\xff\xd8':
+        return None
+    while True:
+        segment = stream.read(_JPEG_SEGMENT.size)
+        if len(segment) < _JPEG_SEGMENT.size:
+            return None
+        prefix, marker, length = _JPEG_SEGMENT.unpack(segment)
+        if prefix != 0xff or marker in _JPEG_NO_SEGMENT or length < 2:
+            return None
+        if marker in _JPEG_FRAMES:
+            frame = stream.read(_JPEG_FRAME.size)
+            if len(frame) < _JPEG_FRAME.size:
+                return None
+            _, height, width = _JPEG_FRAME.unpack(frame)
+            return (height, width) if height and width else None
+        stream.seek(length - 2, os.SEEK_CUR)
+
+
 def write_image(path: str, image: np.ndarray) -> None:
     """Writes an image in the format that the extension of the path names.
 
@@ -69,8 +131,8 @@ def write_image(path: str, image: np.ndarray) -> None:
     try:
         encoded = cv2.imencode(extension, image)[1]
     except cv2.error:
-        raise ImageError(f'Cannot write the image {path}: no encoder makes "{extension}" of an array '
-                         f'{image.dtype} {image.shape}.') from None
+        raise ImageError(f'Cannot write the image {path}: no encoder makes "{extension}" of an '
+                         f'array {image.dtype} {image.shape}.') from None
     try:
         encoded.tofile(path)
     except OSError as error:
@@ -95,6 +157,6 @@ def list_images(folder: str) -> List[str]:
     except OSError as error:
         raise ImageError(f'Cannot list the folder {folder}: {error.strerror or error}.') from None
     if not names:
-        raise ImageError(f'The folder {folder} holds no image ({", ".join(IMAGE_EXTENSIONS)}, in any '
-                         'case).')
+        raise ImageError(f'The folder {folder} holds no image '
+                         f'({", ".join(IMAGE_EXTENSIONS)}, in any case).')
     return [os.path.join(folder, name) for name in names]
