@@ -1,0 +1,1 @@
+"""Annotated images to training batches, in worker processes that know no TensorFlow."""

@@ -1,0 +1,66 @@
+"""Polygons to what the network shall answer: six nested kernels and a training mask.
+
+Paper, section 3.3: the kernel of ratio r is the text polygon shrunk with the Vatti clipping
+algorithm by d = A (1 - r^2) / L, A its area and L its perimeter.
+"""
+
+from typing import List, Sequence, Tuple
+
+import cv2
+import numpy as np
+import pyclipper
+
+from utils.geometry import perimeter, signed_area
+from utils.utils_tool import cfg
+
+
+def shrink_polygon(polygon: np.ndarray, ratios: Sequence[float]) -> List[List[np.ndarray]]:
+    """Shrinks a polygon to several ratios.
+
+    Args:
+        polygon: numbers (P, 2), x and y; Clipper truncates them to integers.
+        ratios: shrink ratios r; 1 leaves the polygon as it is, up to Clipper's clean-up of
+            repeated and collinear points and of self-crossings.
+
+    Returns:
+        A list a ratio of the polygons that are left, int32 (P', 2) each: none where the region is
+        too thin, several where it falls apart.
+    """
+    length = perimeter(polygon)
+    if length == 0:
+        return [[] for _ in ratios]
+    area = abs(signed_area(polygon))
+    offset = pyclipper.PyclipperOffset()
+    offset.AddPath(polygon.tolist(), pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
+    # r = 1 goes through the offset as well: its clean-up is part of the reference's maps.
+    return [[np.array(path, np.int32) for path in offset.Execute(-area * (1 - ratio ** 2) / length)]
+            for ratio in ratios]
+
+
+def generate_seg(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_tags: Sequence[bool],
+                 ) -> Tuple[np.ndarray, np.ndarray]:
+    """Draws the ground truth of one image.
+
+    A region that is tagged, or that vanishes when it is shrunk, takes part in no map; its place is
+    cut out of the training mask instead.
+
+    Args:
+        size: (height, width) of the maps.
+        polygons: float32 (P, 2) each, x and y in pixels of the maps.
+        ignore_tags: bool, one a polygon.
+
+    Returns:
+        seg_maps: uint8 (height, width, 6), 1 inside of the kernels of cfg.KERNEL_SCALES, smallest
+            kernel first; a view of six planes, for OpenCV draws on planes.
+        training_mask: uint8 (height, width), 0 where the loss must not look, else 1.
+    """
+    planes = np.zeros((cfg.NUM_KERNELS,) + tuple(size), np.uint8)
+    training_mask = np.ones(size, np.uint8)
+    for polygon, ignored in zip(polygons, ignore_tags):
+        kernels = [] if ignored else shrink_polygon(polygon, cfg.KERNEL_SCALES)
+        if not kernels or not all(kernels):
+            cv2.fillPoly(training_mask, [polygon.astype(np.int32)], 0)
+            continue
+        for plane, parts in zip(planes, kernels):
+            cv2.fillPoly(plane, parts, 1)
+    return planes.transpose(1, 2, 0), training_mask
