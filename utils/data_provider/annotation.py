@@ -1,0 +1,169 @@
+"""Annotation files to polygons; the only place that knows quadrilaterals and rectangles.
+
+A file has a region a line. ICDAR2015 gives four corners and ICDAR2013 two,
+
+    x1,y1,x2,y2,x3,y3,x4,y4,transcription
+    left,top,right,bottom[,transcription]
+
+the latter also with blanks for commas. A transcription may hold commas and may look like a number,
+so a line by itself can be ambiguous; the rest of its file then decides.
+"""
+
+import re
+from typing import List, NamedTuple, Tuple
+
+import numpy as np
+
+from utils.errors import PSENetError
+
+# What stands in place of a transcription where a region is not to be learnt.
+IGNORE_TEXTS = frozenset({'*', '###', '?'})
+
+_QUAD = 8
+_RECTANGLE = 4
+# OpenCV reads no image with a longer side; beyond it a coordinate is a broken file, not text that
+# reaches out of the picture.
+_MAX_COORDINATE = 2 ** 20
+_MAX_NUMBER_LENGTH = 32
+# The largest real files have some kilobytes; a bound keeps a stray archive out of memory.
+_MAX_FILE_BYTES = 2 ** 22
+_EXCERPT = 60
+
+
+class AnnotationError(PSENetError):
+    """An annotation file that cannot be used; the message names the file and the line."""
+
+
+class Annotation(NamedTuple):
+    """The regions of one image, in file order."""
+
+    polygons: List[np.ndarray]  # float32 (P, 2) each, x and y in pixels, as the file has them
+    ignore_tags: np.ndarray     # bool (N,)
+    lines: List[int]            # where each region stands in the file, from 1
+
+
+class _Line(NamedTuple):
+    where: str                  # 'path:number', for messages
+    number: int
+    text: str
+    separator: str              # ',' or, for blanks, ''
+    values: Tuple[float, ...]   # as many numbers as the line begins with, at most eight
+
+
+def read_icdar(path: str) -> Annotation:
+    """Reads a file of quadrilaterals, of rectangles, or of both mixed, and finds out which.
+
+    A line of eight numbers is a quadrilateral, one of four a rectangle. With five to seven it is a
+    rectangle that bears a number for a text if the file as a whole speaks of rectangles; where the
+    file has quadrilaterals, or nothing but such lines of six or seven, it lacks points.
+
+    Args:
+        path: annotation file, UTF-8 with or without a byte order mark, any line ends.
+
+    Returns:
+        The regions; none for a file without text.
+
+    Raises:
+        AnnotationError: the file cannot be read or decoded, or a line is neither.
+    """
+    lines = _read_lines(path)
+    counts = {len(line.values) for line in lines}
+    rectangles = _QUAD not in counts and bool(counts & {_RECTANGLE, _RECTANGLE + 1})
+
+    def corners(line: _Line) -> int:
+        found = len(line.values)
+        return _RECTANGLE if found == _RECTANGLE or (rectangles and found < _QUAD) else _QUAD
+    return _annotation([(line, corners(line)) for line in lines])
+
+
+def read_icdar2013(path: str) -> Annotation:
+    """Reads a file that holds rectangles alone, whatever their texts look like.
+
+    Args, Returns, Raises: as read_icdar.
+    """
+    return _annotation([(line, _RECTANGLE) for line in _read_lines(path)])
+
+
+def read_icdar2015(path: str) -> Annotation:
+    """Reads a file that holds quadrilaterals alone.
+
+    Args, Returns, Raises: as read_icdar.
+    """
+    return _annotation([(line, _QUAD) for line in _read_lines(path)])
+
+
+def _read_lines(path: str) -> List[_Line]:
+    """The lines that are not blank."""
+    text = _read_text(path).replace('\r\n', '\n').replace('\r', '\n')
+    return [_split(f'{path}:{number}', number, line)
+            for number, line in enumerate(text.split('\n'), 1) if line.strip()]
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, 'rb') as stream:
+            data = stream.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise AnnotationError(f'{path}: cannot be read: {error.strerror or error}.') from None
+    if len(data) > _MAX_FILE_BYTES:
+        raise AnnotationError(f'{path}: larger than {_MAX_FILE_BYTES >> 20} MB, which is no '
+                              'annotation file.')
+    try:
+        text = data.decode('utf-8')
+    except UnicodeDecodeError as error:
+        line = data.count(b'\n', 0, error.start) + 1
+        raise AnnotationError(f'{path}:{line}: is not UTF-8; convert the file, for example '
+                              'with `iconv -f gbk -t utf-8`.') from None
+    if '\0' in text:
+        line = text.count('\n', 0, text.index('\0')) + 1
+        raise AnnotationError(f'{path}:{line}: has a NUL byte, so it is UTF-16 or no text at all; '
+                              'convert the file to UTF-8.')
+    # Every byte order mark, not just the first: joined files have more.
+    return text.replace('\ufeff', '')
+
+
+def _split(where: str, number: int, text: str) -> _Line:
+    separator = ',' if re.match(r'\s*[^\s,]+\s*,', text) else ''
+    values = []
+    for field in text.split(separator or None, _QUAD)[:_QUAD]:
+        try:
+            values.append(_number(field))
+        except ValueError:
+            break
+    return _Line(where, number, text, separator, tuple(values))
+
+
+def _number(field: str) -> float:
+    if len(field) > _MAX_NUMBER_LENGTH or '_' in field:
+        raise ValueError('not written as a coordinate')
+    return float(field)
+
+
+def _annotation(lines: List[Tuple[_Line, int]]) -> Annotation:
+    """Regions from lines, each with the count of numbers that are its corners."""
+    return Annotation([_polygon(line, count) for line, count in lines],
+                      np.array([_transcription(line, count) in IGNORE_TEXTS
+                                for line, count in lines], np.bool_),
+                      [line.number for line, _ in lines])
+
+
+def _polygon(line: _Line, count: int) -> np.ndarray:
+    values = line.values[:count]
+    if len(values) < count:
+        raise AnnotationError(
+            f'{line.where}: begins with {len(values)} numbers where a quadrilateral has {_QUAD} '
+            f'and a rectangle {_RECTANGLE}: {line.text[:_EXCERPT]!r}.')
+    # Not a comparison with `>`, which NaN would pass.
+    if not all(abs(value) <= _MAX_COORDINATE for value in values):
+        raise AnnotationError(f'{line.where}: a coordinate is not finite or beyond '
+                              f'{_MAX_COORDINATE}: {line.text[:_EXCERPT]!r}.')
+    if count == _RECTANGLE:
+        left, top, right, bottom = values
+        values = (left, top, right, top, right, bottom, left, bottom)
+    return np.array(values, np.float32).reshape(-1, 2)
+
+
+def _transcription(line: _Line, count: int) -> str:
+    """What follows the corners: all of it, whatever it holds."""
+    fields = line.text.split(line.separator or None, count)
+    return fields[count].strip() if len(fields) > count else ''
