@@ -1,0 +1,156 @@
+"""What part of an image a training sample shows, and at which size.
+
+The draw needs the size of the image and its polygons, no pixels, so a draw that has to be given up
+costs no decoding. Randomness arrives as a RandomState: the same state draws the same sample.
+"""
+
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from utils.geometry import bounds
+
+SCALES = (0.125, 0.25, 0.5, 1.0, 2.0, 3.0)
+BACKGROUND_SHARE = 3 / 8
+CROP_TRIES = 50
+
+
+class Crop(NamedTuple):
+    """A part of an image, and which regions lie inside of it."""
+
+    box: Tuple[int, int, int, int]  # left, top, right, bottom in pixels, the latter two exclusive
+    kept: np.ndarray                # int (K,), indices of polygons
+
+
+class SamplePlan(NamedTuple):
+    """How to make a training sample of an image."""
+
+    scaled_size: Tuple[int, int]    # (height, width) that the image is resized to
+    box: Tuple[int, int, int, int]  # the crop of that, as in Crop
+    polygons: List[np.ndarray]      # float32 (P, 2) each, x and y in pixels of the network's input
+    ignore_tags: np.ndarray         # bool (K,)
+
+
+def draw_crop(size: Tuple[int, int], boxes: np.ndarray, background: bool, min_side_ratio: float,
+              rng: np.random.RandomState) -> Optional[Crop]:
+    """Draws a crop whose borders cut no region.
+
+    A text crop is the first of fifty tries that holds a region, or else the whole image. A
+    background crop is the first try of sufficient size.
+
+    Args:
+        size: (height, width) of the image.
+        boxes: float (N, 4), the regions' smallest x, smallest y, largest x, largest y.
+        background: draw a crop without regions.
+        min_side_ratio: a crop whose side is shorter than this share of the image's is rejected.
+        rng: where the tries come from.
+
+    Returns:
+        The crop; None when this image has no text, or when the background crop is not to be had.
+    """
+    tries = _draw_tries(size, boxes, min_side_ratio, rng)
+    inside = _lies_inside(boxes, tries)
+    if background:
+        if not len(tries) or inside[0].any():
+            return None
+        return Crop(tuple(tries[0].tolist()), np.empty(0, np.intp))
+    hits = np.flatnonzero(inside.any(axis=1))
+    if hits.size:
+        return Crop(tuple(tries[hits[0]].tolist()), np.flatnonzero(inside[hits[0]]))
+    height, width = size
+    return Crop((0, 0, width, height), np.arange(len(boxes))) if len(boxes) else None
+
+
+def _draw_tries(size: Tuple[int, int], boxes: np.ndarray, min_side_ratio: float,
+                rng: np.random.RandomState) -> np.ndarray:
+    """The tries that are large enough, int (T, 4); the whole image where there is no choice."""
+    height, width = size
+    columns = _free_positions(width, boxes[:, 0], boxes[:, 2])
+    rows = _free_positions(height, boxes[:, 1], boxes[:, 3])
+    if not columns.size or not rows.size:
+        return np.array([[0, 0, width, height]])
+    left, right = _draw_intervals(columns, width, rng)
+    top, bottom = _draw_intervals(rows, height, rng)
+    tries = np.stack([left, top, right, bottom], axis=1)
+    large = ((right - left >= min_side_ratio * width)
+             & (bottom - top >= min_side_ratio * height))
+    return tries[large]
+
+
+def _free_positions(length: int, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+    """Pixel positions along an axis, its padding included, that no region touches."""
+    # The padding makes the image's own border a frequent crop border.
+    pad = length // 10
+    free = np.ones(length + 2 * pad, np.bool_)
+    for low, high in zip(np.rint(lows).astype(int), np.rint(highs).astype(int)):
+        free[low + pad:high + pad + 1] = False
+    return np.flatnonzero(free) - pad
+
+
+def _draw_intervals(positions: np.ndarray, length: int, rng: np.random.RandomState) -> np.ndarray:
+    """First positions and last ones plus one, inside of the image: int (2, CROP_TRIES)."""
+    drawn = positions[rng.randint(positions.size, size=(2, CROP_TRIES))]
+    drawn = np.clip(np.sort(drawn, axis=0), 0, length - 1)
+    return drawn + [[0], [1]]
+
+
+def _lies_inside(boxes: np.ndarray, crops: np.ndarray) -> np.ndarray:
+    """Whether all of box n lies on pixels of crop t: bool (T, N).
+
+    A pixel at position p covers [p, p + 1): reducing an image leaves regions at its far border
+    between the last position and the border.
+    """
+    crops = crops[:, np.newaxis]
+    return ((boxes[:, :2] >= crops[..., :2]) & (boxes[:, 2:] < crops[..., 2:])).all(axis=-1)
+
+
+def plan_sample(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_tags: np.ndarray,
+                input_size: int, min_crop_side_ratio: float,
+                rng: np.random.RandomState) -> Optional[SamplePlan]:
+    """Draws a scale, the kind of the crop, and the crop.
+
+    Args:
+        size: (height, width) of the image.
+        polygons: float32 (P, 2) each, x and y in pixels of the image, inside of it.
+        ignore_tags: bool (N,).
+        input_size: side of the network's input in pixels.
+        min_crop_side_ratio: as min_side_ratio of draw_crop.
+        rng: where the draws come from.
+
+    Returns:
+        The plan; None when this image does not have a crop of the kind that was drawn.
+    """
+    scale = SCALES[rng.randint(len(SCALES))]
+    background = rng.random_sample() < BACKGROUND_SHARE
+    height, width = (max(1, round(side * scale)) for side in size)
+    # The scale that whole pixels leave, (x, y): with the nominal one, text at the far border of an
+    # image of odd size would lie outside.
+    scale = np.array([width / size[1], height / size[0]])
+    crop = draw_crop((height, width), bounds(polygons) * np.tile(scale, 2), background,
+                     min_crop_side_ratio, rng)
+    if crop is None:
+        return None
+    left, top, right, bottom = crop.box
+    # The crop becomes a square: the aspect is not kept.
+    zoom = np.array([input_size / (right - left), input_size / (bottom - top)])
+    moved = [((polygons[index] * scale - (left, top)) * zoom).astype(np.float32)
+             for index in crop.kept]
+    return SamplePlan((height, width), crop.box, moved, ignore_tags[crop.kept])
+
+
+def render_sample(image: np.ndarray, plan: SamplePlan, input_size: int) -> np.ndarray:
+    """Makes the picture that a plan speaks of.
+
+    Args:
+        image: uint8 (H, W, 3), of the size that the plan was drawn for.
+        plan: from plan_sample.
+        input_size: the same as there.
+
+    Returns:
+        uint8 (input_size, input_size, 3), channels as in the image.
+    """
+    height, width = plan.scaled_size
+    left, top, right, bottom = plan.box
+    scaled = cv2.resize(image, (width, height))
+    return cv2.resize(scaled[top:bottom, left:right], (input_size, input_size))
