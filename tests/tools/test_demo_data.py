@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tools.demo_synth import background, dataset, scene, words
+from utils.data_provider.annotation import read_icdar
 
 SPEC = dataset.DatasetSpec(train_images=12, test_images=4, size=128, seed=5)
 
@@ -68,11 +69,9 @@ class TestForm:
 
 class TestUse:
     def test_own_parser_reads_the_labels(self, made):
-        from utils.data_provider.annotation import read_annotation
-
         ignored = 0
         for path in (made / 'train').glob('*.txt'):
-            annotation = read_annotation(str(path))
+            annotation = read_icdar(str(path))
             assert annotation.polygons
             ignored += sum(annotation.ignore_tags)
         assert ignored

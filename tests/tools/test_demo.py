@@ -1,0 +1,92 @@
+"""The demo: its configuration, its honesty about the score, and a short run of the real scripts."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tools import demo
+from utils.errors import PSENetError
+
+
+class TestVerdict:
+    def test_reached(self):
+        assert demo.verdict(demo.DEFAULT_STEPS, {'hmean': 0.80}).startswith('PASS')
+
+    def test_missed_by_a_shortened_run_is_expected(self):
+        assert 'as expected: 2 steps are too few' in demo.verdict(2, {'hmean': 0.1})
+
+    def test_missed_by_a_full_run_is_not(self):
+        line = demo.verdict(demo.DEFAULT_STEPS, {'hmean': 0.79})
+        assert line.startswith('BELOW TARGET')
+        assert 'expected' not in line
+
+
+class TestSteps:
+    def test_variable_shortens(self, monkeypatch):
+        monkeypatch.setenv('DEMO_STEPS', '7')
+        assert demo._steps_from_environment() == 7
+
+    @pytest.mark.parametrize('value', [None, ''])
+    def test_default_without_the_variable(self, monkeypatch, value):
+        monkeypatch.delenv('DEMO_STEPS', raising=False)
+        if value is not None:
+            monkeypatch.setenv('DEMO_STEPS', value)
+        assert demo._steps_from_environment() == demo.DEFAULT_STEPS
+
+    def test_nonsense_is_refused(self, monkeypatch):
+        monkeypatch.setenv('DEMO_STEPS', 'few')
+        with pytest.raises(PSENetError, match='DEMO_STEPS=few'):
+            demo._steps_from_environment()
+
+
+def _run_demo(project_root, folder):
+    """Runs the command on a handful of small pictures; returns its exit code and output."""
+    command = [sys.executable, str(project_root / 'tools' / 'demo.py'), f'--folder={folder}',
+               '--train_images=8', '--test_images=3', '--size=96']
+    ended = subprocess.run(command, env=dict(os.environ, DEMO_STEPS='2'), stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, check=False)
+    return ended.returncode, ended.stdout
+
+
+@pytest.fixture(scope='module')
+def short_run(project_root, tmp_path_factory):
+    """The folder, exit code and output of a demo of two steps."""
+    folder = tmp_path_factory.mktemp('demo')
+    (folder / 'notes.txt').write_text('mine')
+    return (folder, *_run_demo(project_root, folder))
+
+
+def test_short_run_ends_well_and_says_that_it_is_short(short_run):
+    _, exit_code, output = short_run
+    assert exit_code == 0, output
+    assert 'BELOW TARGET, as expected: 2 steps are too few' in output
+    for phase in ('data', 'training', 'detection', 'scoring'):
+        assert f'== {phase}: done in ' in output
+
+
+def test_short_run_leaves_what_it_points_to(short_run):
+    folder, _, output = short_run
+    assert (folder / 'loss_curve.png').stat().st_size > 10000
+    assert str(folder / 'loss_curve.png') in output
+    for number in (1, 2, 3):
+        assert (folder / 'output' / f'res_img_{number}.txt').is_file()
+        assert (folder / 'output' / f'res_img_{number}.jpg').is_file()
+
+
+def test_second_run_uses_the_data_again_and_trains_anew(project_root, short_run):
+    folder = short_run[0]
+    exit_code, output = _run_demo(project_root, folder)
+    assert exit_code == 0, output
+    assert 'there already' in output
+    assert (folder / 'notes.txt').read_text() == 'mine'
+
+
+def test_failed_phase_fails_the_demo(project_root, tmp_path):
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data' / 'holiday.jpg').write_bytes(b'')
+    exit_code, output = _run_demo(project_root, tmp_path)
+    assert exit_code == 1
+    assert 'holiday.jpg' in output
+    assert 'Traceback' not in output

@@ -1,0 +1,188 @@
+"""Runs the main job on a small scale: makes data, trains, detects, scores, and shows where to look.
+
+    make demo                        the whole job, some minutes on two cores
+    DEMO_STEPS=20 make demo          the same, cut short; the score is low then
+
+Everything is written below one folder. A second run uses the data again and trains anew.
+"""
+
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from typing import Dict, Iterator, List, NamedTuple
+
+from absl import flags
+
+# Run as a file, a script has its own folder on the path, not the project's.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from inference.results import write_archive
+from tools.child_process import interrupt_on_termination, run_child
+from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.loss_curve import plot_loss, read_scalars
+from utils import cli
+from utils.errors import PSENetError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TARGET_HMEAN = 0.80
+DEFAULT_STEPS = 110
+_SUMMARY_STEPS = 5
+
+
+class DemoConfig(NamedTuple):
+    """What a demo is made of: ``folder`` holds all of it, ``steps`` are training steps."""
+
+    folder: str
+    steps: int
+    spec: DatasetSpec
+
+    def path(self, *names: str) -> str:
+        """Joins names to the demo's folder."""
+        return os.path.join(self.folder, *names)
+
+
+class _Clock:
+    """Announces phases and remembers how long each took."""
+
+    def __init__(self) -> None:
+        self.seconds: Dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str, what: str) -> Iterator[None]:
+        """Runs the body as a phase; its time is printed when it succeeds."""
+        print(f'\n== {name}: {what}', flush=True)
+        start = time.time()
+        yield
+        self.seconds[name] = time.time() - start
+        print(f'== {name}: done in {self.seconds[name]:.0f} s', flush=True)
+
+
+def run_demo(config: DemoConfig) -> Dict[str, float]:
+    """Runs every phase and reports on the screen.
+
+    Args:
+        config: what to run.
+
+    Returns:
+        The score: precision, recall, hmean, AP.
+
+    Raises:
+        PSENetError: a phase failed; what came before it is kept.
+    """
+    clock = _Clock()
+    spec = config.spec
+    with clock.phase('data', f'{spec.train_images} training and {spec.test_images} test images of '
+                             f'{spec.size}x{spec.size} in {config.path("data")}'):
+        if not ensure_dataset(config.path('data'), spec):
+            print('there already')
+    with clock.phase('training', f'{config.steps} steps from scratch on the CPU'):
+        run_child(_train_command(config))
+        plot_loss(read_scalars(config.path('run')), config.path('loss_curve.png'))
+    with clock.phase('detection', 'test images at the default thresholds'):
+        run_child(_eval_command(config))
+    with clock.phase('scoring', 'ICDAR2015 protocol'):
+        score = _score(config)
+    _report(config, score, clock.seconds)
+    return score
+
+
+def _train_command(config: DemoConfig) -> List[str]:
+    # The decays fit a run of a hundred steps; the published ones average over a thousand.
+    return _script('train.py', gpu_list='', training_data_path=config.path('data', 'train'),
+                   checkpoint_path=config.path('run'), overwrite='true',
+                   input_size=config.spec.size, batch_size_per_gpu=4, num_readers=1, seed=0,
+                   learning_rate=1e-3, batch_norm_decay=0.9, moving_average_decay=0.99,
+                   max_steps=config.steps, save_summary_steps=_SUMMARY_STEPS)
+
+
+def _eval_command(config: DemoConfig) -> List[str]:
+    return _script('eval.py', gpu_list='', test_data_path=config.path('data', 'test'),
+                   checkpoint_path=config.path('run'), output_dir=config.path('output'))
+
+
+def _script(name: str, **flag_values) -> List[str]:
+    return [sys.executable, os.path.join(ROOT, name)] + [
+        f'--{flag}={value}' for flag, value in flag_values.items()]
+
+
+def _score(config: DemoConfig) -> Dict[str, float]:
+    """Packs and scores the result files; prints what the scorer prints."""
+    script = os.path.join(ROOT, 'evaluation', 'script.py')
+    printed = run_child([sys.executable, script, f'-g={config.path("data", "gt.zip")}',
+                         f'-s={write_archive(config.path("output"))}'], capture=True)
+    print(printed, end='')
+    return json.loads(printed.strip().splitlines()[-1])
+
+
+def _report(config: DemoConfig, score: Dict[str, float], seconds: Dict[str, float]) -> None:
+    times = ', '.join(f'{name} {value:.0f} s' for name, value in seconds.items())
+    print(f'\n{verdict(config.steps, score)}\n'
+          f'Hmean {score["hmean"]:.3f} (precision {score["precision"]:.3f}, recall '
+          f'{score["recall"]:.3f}) on {config.spec.test_images} held-out images after '
+          f'{config.steps} training steps\n'
+          f'Time:         {times}; {sum(seconds.values()):.0f} s in all\n'
+          f'Loss curve:   {config.path("loss_curve.png")}\n'
+          f'Detections:   {config.path("output")} (test images with boxes drawn)', flush=True)
+
+
+def verdict(steps: int, score: Dict[str, float]) -> str:
+    """Says whether the score is what this demo promises.
+
+    Args:
+        steps: training steps that led to it.
+        score: has ``hmean``, 0..1.
+
+    Returns:
+        A line that opens with ``PASS`` or ``BELOW TARGET``.
+    """
+    if score['hmean'] >= TARGET_HMEAN:
+        return f'PASS: Hmean reached the target of {TARGET_HMEAN:.2f}.'
+    if steps < DEFAULT_STEPS:
+        return (f'BELOW TARGET, as expected: {steps} steps are too few for an Hmean of '
+                f'{TARGET_HMEAN:.2f}; the default of {DEFAULT_STEPS} reaches it.')
+    return f'BELOW TARGET: Hmean should be at least {TARGET_HMEAN:.2f}.'
+
+
+def define_demo_flags() -> None:
+    """Defines the flags of this command."""
+    group = cli.group('demo')
+    default = DatasetSpec()
+    flags.DEFINE_string('folder', './demo', 'Folder for everything that the demo writes.', **group)
+    flags.DEFINE_integer('steps', None, 'Training steps; the variable DEMO_STEPS where not given, '
+                         f'or {DEFAULT_STEPS}.', **group)
+    flags.DEFINE_integer('train_images', default.train_images, 'Pictures to train on.', **group)
+    flags.DEFINE_integer('test_images', default.test_images, 'Held-out pictures.', **group)
+    flags.DEFINE_integer('size', default.size, 'Side in pixels of the pictures and of the '
+                         'training crops; a multiple of 32.', **group)
+
+
+def _config_from_flags(values: flags.FlagValues) -> DemoConfig:
+    steps = values.steps if values.steps is not None else _steps_from_environment()
+    if steps < 1:
+        raise PSENetError(f'{steps} training steps are too few; --steps and DEMO_STEPS must be at '
+                          'least 1')
+    spec = DatasetSpec(values.train_images, values.test_images, values.size)
+    return DemoConfig(values.folder, steps, spec)
+
+
+def _steps_from_environment() -> int:
+    text = os.environ.get('DEMO_STEPS') or str(DEFAULT_STEPS)
+    try:
+        return int(text)
+    except ValueError:
+        raise PSENetError(f'DEMO_STEPS={text} is not a whole number of training steps') from None
+
+
+def main(_: List[str]) -> int:
+    """Runs the demo that the flags and the environment describe."""
+    interrupt_on_termination()
+    config = _config_from_flags(flags.FLAGS)
+    score = run_demo(config)
+    return int(score['hmean'] < TARGET_HMEAN and config.steps >= DEFAULT_STEPS)
+
+
+if __name__ == '__main__':
+    define_demo_flags()
+    cli.run(main, __doc__)
