@@ -1,14 +1,19 @@
 """Images come back as stored, and every failure names its file."""
 
+import contextlib
 import os
 import struct
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from utils.errors import PSENetError
-from utils.image_io import ImageError, list_images, read_image, write_image
+from utils.image_io import ImageError, list_images, read_image, read_image_size, write_image
+
+_JPEG = cv2.imencode('.jpg', np.random.RandomState(1).randint(0, 256, (16, 24, 3)))[1].tobytes()
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def test_exif_orientation_is_ignored(tmp_path, picture):
 def test_undecodable_files_are_named(tmp_path, content):
     path = tmp_path / 'broken.jpg'
     path.write_bytes(content)
-    with pytest.raises(ImageError, match='broken.jpg') as error:
+    with pytest.raises(ImageError, match=r'broken\.jpg') as error:
         read_image(str(path))
     assert isinstance(error.value, PSENetError)
 
@@ -64,7 +69,7 @@ def test_a_header_of_absurd_size_is_refused(tmp_path):
     png[16:24] = struct.pack('>LL', 60000, 60000)
     path = tmp_path / 'huge.png'
     path.write_bytes(bytes(png))
-    with pytest.raises(ImageError, match='huge.png'):
+    with pytest.raises(ImageError, match=r'huge\.png'):
         read_image(str(path))
 
 
@@ -96,3 +101,56 @@ def test_listing_nothing_is_one_sentence(tmp_path):
         list_images(str(tmp_path))
     with pytest.raises(ImageError, match='No such file or directory'):
         list_images(str(tmp_path / 'missing'))
+
+
+@pytest.mark.parametrize('extension', ['.png', '.jpg', '.bmp'])
+def test_size_without_decoding(tmp_path, picture, extension):
+    path = str(tmp_path / ('image' + extension))
+    write_image(path, picture)
+    assert read_image_size(path) == (20, 30)
+
+
+def test_size_of_a_jpeg_with_a_thumbnail_before_its_header(tmp_path, picture):
+    jpeg, thumbnail = (cv2.imencode('.jpg', image)[1].tobytes() for image in (picture, picture[:8]))
+    segment = b'\xff\xe2' + struct.pack('>H', len(thumbnail) + 2) + thumbnail
+    path = tmp_path / 'thumbnail.jpg'
+    path.write_bytes(jpeg[:2] + segment + jpeg[2:])
+    assert read_image_size(str(path)) == read_image(str(path)).shape[:2] == (20, 30)
+
+
+def test_size_of_a_progressive_jpeg(tmp_path, picture):
+    path = tmp_path / 'progressive.jpg'
+    path.write_bytes(cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes())
+    assert read_image_size(str(path)) == (20, 30)
+
+
+def test_size_where_the_header_says_nothing_comes_from_decoding(tmp_path, picture):
+    jpeg = cv2.imencode('.jpg', picture)[1].tobytes()
+    # A fill byte before the first marker is allowed (ITU-T T.81, B.1.1.2) and rare.
+    path = tmp_path / 'filled.jpg'
+    path.write_bytes(jpeg[:2] + b'\xff' + jpeg[2:])
+    assert read_image_size(str(path)) == (20, 30)
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'\x89PNG\r\n\x1a\n', b'\xff\xd8', b'\xff\xd8\xff\xc0\0\x11\x08'])
+def test_size_of_what_has_none(tmp_path, content):
+    path = tmp_path / 'broken.jpg'
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r'broken\.jpg'):
+        read_image_size(str(path))
+    with pytest.raises(ImageError, match=r'none\.jpg'):
+        read_image_size(str(tmp_path / 'none.jpg'))
+
+
+@settings(max_examples=200, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10 ** 6), st.integers(0, 255), st.integers(0, 10 ** 6))
+def test_damaged_files_are_read_or_refused(tmp_path, place, byte, length):
+    jpeg = bytearray(_JPEG)
+    jpeg[place % len(jpeg)] = byte
+    path = tmp_path / 'damaged.jpg'
+    path.write_bytes(bytes(jpeg[:length % len(jpeg) + 1]))
+    for read in (read_image, read_image_size):
+        with contextlib.suppress(ImageError):
+            read(str(path))

@@ -1,0 +1,118 @@
+"""Kernels and masks equal the reference's to the bit, for polygons of any number of points."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from utils.data_provider.targets import generate_seg, shrink_polygon
+from utils.geometry import perimeter, signed_area, validate_polygons
+from utils.utils_tool import cfg
+
+SQUARE = np.array([[10, 10], [90, 10], [90, 90], [10, 90]], np.float32)
+STAR = np.array([[50, 5], [61, 38], [95, 38], [67, 58], [78, 92], [50, 71], [22, 92], [33, 58],
+                 [5, 38], [39, 38]], np.float32)
+
+
+@pytest.fixture(scope='module')
+def reference(data_dir):
+    """The reference's own maps for six images."""
+    with np.load(str(data_dir / 'reference_targets.npz')) as stored:
+        return dict(stored)
+
+
+def _expected(reference, image):
+    height, width = reference[f'size_{image}']
+    maps = np.unpackbits(reference[f'maps_{image}'])[:height * width * cfg.NUM_KERNELS]
+    mask = np.unpackbits(reference[f'mask_{image}'])[:height * width]
+    return maps.reshape(height, width, cfg.NUM_KERNELS), mask.reshape(height, width)
+
+
+@pytest.mark.parametrize('image', [1, 10, 61, 108, 200, 302])
+@pytest.mark.parametrize('turn', ['as stored', 'reversed'])
+def test_equal_to_the_reference(reference, image, turn):
+    assert image in reference['ids']
+    polygons = reference[f'polys_{image}']
+    if turn == 'reversed':
+        polygons = polygons[:, ::-1]
+    size = tuple(int(side) for side in reference[f'size_{image}'])
+    seg_maps, mask = generate_seg(size, polygons, reference[f'ignore_{image}'])
+    maps_expected, mask_expected = _expected(reference, image)
+    assert (seg_maps.dtype, mask.dtype) == (np.uint8, np.uint8)
+    np.testing.assert_array_equal(seg_maps, maps_expected)
+    np.testing.assert_array_equal(mask, mask_expected)
+
+
+def test_a_square_shrinks_by_the_formula():
+    # A = 6400, L = 320, r = 0.5: d = 6400 * 0.75 / 320 = 15.
+    (kernel,), = shrink_polygon(SQUARE, [0.5])
+    assert (kernel.min(), kernel.max()) == (25, 75)
+    seg_maps, mask = generate_seg((100, 100), [SQUARE], [False])
+    assert [seg_maps[..., index].sum() for index in (0, 5)] == [51 ** 2, 81 ** 2]
+    assert mask.all()
+
+
+def test_nothing_to_draw_is_all_background():
+    seg_maps, mask = generate_seg((8, 12), [], [])
+    assert seg_maps.shape == (8, 12, 6)
+    assert not seg_maps.any()
+    assert mask.shape == (8, 12)
+    assert mask.all()
+
+
+def test_an_ignored_region_is_cut_out_of_the_mask_alone():
+    seg_maps, mask = generate_seg((100, 100), [STAR], np.array([True]))
+    assert not seg_maps.any()
+    inside = cv2.fillPoly(np.zeros((100, 100), np.uint8), [STAR.astype(np.int32)], 1)
+    np.testing.assert_array_equal(mask, 1 - inside)
+
+
+@pytest.mark.parametrize('polygon', [
+    [[10, 10], [60, 10], [60, 10.5], [10, 10.5]],
+    [[10, 10], [60, 60], [35, 35]],
+    [[10, 10], [10, 10], [10, 10]],
+], ids=['thin', 'a line', 'a point'])
+def test_a_region_that_vanishes_is_ignored(polygon):
+    polygon = np.array(polygon, np.float32)
+    seg_maps, mask = generate_seg((80, 80), [polygon], [False])
+    assert not seg_maps.any()
+    assert mask[10, 10] == 0
+
+
+def test_the_parts_that_a_region_falls_into_are_all_drawn():
+    dumbbell = np.array([[0, 0], [40, 0], [40, 18], [80, 18], [80, 0], [120, 0], [120, 40],
+                         [80, 40], [80, 22], [40, 22], [40, 40], [0, 40]], np.float32)
+    kernels, = shrink_polygon(dumbbell, [0.5])
+    assert len(kernels) == 2
+    seg_maps, _ = generate_seg((41, 121), [dumbbell], [False])
+    assert cv2.connectedComponents(np.ascontiguousarray(seg_maps[..., 0]))[0] == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(hnp.arrays(np.float32, st.tuples(st.integers(3, 10), st.just(2)),
+                           elements=st.floats(-20, 120, width=32)), max_size=4),
+       st.integers(0, 2 ** 4 - 1))
+def test_any_polygons_give_binary_maps_of_the_size(polygons, tags):
+    polygons, _ = validate_polygons(polygons, (90, 100))
+    tags = [bool(tags >> index & 1) for index in range(len(polygons))]
+    seg_maps, mask = generate_seg((90, 100), polygons, tags)
+    assert seg_maps.shape == (90, 100, 6)
+    assert mask.shape == (90, 100)
+    assert max(seg_maps.max(), mask.max()) <= 1
+    if all(tags):
+        assert not seg_maps.any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(3, 20), st.floats(8, 40), st.floats(0, 6))
+def test_kernels_of_a_convex_region_are_nested(points, radius, turn):
+    angles = turn + np.arange(points) * 2 * np.pi / points
+    polygon = (50 + radius * np.stack([np.cos(angles), np.sin(angles)], 1)).astype(np.float32)
+    if abs(signed_area(polygon)) < perimeter(polygon):
+        return
+    seg_maps, _ = generate_seg((100, 100), [polygon], [False])
+    for smaller, larger in zip(seg_maps.transpose(2, 0, 1), seg_maps.transpose(2, 0, 1)[1:]):
+        # Rounding to whole pixels may let a corner stick out by one.
+        assert (smaller <= cv2.dilate(np.ascontiguousarray(larger), np.ones((3, 3)))).all()
