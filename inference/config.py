@@ -1,0 +1,105 @@
+"""Everything that a detection run can be told, as one frozen tuple, and the flags that fill it."""
+
+import os
+from typing import Iterator, NamedTuple
+
+from absl import flags
+
+from utils.cli import group
+from utils.errors import PSENetError
+from utils.tf_env import define_gpu_flag, parse_gpu_list
+from utils.utils_tool import cfg
+
+
+class DetectConfig(NamedTuple):
+    """A detection run; the field names are the flag names, units are in the flags' help."""
+
+    test_data_path: str = './ocr/ch4_test_images/'
+    checkpoint_path: str = './checkpoint/'
+    output_dir: str = './output/'
+    no_write_images: bool = False
+    gpu_list: str = '0'
+    seg_map_thresh: float = 0.9
+    min_area_thresh: int = 6
+    max_side_len: int = 2400
+
+
+_DEFAULTS = DetectConfig()
+
+
+def define_detect_flags() -> None:
+    """Defines the flags of detection (absl; call once, in an entry script)."""
+    files = group('files')
+    flags.DEFINE_string(
+        'test_data_path', _DEFAULTS.test_data_path,
+        'Folder with the images (jpg, jpeg, png, in any case).', **files)
+    flags.DEFINE_string(
+        'checkpoint_path', _DEFAULTS.checkpoint_path,
+        'Trained checkpoint: a folder, a prefix such as model.ckpt-1000, or one of its files.',
+        **files)
+    flags.DEFINE_string(
+        'output_dir', _DEFAULTS.output_dir,
+        'Folder for res_<image>.txt and the images with boxes; made when it does not exist. '
+        'Results of an earlier run in it are removed, nothing else.', **files)
+    flags.DEFINE_boolean(
+        'no_write_images', _DEFAULTS.no_write_images,
+        'Leave out the images with boxes drawn on them.', **files)
+    define_gpu_flag()
+    _define_threshold_flags()
+
+
+def _define_threshold_flags() -> None:
+    detection = group('detection')
+    flags.DEFINE_float(
+        'seg_map_thresh', _DEFAULTS.seg_map_thresh,
+        'A pixel belongs to a kernel where its score is above this; 0 to below 1.', **detection)
+    flags.DEFINE_integer(
+        'min_area_thresh', _DEFAULTS.min_area_thresh,
+        'Seeds with fewer score-map pixels (4x4 pixels of the network input each) are dropped.',
+        **detection)
+    flags.DEFINE_integer(
+        'max_side_len', _DEFAULTS.max_side_len,
+        'Images whose longer side exceeds this many pixels are shrunk to it.', **detection)
+
+
+def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:
+    """Reads and checks the flags of ``define_detect_flags``.
+
+    Args:
+        flag_values: the parsed absl flags.
+
+    Returns:
+        The run's configuration.
+
+    Raises:
+        PSENetError: a value or a pair of values cannot work; the sentence names the flag.
+    """
+    config = DetectConfig(*(getattr(flag_values, name) for name in DetectConfig._fields))
+    validate(config)
+    return config
+
+
+def validate(config: DetectConfig) -> None:
+    """Refuses what cannot work, before anything is started.
+
+    Raises:
+        PSENetError: the first fault found.
+    """
+    parse_gpu_list(config.gpu_list)
+    for fault in _faults(config):
+        raise PSENetError(fault)
+
+
+def _faults(config: DetectConfig) -> Iterator[str]:
+    for name in ('test_data_path', 'checkpoint_path', 'output_dir'):
+        if not getattr(config, name):
+            yield f'--{name} is empty; give a path'
+    if not 0 <= config.seg_map_thresh < 1:
+        yield f'--seg_map_thresh={config.seg_map_thresh} must be at least 0 and below 1'
+    if config.min_area_thresh < 0:
+        yield f'--min_area_thresh={config.min_area_thresh} must be at least 0'
+    if config.max_side_len < cfg.SIDE_MULTIPLE:
+        yield f'--max_side_len={config.max_side_len} must be at least {cfg.SIDE_MULTIPLE}'
+    if os.path.realpath(config.output_dir) == os.path.realpath(config.test_data_path):
+        yield (f'--output_dir={config.output_dir} is the folder of --test_data_path, where drawn '
+               'images would be taken for test images; choose another one')

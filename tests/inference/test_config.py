@@ -1,0 +1,49 @@
+"""Flags of detection: published defaults, and what is refused before anything starts."""
+
+import os
+
+import pytest
+from absl import flags
+
+from inference.config import DetectConfig, detect_config_from_flags, validate
+from utils.errors import PSENetError
+
+
+def test_the_published_defaults_are_valid():
+    config = DetectConfig()
+    validate(config)
+    assert (config.seg_map_thresh, config.min_area_thresh, config.max_side_len) == (0.9, 6, 2400)
+    assert not config.no_write_images
+
+
+@pytest.mark.parametrize(('name', 'value'), [
+    ('seg_map_thresh', -0.1), ('seg_map_thresh', 1.0), ('seg_map_thresh', float('nan')),
+    ('min_area_thresh', -1), ('max_side_len', 31), ('gpu_list', 'first'),
+    ('test_data_path', ''), ('checkpoint_path', ''), ('output_dir', ''),
+])
+def test_a_bad_value_is_named(name, value):
+    with pytest.raises(PSENetError, match=f'--{name}'):
+        validate(DetectConfig()._replace(**{name: value}))
+
+
+@pytest.mark.parametrize('value', ['', '0', '1,0'])
+def test_gpu_lists_are_accepted(value):
+    validate(DetectConfig()._replace(gpu_list=value))
+
+
+def test_results_never_go_among_the_test_images(tmp_path):
+    os.symlink(str(tmp_path), str(tmp_path / 'link'))
+    with pytest.raises(PSENetError, match='--output_dir'):
+        validate(DetectConfig(test_data_path=str(tmp_path), output_dir=str(tmp_path / 'link')))
+
+
+def test_every_field_is_read_from_the_flag_of_its_name():
+    values = flags.FlagValues()
+    for name, default in DetectConfig()._asdict().items():
+        flags.DEFINE_string(name, str(default), '', flag_values=values)
+    values.mark_as_parsed()
+    for name, value in {'seg_map_thresh': 0.5, 'min_area_thresh': 9, 'max_side_len': 64}.items():
+        values[name].value = value
+    config = detect_config_from_flags(values)
+    assert (config.seg_map_thresh, config.min_area_thresh, config.max_side_len) == (0.5, 9, 64)
+    assert config.output_dir == DetectConfig().output_dir

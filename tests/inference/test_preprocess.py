@@ -1,0 +1,35 @@
+"""The size at which an image enters the network, and the image itself."""
+
+import cv2
+import numpy as np
+import pytest
+
+from inference.preprocess import network_size, prepare_image
+
+
+@pytest.mark.parametrize(('image_size', 'expected'), [
+    ((1280, 720), (1280, 736)),
+    ((32, 64), (32, 64)),
+    ((33, 1), (64, 32)),
+    ((2400, 2400), (2400, 2400)),
+    ((2401, 100), (2400, 128)),
+    ((1200, 4800), (608, 2400)),
+    ((1, 100000), (32, 2400)),
+])
+def test_sizes(image_size, expected):
+    assert network_size(image_size, 2400) == expected
+    assert network_size(image_size[::-1], 2400) == expected[::-1]
+
+
+def test_a_limit_that_is_no_multiple_of_32_is_rounded_up():
+    assert network_size((2000, 1000), 1000) == (1024, 512)
+
+
+def test_an_image_is_resized_bilinearly_and_turned_to_rgb():
+    image = np.random.RandomState(0).randint(0, 256, (50, 70, 3)).astype(np.uint8)
+    image.setflags(write=False)
+    prepared = prepare_image(image, 2400)
+    assert prepared.ratios == (96 / 70, 64 / 50)
+    expected = cv2.resize(image, (96, 64), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
+    np.testing.assert_array_equal(prepared.image_rgb, expected)
+    assert prepared.image_rgb.flags.c_contiguous

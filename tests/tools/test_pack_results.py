@@ -1,0 +1,26 @@
+"""Packing results from the command line."""
+
+import os
+import subprocess
+import sys
+import zipfile
+
+
+def pack(project_root, folder):
+    return subprocess.run([sys.executable, str(project_root / 'tools' / 'pack_results.py'),
+                           f'--output_dir={folder}'], stderr=subprocess.PIPE, encoding='utf-8',
+                          cwd=str(folder), check=False)
+
+
+def test_results_are_packed_from_any_folder(project_root, tmp_path):
+    (tmp_path / 'res_img_1.txt').write_text('')
+    assert pack(project_root, tmp_path).returncode == 0
+    with zipfile.ZipFile(str(tmp_path / 'results.zip')) as archive:
+        assert archive.namelist() == ['res_img_1.txt']
+
+
+def test_nothing_to_pack_is_one_sentence(project_root, tmp_path):
+    result = pack(project_root, tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith('error: no res_img_<number>.txt')
+    assert os.listdir(str(tmp_path)) == []
