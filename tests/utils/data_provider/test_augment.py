@@ -139,7 +139,7 @@ def test_shares_of_scales_and_kinds():
         assert scales.count(scale) / len(scales) == pytest.approx(1 / 6, abs=0.04)
 
 
-@pytest.mark.parametrize('size', [(199, 301), (5, 1283), (720, 1280)])
+@pytest.mark.parametrize('size', [(199, 301), (49, 1283), (720, 1280)])
 def test_text_at_the_far_border_is_never_lost(size):
     polygon = _rectangle(size[1] * 0.7, size[0] * 0.6, size[1] - 1, size[0] - 1)
     rng = np.random.RandomState(0)
