@@ -72,10 +72,11 @@ def _draw_tries(size: Tuple[int, int], boxes: np.ndarray, min_side_ratio: float,
         return np.array([[0, 0, width, height]])
     left, right = _draw_intervals(columns, width, rng)
     top, bottom = _draw_intervals(rows, height, rng)
-    tries = np.stack([left, top, right, bottom], axis=1)
-    large = ((right - left >= min_side_ratio * width)
-             & (bottom - top >= min_side_ratio * height))
-    return tries[large]
+    # At least two pixels: borders that both fell into one padding leave a line of one pixel, which
+    # may lie across a region.
+    large = ((right - left >= max(2, min_side_ratio * width))
+             & (bottom - top >= max(2, min_side_ratio * height)))
+    return np.stack([left, top, right, bottom], axis=1)[large]
 
 
 def _free_positions(length: int, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:

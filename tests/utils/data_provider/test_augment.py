@@ -36,7 +36,7 @@ def scenes(draw):
     return (height, width), polygons, draw(st.integers(0, 2 ** 32 - 1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(scenes(), st.booleans())
 def test_no_region_is_cut(scene, background):
     size, polygons, seed = scene
@@ -59,7 +59,7 @@ def test_no_region_is_cut(scene, background):
                     or ys.max() < top or ys.min() > bottom - 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(scenes(), st.booleans())
 def test_borders_touch_no_region(scene, background):
     (height, width), polygons, seed = scene
@@ -76,7 +76,7 @@ def test_borders_touch_no_region(scene, background):
         assert not any(ys.min() <= row <= ys.max() for row in rows)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(scenes(), st.sampled_from([0, 0.1, 0.5]))
 def test_kinds_and_sizes(scene, ratio):
     (height, width), polygons, seed = scene
