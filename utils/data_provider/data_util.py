@@ -65,11 +65,18 @@ class WorkerPool:
         self._workers: List[_Worker] = []
         # Also called when the pool is forgotten, and when the program ends.
         self._stop = weakref.finalize(self, _stop_workers, self._workers, os.getpid())
+        try:
+            self._start(build, num_workers)
+        except BaseException:
+            self._stop()
+            raise
+
+    def _start(self, build: Callable[[int], PackedBatch], num_workers: int) -> None:
         for _ in range(num_workers):
             self._workers.append(_start_worker())
         for offset, worker in enumerate(self._workers):
             with self._death_explained(worker):
-                worker.channel.send_job((build, first + offset, num_workers))
+                worker.channel.send_job((build, self._first + offset, num_workers))
 
     def get(self) -> PackedBatch:
         """Waits for the next batch.
@@ -177,7 +184,9 @@ def _stop_workers(workers: List[_Worker], owner: int) -> None:
 def _describe_death(process: subprocess.Popen) -> str:
     code = process.poll()
     if code is not None and code < 0:
-        return (f'A reader process (id {process.pid}) was killed by {signal.Signals(-code).name}; '
+        # Not Signals(-code): most real-time signals have no name there.
+        name = {known.value: known.name for known in signal.Signals}.get(-code, f'signal {-code}')
+        return (f'A reader process (id {process.pid}) was killed by {name}; '
                 'where nobody did that, memory ran out: lower --num_readers or the batch size.')
     return (f'A reader process (id {process.pid}) ended by itself with exit code {code}; '
             'what it wrote to the error output says why.')
