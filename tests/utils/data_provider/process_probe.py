@@ -1,0 +1,99 @@
+"""What tests of worker processes share: looking at processes, and batches that misbehave.
+
+Workers import this module to unpickle what is defined here.
+"""
+
+import os
+import pathlib
+import time
+
+import numpy as np
+
+from utils.data_provider.batching import BatchReport, PackedBatch
+
+
+def wait_until(condition, seconds=10):
+    """Whether the condition comes true within this time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_alive(pid):
+    """Whether the process exists and is no zombie."""
+    try:
+        status = pathlib.Path(f'/proc/{pid}/stat').read_text()
+    except OSError:
+        return False
+    return status.rsplit(')', 1)[1].split()[0] != 'Z'
+
+
+def children(parent=None):
+    """Process ids of the children, zombies included."""
+    parent = parent or os.getpid()
+    found = set()
+    for path in pathlib.Path('/proc').glob('[0-9]*/stat'):
+        try:
+            fields = path.read_text().rsplit(')', 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            found.add(int(path.parent.name))
+    return found
+
+
+def make_batch(number, pixels=4):
+    """A batch whose images all hold its number."""
+    return PackedBatch((number,), np.full((1, pixels, pixels, 3), number % 256, np.uint8),
+                       np.full((1, 1, 1), number % 128, np.uint8), BatchReport())
+
+
+class Failing:
+    """Raises at one batch."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def __call__(self, number):
+        if number == self.at:
+            raise ZeroDivisionError('batch %d is cursed' % number)
+        return make_batch(number)
+
+
+class Exiting:
+    """Ends the process at one batch."""
+
+    def __init__(self, at, code):
+        self.at, self.code = at, code
+
+    def __call__(self, number):
+        if number == self.at:
+            os._exit(self.code)
+        return make_batch(number)
+
+
+class Sleeping:
+    """Never gets done with a batch from this number on."""
+
+    def __init__(self, since=0):
+        self.since = since
+
+    def __call__(self, number):
+        if number >= self.since:
+            time.sleep(1000)
+        return make_batch(number)
+
+
+class Leaving:
+    """Leaves a file for each batch that it makes, of about 3 MB."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __call__(self, number):
+        batch = make_batch(number, 1000)
+        pathlib.Path(self.folder, str(number)).touch()
+        return batch

@@ -1,0 +1,239 @@
+"""Worker processes: order, bounds, and every way in which they or their consumer can end."""
+
+import gc
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from process_probe import (
+    Exiting,
+    Failing,
+    Leaving,
+    Sleeping,
+    children,
+    is_alive,
+    make_batch,
+    wait_until,
+)
+
+from utils.data_provider import data_util
+from utils.data_provider.data_util import WorkerError, WorkerPool
+from utils.data_provider.transport import RemoteError
+from utils.errors import PSENetError
+
+HERE = pathlib.Path(__file__).parent
+
+
+@pytest.fixture
+def start():
+    """start(build, ...): a WorkerPool that is closed after the test; no child may remain."""
+    before = children()
+    pools = []
+
+    def start_pool(*args, **kwargs):
+        pools.append(WorkerPool(*args, **kwargs))
+        return pools[-1]
+    yield start_pool
+    for pool in pools:
+        pool.close()
+    assert children() == before
+
+
+@pytest.fixture
+def script(project_root, tmp_path):
+    """script(body): a Python program in a group of its own, started."""
+    started = []
+
+    def start_script(body):
+        path = tmp_path / 'program.py'
+        path.write_text(body)
+        search = os.pathsep.join([str(project_root), str(HERE)])
+        started.append(subprocess.Popen(
+            [sys.executable, str(path)], env=dict(os.environ, PYTHONPATH=search),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True))
+        return started[-1]
+    yield start_script
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize('num_workers', [1, 3])
+def test_batches_come_in_order(start, num_workers):
+    pool = start(make_batch, num_workers, first=5)
+    batches = [pool.get() for _ in range(7)]
+    assert [batch.indices for batch in batches] == [(number,) for number in range(5, 12)]
+    assert all((batch.images == number).all() and (batch.targets == number).all()
+               for number, batch in enumerate(batches, 5))
+
+
+def test_no_worker_is_more_than_a_batch_ahead(start, tmp_path):
+    pool = start(Leaving(tmp_path), 2)
+    for _ in range(3):
+        pool.get()
+    wait_until(lambda: len(os.listdir(str(tmp_path))) == 5)
+    time.sleep(0.5)
+    assert len(os.listdir(str(tmp_path))) == 5
+
+
+def test_an_exception_arrives_with_its_traceback(start):
+    pool = start(Failing(at=3), 2)
+    for _ in range(3):
+        pool.get()
+    with pytest.raises(RemoteError, match='ZeroDivisionError: batch 3 is cursed') as error:
+        pool.get()
+    assert 'process_probe.py' in str(error.value.__cause__)
+    assert not isinstance(error.value, PSENetError)
+
+
+def test_a_failure_waits_for_its_turn(start):
+    pool = start(Failing(at=1), 2)
+    wait_until(lambda: False, 2)
+    assert pool.get().indices == (0,)
+    with pytest.raises(RemoteError):
+        pool.get()
+
+
+def test_what_cannot_be_unpickled_is_reported(start, monkeypatch):
+    monkeypatch.setattr(make_batch, '__module__', '__main__')
+    monkeypatch.setattr(sys.modules['__main__'], 'make_batch', make_batch, raising=False)
+    with pytest.raises(RemoteError, match='make_batch'):
+        start(make_batch, 1).get()
+
+
+@pytest.mark.parametrize('victim', [0, 1], ids=['the one awaited', 'another'])
+def test_a_killed_worker_is_an_error_within_seconds(start, victim):
+    before = children()
+    pool = start(Sleeping(), 2)
+    workers = sorted(children() - before)
+    killer = threading.Timer(0.5, os.kill, (workers[victim], signal.SIGKILL))
+    killer.start()
+    began = time.monotonic()
+    with pytest.raises(WorkerError, match=rf'id {workers[victim]}\) was killed by SIGKILL'):
+        pool.get()
+    assert time.monotonic() - began < 5
+
+
+def test_a_worker_that_exits_is_an_error_with_the_code(start):
+    pool = start(Exiting(at=1, code=7), 1)
+    pool.get()
+    with pytest.raises(WorkerError, match='exit code 7'):
+        pool.get()
+
+
+@pytest.mark.parametrize('size', [1, 10 ** 6], ids=['seen when awaited', 'seen at once'])
+def test_a_worker_that_cannot_start_is_an_error(start, monkeypatch, size):
+    monkeypatch.setattr(data_util, '_BOOTSTRAP', 'import sys; sys.exit(9)')
+    before = children()
+    with pytest.raises(WorkerError, match='exit code 9') as error:
+        start(Failing(at=b'x' * size), 2).get()
+    if size > 1:
+        # Ended, although the pool still hangs on the traceback.
+        assert error.traceback
+        assert children() == before
+
+
+def test_a_long_wait_is_spoken_of(start, warnings, monkeypatch):
+    monkeypatch.setattr(data_util, '_POLL_SECONDS', 0.5)
+    monkeypatch.setattr(data_util, '_NOTICE_SECONDS', 0.5)
+    pool = start(Sleeping(since=1), 1)
+    pool.get()
+    threading.Timer(1.7, os.kill, (pool._workers[0].process.pid, signal.SIGKILL)).start()
+    with pytest.raises(WorkerError):
+        pool.get()
+    assert 'Batch 1 has been awaited' in warnings.records[0].getMessage()
+
+
+@pytest.mark.parametrize('build', [Sleeping(), make_batch, Failing(at=0)],
+                         ids=['in a batch', 'blocked', 'failed'])
+def test_closing_is_prompt_and_can_be_repeated(start, build):
+    pool = start(build, 2)
+    time.sleep(0.7)
+    began = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began < 1
+    pool.close()
+
+
+def test_a_stopped_worker_does_not_hold_up_closing(start):
+    pool = start(Sleeping(), 1)
+    os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began < 1
+
+
+def test_a_forgotten_pool_ends_its_workers():
+    before = children()
+    pool = WorkerPool(Sleeping(), 2)
+    assert len(children() - before) == 2
+    del pool
+    gc.collect()
+    assert children() == before
+
+
+def test_a_forked_copy_leaves_the_workers_alone(start):
+    pool = start(make_batch, 1)
+    pool.get()
+    copy = os.fork()
+    if not copy:
+        pool.close()
+        os._exit(0)
+    os.waitpid(copy, 0)
+    assert pool.get().indices == (1,)
+
+
+@pytest.mark.parametrize('build', ['Sleeping()', 'Leaving(sys.argv[0] + ".d")'],
+                         ids=['in a batch', 'blocked'])
+def test_workers_end_when_their_consumer_is_killed(script, tmp_path, build):
+    (tmp_path / 'program.py.d').mkdir()
+    process = script(
+        'import sys, time\n'
+        'from process_probe import *\n'
+        'from utils.data_provider.data_util import WorkerPool\n'
+        f'pool = WorkerPool({build}, 2)\n'
+        'print(*children(), flush=True)\n'
+        'time.sleep(100)\n')
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(workers) == 2
+    time.sleep(0.7)
+    assert all(map(is_alive, workers))
+    process.kill()
+    assert wait_until(lambda: not any(map(is_alive, workers)), 5)
+
+
+def test_workers_ignore_the_terminal_and_end_with_their_consumer(script):
+    process = script(
+        'from process_probe import *\n'
+        'from utils.data_provider.data_util import WorkerPool\n'
+        'pool = WorkerPool(Sleeping(), 2)\n'
+        'print(*children(), flush=True)\n'
+        'pool.get()\n')
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode != 0
+    assert errors.count('Traceback') == 1
+    assert errors.rstrip().endswith('KeyboardInterrupt')
+    assert not any(map(is_alive, workers))
+
+
+def test_the_main_program_is_not_run_again_and_tensorflow_stays_there(script):
+    process = script(
+        'import tensorflow, time\n'
+        'from process_probe import *\n'
+        'from utils.data_provider.data_util import WorkerPool\n'
+        'print("started", flush=True)\n'
+        'pool = WorkerPool(make_batch, 2)\n'
+        'pool.get(), pool.get()\n'
+        'def loaded(pid):\n'
+        '    with open("/proc/%s/maps" % pid) as maps: return "tensorflow" in maps.read()\n'
+        'print(loaded("self"), *map(loaded, children()))\n')
+    output, errors = process.communicate(timeout=60)
+    assert output.split() == ['started', 'True', 'False', 'False'], errors
