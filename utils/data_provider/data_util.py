@@ -35,6 +35,8 @@ MAX_WORKERS = 16
 _POLL_SECONDS = 1
 _NOTICE_SECONDS = 30
 _EXIT_SECONDS = 5
+# NumPy's libraries would start a thread a core in every worker.
+_ONE_THREAD = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
 # Its arguments: the socket, then the module search path of the consumer.
 _BOOTSTRAP = ('import sys; sys.path[:] = sys.argv[2:]; '
               'from utils.data_provider.data_util import worker_main; '
@@ -151,7 +153,8 @@ def _start_worker() -> _Worker:
     with theirs, _signals_held_back():
         process = subprocess.Popen(
             [sys.executable, '-c', _BOOTSTRAP, str(theirs.fileno()), *sys.path],
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+            env={**_ONE_THREAD, **os.environ})
     return _Worker(process, BatchChannel(ours))
 
 

@@ -139,6 +139,12 @@ def test_a_worker_that_cannot_start_is_an_error(start, monkeypatch, size):
         assert children() == before
 
 
+def test_a_worker_has_a_thread_that_works_and_one_that_watches(start):
+    pool = start(make_batch, 1)
+    pool.get()
+    assert len(os.listdir(f'/proc/{pool._workers[0].process.pid}/task')) == 2
+
+
 def test_a_long_wait_is_spoken_of(start, warnings, monkeypatch):
     monkeypatch.setattr(data_util, '_POLL_SECONDS', 0.5)
     monkeypatch.setattr(data_util, '_NOTICE_SECONDS', 0.5)
