@@ -77,7 +77,8 @@ def label_rectangles(
 def _enlarged_spans(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
     """First and last target pixel, int32 (source,), that each source pixel covers.
 
-    Target pixel t shows source pixel floor(t * source / target), as cv2.INTER_NEAREST does.
+    Target pixel t shows source pixel floor(t * source / target). cv2.INTER_NEAREST does the same,
+    but for its rounding at ratios that are not whole; the network's is 4.
     """
     borders = -(-np.arange(source + 1) * target // max(source, 1))
     return borders[:-1].astype(np.int32), (borders[1:] - 1).astype(np.int32)

@@ -20,7 +20,7 @@ except ImportError as _error:
     raise ImportError(
         f'the expansion is not built for this Python ({_error}); '
         f'build it with: make -C {_FOLDER} PYTHON={shlex.quote(sys.executable)}'
-    ) from _error
+    ) from None
 
 __all__ = ['pse', 'pse_from_scores', 'row_extents']
 

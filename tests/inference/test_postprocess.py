@@ -91,8 +91,21 @@ def test_equals_rectangles_of_the_enlarged_map(labels, more_width, more_height):
     labels = np.unique(np.append(labels, 0), return_inverse=True)[1][:-1].reshape(labels.shape)
     labels = labels.astype(np.int32)
     size = labels.shape[1] + more_width, labels.shape[0] + more_height
-    enlarged = cv2.resize(labels.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    quads = label_rectangles(labels, labels.max(), size)
+    assert_rectangles(labels, labels[tuple(
+        np.ix_(*(np.arange(target) * source // target
+                 for source, target in zip(labels.shape, size[::-1]))))])
+
+
+def test_equals_rectangles_of_a_map_enlarged_by_opencv(data_dir):
+    labels = np.load(str(data_dir / 'reference_pse.npz'))['labels'][2].astype(np.int32)
+    enlarged = cv2.resize(labels.astype(np.int16), None, fx=4, fy=4,
+                          interpolation=cv2.INTER_NEAREST)
+    assert_rectangles(labels, enlarged)
+
+
+def assert_rectangles(labels, enlarged):
+    """Checks for rectangles of the least area that hold all pixels of the enlarged map."""
+    quads = label_rectangles(labels, labels.max(), enlarged.shape[::-1])
     assert len(quads) == labels.max()
     for label, quad in enumerate(quads, start=1):
         points = np.argwhere(enlarged == label)[:, ::-1].astype(np.int32)
