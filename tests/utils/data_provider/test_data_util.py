@@ -153,7 +153,7 @@ def test_a_long_wait_is_spoken_of(start, warnings, monkeypatch):
     threading.Timer(1.7, os.kill, (pool._workers[0].process.pid, signal.SIGKILL)).start()
     with pytest.raises(WorkerError):
         pool.get()
-    assert 'Batch 1 has been awaited' in warnings.records[0].getMessage()
+    assert 'Batch 1 has been awaited' in warnings.text
 
 
 @pytest.mark.parametrize('build', [Sleeping(), make_batch, Failing(at=0)],
