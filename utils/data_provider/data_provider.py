@@ -1,6 +1,5 @@
 """Training batches from a folder of annotated images: `get_batch`."""
 
-import contextlib
 import os
 from typing import List, Optional, Set, Tuple
 
@@ -63,11 +62,12 @@ class Batches:
         """
         if self._closed:
             raise StopIteration
-        with contextlib.ExitStack() as on_error:
-            on_error.callback(self.close)
+        try:
             packed = self._pool.get()
             self._take_account(packed)
-            on_error.pop_all()
+        except BaseException:
+            self.close()
+            raise
         self.next_batch += 1
         seg_maps, training_masks = unpack_targets(packed.targets)
         return (packed.images.astype(np.float32), [self._paths[index] for index in packed.indices],
