@@ -1,0 +1,187 @@
+"""Which detection matches which region: the greedy one-to-one matching of ICDAR2015 Task 4.1.
+
+All samples are matched together, as one list of cells. A cell is a region and a detection of one
+sample; cells stand in the order sample, region, detection, which is the order in which the protocol
+lets boxes find each other.
+"""
+
+from typing import Iterator, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from evaluation.overlap import bounding_boxes, bounding_overlaps, intersection_areas, signed_areas
+from evaluation.parameters import Parameters
+from evaluation.protocol import Detections, GroundTruth
+
+_MAX_CELLS = 1 << 20  # of samples that are matched together; bounds the memory
+
+# Shares of areas this close to the constraint are equal to it: areas are sums of rounded numbers.
+_TIE = 1e-9
+
+
+class SampleMatch(NamedTuple):
+    """What was decided on one sample.
+
+    Attributes:
+        pairs: (region, detection) by their places in the files, in the order they were found.
+        ignored_detections: bool (D,), detections that lie in a do-not-care region.
+    """
+
+    pairs: List[Tuple[int, int]]
+    ignored_detections: np.ndarray
+
+
+class _Batch(NamedTuple):
+    """Boxes of consecutive samples, one after the other, and how many each sample has."""
+
+    gt_quads: np.ndarray
+    ignore_tags: np.ndarray
+    det_quads: np.ndarray
+    gt_counts: np.ndarray
+    det_counts: np.ndarray
+
+
+def match_samples(ground_truth: Sequence[GroundTruth], detections: Sequence[Detections],
+                  parameters: Parameters) -> List[SampleMatch]:
+    """Matches regions and detections of each sample.
+
+    A detection is ignored when more than AREA_PRECISION_CONSTRAINT of its area lies in one
+    do-not-care region. Then regions in file order, and for each the detections in file order: the
+    first pair of boxes that are both counted and still free with an IoU above IOU_CONSTRAINT
+    matches.
+
+    Args:
+        ground_truth: regions of each sample.
+        detections: detections of the same samples.
+        parameters: the two constraints.
+
+    Returns:
+        The decisions, sample by sample.
+    """
+    results = []
+    for start, stop in _batch_bounds(ground_truth, detections):
+        batch = _concatenate(ground_truth[start:stop], detections[start:stop])
+        results += _match_batch(batch, parameters)
+    return results
+
+
+def iou_matrix(gt_quads: np.ndarray, det_quads: np.ndarray) -> np.ndarray:
+    """IoU of every region with every detection.
+
+    Args:
+        gt_quads: int (G, 4, 2), x, y.
+        det_quads: int (D, 4, 2).
+
+    Returns:
+        float64 (G, D). A quad without area has 0 with all others.
+    """
+    gt_index, det_index = np.indices((len(gt_quads), len(det_quads))).reshape(2, -1)
+    near = _bounds(gt_quads, det_quads, gt_index, det_index) > 0
+    matrix = np.zeros(len(gt_index))
+    matrix[near] = _ious(gt_quads[gt_index[near]], det_quads[det_index[near]])
+    return matrix.reshape(len(gt_quads), len(det_quads))
+
+
+def _ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """IoU of pairs; as in the reference, a self-crossing quad's own area is the shoelace area."""
+    common = intersection_areas(first, second)
+    return _share(common, _areas(first) + _areas(second) - common)
+
+
+def _bounds(gt_quads: np.ndarray, det_quads: np.ndarray, gt_index: np.ndarray,
+            det_index: np.ndarray) -> np.ndarray:
+    """Of each cell, an area that its quads' intersection does not exceed."""
+    return bounding_overlaps(bounding_boxes(gt_quads)[:, gt_index],
+                             bounding_boxes(det_quads)[:, det_index])
+
+
+def _areas(quads: np.ndarray) -> np.ndarray:
+    return np.abs(signed_areas(quads))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _batch_bounds(ground_truth: Sequence[GroundTruth],
+                  detections: Sequence[Detections]) -> Iterator[Tuple[int, int]]:
+    start = cells = 0
+    for stop, (regions, found) in enumerate(zip(ground_truth, detections)):
+        more = len(regions.quads) * len(found.quads)
+        if stop > start and cells + more > _MAX_CELLS:
+            yield start, stop
+            start, cells = stop, 0
+        cells += more
+    if len(ground_truth) > start:
+        yield start, len(ground_truth)
+
+
+def _concatenate(ground_truth: Sequence[GroundTruth], detections: Sequence[Detections]) -> _Batch:
+    return _Batch(np.concatenate([regions.quads for regions in ground_truth]),
+                  np.concatenate([regions.ignore_tags for regions in ground_truth]),
+                  np.concatenate([found.quads for found in detections]),
+                  np.array([len(regions.quads) for regions in ground_truth]),
+                  np.array([len(found.quads) for found in detections]))
+
+
+def _match_batch(batch: _Batch, parameters: Parameters) -> List[SampleMatch]:
+    gt_index, det_index = _relevant_cells(batch, parameters)
+    first, second = batch.gt_quads[gt_index], batch.det_quads[det_index]
+    common = intersection_areas(first, second)
+    ignoring = batch.ignore_tags[gt_index]
+    share = _share(common, _areas(second))
+    ignored = np.zeros(len(batch.det_quads), bool)
+    ignored[det_index[ignoring & (share > parameters.AREA_PRECISION_CONSTRAINT + _TIE)]] = True
+    iou = _share(common, _areas(first) + _areas(second) - common)
+    matching = ~ignoring & ~ignored[det_index] & (iou > parameters.IOU_CONSTRAINT + _TIE)
+    return _split(batch, _greedy(gt_index[matching], det_index[matching]), ignored)
+
+
+def _relevant_cells(batch: _Batch, parameters: Parameters) -> Tuple[np.ndarray, np.ndarray]:
+    """Cells that could matter if the quads filled what their bounding boxes have in common.
+
+    Few cells can, and intersections are what takes the time. The bound errs on the side of keeping:
+    IoU > c means common > c (gt + det - common), where common is at most the bound.
+    """
+    gt_index, det_index = _cells(batch)
+    bound = _bounds(batch.gt_quads, batch.det_quads, gt_index, det_index)
+    gt_areas, det_areas = _areas(batch.gt_quads)[gt_index], _areas(batch.det_quads)[det_index]
+    for_iou = bound > parameters.IOU_CONSTRAINT * (gt_areas + det_areas - bound)
+    for_ignoring = bound > parameters.AREA_PRECISION_CONSTRAINT * det_areas
+    relevant = (bound > 0) & np.where(batch.ignore_tags[gt_index], for_ignoring, for_iou)
+    return gt_index[relevant], det_index[relevant]
+
+
+def _cells(batch: _Batch) -> Tuple[np.ndarray, np.ndarray]:
+    """All cells of a batch in order: indices of region and detection, int64 (M,) each."""
+    # Of every region: how many detections its sample has, and which is the first.
+    widths = np.repeat(batch.det_counts, batch.gt_counts)
+    firsts = np.repeat(np.cumsum(batch.det_counts) - batch.det_counts, batch.gt_counts)
+    begins = np.cumsum(widths) - widths
+    gt_index = np.repeat(np.arange(len(widths)), widths)
+    det_index = np.arange(len(gt_index)) + np.repeat(firsts - begins, widths)
+    return gt_index, det_index
+
+
+def _greedy(gt_index: np.ndarray, det_index: np.ndarray) -> List[Tuple[int, int]]:
+    """Takes, of cells in their order, each whose region and detection are both still free."""
+    pairs = []
+    taken_gt, taken_det = set(), set()
+    for region, detection in zip(gt_index.tolist(), det_index.tolist()):
+        if region not in taken_gt and detection not in taken_det:
+            taken_gt.add(region)
+            taken_det.add(detection)
+            pairs.append((region, detection))
+    return pairs
+
+
+def _split(batch: _Batch, pairs: List[Tuple[int, int]], ignored: np.ndarray) -> List[SampleMatch]:
+    """Deals a batch's decisions out to its samples."""
+    gt_ends, det_ends = np.cumsum(batch.gt_counts), np.cumsum(batch.det_counts)
+    gt_begins, det_begins = gt_ends - batch.gt_counts, det_ends - batch.det_counts
+    results = [SampleMatch([], flags) for flags in np.split(ignored, det_ends[:-1])]
+    samples = np.searchsorted(gt_ends, [region for region, _ in pairs], side='right')
+    for sample, (region, detection) in zip(samples.tolist(), pairs):
+        results[sample].pairs.append((int(region - gt_begins[sample]),
+                                      int(detection - det_begins[sample])))
+    return results

@@ -1,0 +1,87 @@
+"""The parameters of the protocol, under the names by which ICDAR's interface takes them as JSON."""
+
+import json
+import re
+from typing import Any, Dict, NamedTuple, Optional
+
+from evaluation.errors import ProtocolError, shown
+
+
+class Parameters(NamedTuple):
+    r"""What ``-p`` may change.
+
+    Attributes:
+        IOU_CONSTRAINT: a pair of boxes matches when its IoU is greater; 0..1.
+        AREA_PRECISION_CONSTRAINT: a detection of whose area a greater share lies in one do-not-care
+            region is not counted; 0..1.
+        GT_SAMPLE_NAME_2_ID: regular expression of the whole name of a ground-truth entry; its first
+            group is the sample's id. The dot before ``txt`` is a dot, not any character.
+        DET_SAMPLE_NAME_2_ID: the same for the entries of the results.
+        LTRB: boxes are left, top, right, bottom instead of four points.
+        CRLF: lines must end in CRLF; otherwise both CRLF and LF do.
+        CONFIDENCES: a result line ends in a confidence of 0..1, and average precision is computed.
+        PER_SAMPLE_RESULTS: ``-o`` writes a file for each sample.
+    """
+
+    IOU_CONSTRAINT: float = 0.5
+    AREA_PRECISION_CONSTRAINT: float = 0.5
+    GT_SAMPLE_NAME_2_ID: str = r'gt_img_([0-9]+)\.txt'
+    DET_SAMPLE_NAME_2_ID: str = r'res_img_([0-9]+)\.txt'
+    LTRB: bool = False
+    CRLF: bool = False
+    CONFIDENCES: bool = False
+    PER_SAMPLE_RESULTS: bool = True
+
+
+DEFAULT_PARAMETERS = Parameters()
+
+
+def parse_parameters(text: Optional[str]) -> Parameters:
+    """Reads the value of ``-p``.
+
+    Args:
+        text: a JSON object with some of the names of ``Parameters``; None keeps all defaults.
+
+    Returns:
+        The parameters, defaults where the object names none.
+
+    Raises:
+        ProtocolError: it is not such an object, or a name or value is not allowed.
+    """
+    if text is None:
+        return DEFAULT_PARAMETERS
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f'-p={shown(text)} is not valid JSON ({error}); it takes an object '
+                            'such as {"IOU_CONSTRAINT": 0.5}') from None
+    if not isinstance(given, dict):
+        raise ProtocolError(f'-p={shown(text)} is not a JSON object; it takes one such as '
+                            '{"IOU_CONSTRAINT": 0.5}')
+    return Parameters(**_checked(given))
+
+
+def _checked(given: Dict[str, Any]) -> Dict[str, Any]:
+    defaults = DEFAULT_PARAMETERS._asdict()
+    for name, value in given.items():
+        if name not in defaults:
+            raise ProtocolError(f'-p knows no parameter {shown(name)}; there are '
+                                f'{", ".join(defaults)}')
+        problem = _problem(value, defaults[name])
+        if problem:
+            raise ProtocolError(f'-p: {name} must be {problem}, not {shown(json.dumps(value))}')
+    return given
+
+
+def _problem(value: Any, default: Any) -> Optional[str]:
+    """What a value of the default's kind must be, when this value is not."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else 'true or false'
+    if isinstance(default, float):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return None if number and 0 <= value <= 1 else 'a number from 0 to 1'
+    try:
+        valid = isinstance(value, str) and re.compile(value).groups >= 1
+    except (re.error, RecursionError, OverflowError):
+        valid = False
+    return None if valid else 'a regular expression whose first group is the id of the sample'
