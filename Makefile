@@ -1,0 +1,38 @@
+# Every target sets up what it needs; a set-up that is up to date costs no time.
+
+VENV_PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean distclean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@echo
+	@echo '  PYTHON=/path/to/python3.7 chooses the interpreter, TF=intel-tensorflow==1.15.2 another'
+	@echo '  build of TensorFlow; both are remembered.'
+
+setup: ## make .venv with all packages, build pse
+	@PYTHON='$(PYTHON)' TF='$(TF)' tools/setup_env.sh
+
+demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
+	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) tools/demo.py
+
+test: setup ## run the tests; ARGS='tests/pse -x' is passed to pytest
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: setup ## check style and spelling
+	@$(VENV_PYTHON) -m ruff check .
+	@git ls-files -z | xargs -0 $(VENV_PYTHON) -m codespell_lib
+	@.venv/bin/clang-format --dry-run -Werror pse/*.cpp
+	@for script in $$(git ls-files '*.sh' .ci/run); do bash -n "$$script" || exit 1; done
+
+bench: setup ## measure the expansion and the detection
+	@$(VENV_PYTHON) tools/benchmark.py $(ARGS)
+
+clean: ## remove what builds, tests and the demo made; .venv and results stay
+	$(MAKE) -s -C pse clean
+	rm -rf demo .pytest_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv
+	rm -rf .venv

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Prints the path of the Python that the project's environment is made with.
+#
+# In this order: $PYTHON; a python3 on PATH that already has TensorFlow 1.15 (NVIDIA's and Ascend's
+# containers); a python3.7 on PATH that runs (a pyenv shim may exist and fail); pyenv's 3.7.x, newest
+# first; conda environments; uv. Exits with 1 and says what to do where there is none.
+set -u
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+passed_over=()
+
+# Prints "ok", or why an interpreter cannot be used. Python 2 must be able to parse it.
+probe='
+import platform
+import sys
+
+def has(name):
+    import importlib.util
+    return importlib.util.find_spec(name) is not None
+
+def has_tensorflow():
+    if sys.version_info < (3, 7) or not has("tensorflow_core"):
+        return False
+    import tensorflow
+    return tensorflow.__version__.startswith("1.15.")
+
+def verdict():
+    version = "%d.%d" % sys.version_info[:2]
+    if platform.python_implementation() != "CPython":
+        return "is %s, not CPython" % platform.python_implementation()
+    if (version != "3.7" or "tensorflow" in sys.argv) and not has_tensorflow():
+        return "is Python %s without TensorFlow 1.15" % version
+    if not has("ensurepip") and not (has("tensorflow_core") and has("pip")):
+        return "cannot make environments; install the package python%s-venv" % version
+    return "ok"
+
+print(verdict())
+'
+
+# judge PYTHON [tensorflow]: prints "ok" or the reason; with "tensorflow", it must have that.
+judge() {
+    local answer
+    answer=$(TF_CPP_MIN_LOG_LEVEL=3 "$1" -c "$probe" "${@:2}" 2>/dev/null </dev/null) || answer=
+    tail -n 1 <<<"${answer:-does not run}"
+}
+
+# .venv is made from an interpreter; its own does not count as one.
+is_ours() {
+    local folder
+    folder=$(cd "$(dirname "$1")" 2>/dev/null && pwd -P) || return 1
+    [[ -d $root/.venv && $folder/ == "$(cd "$root/.venv" && pwd -P)"/* ]]
+}
+
+# take PYTHON [tensorflow]: when the interpreter can be used, prints its path and ends the script.
+take() {
+    local answer
+    [[ -x $1 && ! -d $1 ]] && ! is_ours "$1" || return 0
+    answer=$(judge "$@")
+    if [[ $answer == ok ]]; then
+        printf '%s\n' "$1"
+        exit 0
+    fi
+    passed_over+=("$1 $answer")
+}
+
+# on_path NAME: every file of that name on PATH, not only the first.
+on_path() {
+    local folder folders
+    IFS=: read -ra folders <<<"$PATH"
+    for folder in "${folders[@]}"; do
+        printf '%s\n' "${folder:-.}/$1"
+    done
+}
+
+pyenv_pythons() {
+    local pyenv_root
+    for pyenv_root in "${PYENV_ROOT:-}" "${HOME:-}/.pyenv" "$(pyenv root 2>/dev/null)"; do
+        printf '%s\n' "$pyenv_root"/versions/3.7*/bin/python
+    done | sort -u -V -r
+}
+
+conda_pythons() {
+    local base
+    "${CONDA_EXE:-conda}" env list 2>/dev/null | awk '!/^#/ && NF {print $NF "/bin/python"}'
+    for base in "${HOME:-}"/{mini,ana}conda3 "${HOME:-}"/{miniforge3,mambaforge} /opt/conda; do
+        printf '%s\n' "$base"/bin/python "$base"/envs/*/bin/python
+    done
+}
+
+uv_pythons() {
+    uv python find --system 3.7 2>/dev/null || uv python find 3.7 2>/dev/null
+}
+
+take_given() {
+    local path answer
+    path=$(command -v "$PYTHON") || path=$PYTHON
+    answer=$(judge "$path")
+    if [[ $answer != ok ]]; then
+        echo "error: PYTHON=$PYTHON $answer; name a Python 3.7, or leave PYTHON out to search" >&2
+        exit 1
+    fi
+    [[ $path == /* ]] || path=$PWD/$path
+    printf '%s\n' "$path"
+    exit 0
+}
+
+search() {
+    local source candidate
+    while IFS= read -r candidate; do take "$candidate" tensorflow; done < <(on_path python3)
+    passed_over=() # an ordinary python3 is nothing to report
+    for source in 'on_path python3.7' pyenv_pythons conda_pythons uv_pythons; do
+        while IFS= read -r candidate; do take "$candidate"; done < <($source)
+    done
+}
+
+explain() {
+    cat >&2 <<'TEXT'
+error: no Python 3.7 was found, which TensorFlow 1.15 needs. Each of these provides one:
+  pyenv:  pyenv install 3.7.16
+  conda:  conda create -n psenet python=3.7
+  uv:     uv python install 3.7      (on x86_64)
+Then run the same command again: it looks in all three places. A Python elsewhere is named with
+PYTHON=/path/to/python3.7; in a container, the Docker image python:3.7 has one.
+TEXT
+    if ((${#passed_over[@]})); then
+        echo 'Passed over:' >&2
+        printf '  %s\n' "${passed_over[@]}" >&2
+    fi
+    exit 1
+}
+
+if [[ -n ${PYTHON:-} ]] && ! is_ours "$(command -v "$PYTHON" || echo "$PYTHON")"; then
+    take_given
+fi
+search
+explain
