@@ -1,0 +1,112 @@
+"""ResNet version 1 (He et al., 2015), named and strided as TF-slim's published checkpoints are.
+
+Two things differ from the paper, and the weights depend on both: the last unit of a block
+strides, not the first unit of the next one, and it strides in its 3x3 convolution.
+"""
+
+from typing import NamedTuple, Sequence, Tuple
+
+import tensorflow as tf
+from tensorflow.contrib import slim
+
+from nets.resnet.resnet_utils import conv2d_same, resnet_arg_scope, subsample
+
+
+class Block(NamedTuple):
+    """A run of bottleneck units at one resolution; its last unit strides."""
+
+    num_units: int
+    depth: int
+    bottleneck_depth: int
+    stride: int
+
+
+RESNET_50 = (
+    Block(num_units=3, depth=256, bottleneck_depth=64, stride=2),
+    Block(num_units=4, depth=512, bottleneck_depth=128, stride=2),
+    Block(num_units=6, depth=1024, bottleneck_depth=256, stride=2),
+    Block(num_units=3, depth=2048, bottleneck_depth=512, stride=1),
+)
+
+
+def bottleneck(
+    features: tf.Tensor, depth: int, bottleneck_depth: int, stride: int, scope: str
+) -> tf.Tensor:
+    """A residual unit: 1x1 down, 3x3, 1x1 up, added to its input (paper, figure 5, right).
+
+    Args:
+        features: float32 [N, H, W, C].
+        depth: output channels; where it differs from C, the shortcut is a 1x1 convolution.
+        bottleneck_depth: channels of the 3x3 convolution.
+        stride: stride of the 3x3 convolution and of the shortcut.
+        scope: variable scope of the unit.
+
+    Returns:
+        float32 [N, ceil(H / stride), ceil(W / stride), depth].
+    """
+    with tf.variable_scope(scope), tf.variable_scope('bottleneck_v1'):
+        if features.shape[-1].value == depth:
+            shortcut = subsample(features, stride)
+        else:
+            shortcut = slim.conv2d(
+                features, depth, 1, stride=stride, activation_fn=None, scope='shortcut'
+            )
+        residual = slim.conv2d(features, bottleneck_depth, 1, scope='conv1')
+        residual = conv2d_same(residual, bottleneck_depth, 3, stride, scope='conv2')
+        residual = slim.conv2d(residual, depth, 1, activation_fn=None, scope='conv3')
+        return tf.nn.relu(shortcut + residual)
+
+
+def _run_block(features: tf.Tensor, block: Block, scope: str) -> tf.Tensor:
+    with tf.variable_scope(scope):
+        for unit in range(1, block.num_units + 1):
+            stride = block.stride if unit == block.num_units else 1
+            features = bottleneck(
+                features, block.depth, block.bottleneck_depth, stride, scope=f'unit_{unit}'
+            )
+    return features
+
+
+def resnet_v1(
+    images: tf.Tensor, blocks: Sequence[Block], scope: str
+) -> Tuple[tf.Tensor, Tuple[tf.Tensor, ...]]:
+    """Root convolution and pooling, then the blocks; layer defaults come from the arg scope.
+
+    Args:
+        images: float32 [N, H, W, 3], channel means subtracted.
+        blocks: the residual blocks in order.
+        scope: variable scope of the network.
+
+    Returns:
+        (the pooled root features, float32 [N, H/4, W/4, 64]; each block's output in order).
+    """
+    outputs = []
+    with tf.variable_scope(scope):
+        root = conv2d_same(images, 64, 7, stride=2, scope='conv1')
+        root = slim.max_pool2d(root, [3, 3], stride=2, padding='SAME', scope='pool1')
+        features = root
+        for number, block in enumerate(blocks, start=1):
+            features = _run_block(features, block, scope=f'block{number}')
+            outputs.append(features)
+    return root, tuple(outputs)
+
+
+def resnet_v1_50(
+    images: tf.Tensor, weight_decay: float, is_training: bool, batch_norm_decay: float
+) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Builds the 50-layer network without its classifier, as a backbone.
+
+    Args:
+        images: float32 [N, H, W, 3], channel means subtracted.
+        weight_decay: factor of the L2 regulariser of the convolutions' weights.
+        is_training: whether batch norm uses the batch's statistics and updates the moving ones.
+        batch_norm_decay: decay of the moving statistics.
+
+    Returns:
+        (C2, C3, C4, C5), float32 [N, H/s, W/s, c] at strides s = 4, 8, 16, 32 with c = 64, 256,
+        512, 2048 channels. They are the pooled root and the outputs of blocks 1, 2 and 4: a block
+        strides at its end, so block 3 has block 4's stride already, and only feeds it.
+    """
+    with resnet_arg_scope(weight_decay, is_training, batch_norm_decay):
+        root, (block1, block2, _, block4) = resnet_v1(images, RESNET_50, 'resnet_v1_50')
+    return root, block1, block2, block4
