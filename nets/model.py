@@ -1,0 +1,100 @@
+"""PSENet (Wang et al., 2019): backbone, feature pyramid, fusion, one score map a kernel."""
+
+from typing import Sequence
+
+import tensorflow as tf
+from tensorflow.contrib import slim
+
+from nets.backbones import get_backbone
+from nets.fpn import build_feature_pyramid, fuse_feature_pyramid
+from nets.layers import batch_norm_params
+from nets.losses import loss
+from utils.utils_tool import cfg
+
+__all__ = ['loss', 'mean_image_subtraction', 'model']
+
+HEAD_DEPTH = 256
+
+
+def mean_image_subtraction(
+    images: tf.Tensor, means: Sequence[float] = cfg.MEAN_RGB
+) -> tf.Tensor:
+    """Subtracts each channel's ImageNet mean, without scaling.
+
+    Args:
+        images: float32 [N, H, W, C], 0..255.
+        means: C values, in the channels' order.
+
+    Returns:
+        float32 [N, H, W, C].
+
+    Raises:
+        ValueError: the number of channels is not the number of means.
+    """
+    if images.shape.ndims is None or images.shape.as_list()[3:] != [len(means)]:
+        raise ValueError(f'images must be of shape [N, H, W, {len(means)}], not {images.shape}')
+    return images - tf.constant(means, tf.float32, name='channel_means')
+
+
+def _check_sides(images: tf.Tensor) -> None:
+    for side, length in zip(('height', 'width'), images.shape.as_list()[1:3]):
+        if length is not None and (length <= 0 or length % cfg.SIDE_MULTIPLE):
+            raise ValueError(
+                f'the {side} of the images must be a multiple of {cfg.SIDE_MULTIPLE}, not {length}'
+            )
+
+
+def _predict_score_maps(
+    features: tf.Tensor, weight_decay: float, is_training: bool, batch_norm_decay: float
+) -> tf.Tensor:
+    regularizer = slim.l2_regularizer(weight_decay)
+    with tf.variable_scope('feature_results'), slim.arg_scope(
+        [slim.conv2d], weights_regularizer=regularizer
+    ):
+        features = slim.conv2d(
+            features,
+            HEAD_DEPTH,
+            3,
+            normalizer_fn=slim.batch_norm,
+            normalizer_params=batch_norm_params(is_training, batch_norm_decay),
+            scope='Conv',
+        )
+        logits = slim.conv2d(features, cfg.NUM_KERNELS, 1, activation_fn=None, scope='Conv_1')
+        return tf.sigmoid(logits, name='score_maps')
+
+
+def model(
+    images: tf.Tensor,
+    weight_decay: float = 1e-5,
+    is_training: bool = True,
+    batch_norm_decay: float = 0.997,
+    backbone: str = 'resnet_v1_50',
+) -> tf.Tensor:
+    """The network from an image to its score maps.
+
+    Every size is a Python int where the images' height and width are static; unknown ones work
+    too and give the same numbers, as long as what is fed is a multiple of 32.
+
+    Args:
+        images: float32 [N, H, W, 3], RGB, 0..255; H and W multiples of 32.
+        weight_decay: factor of the L2 regularisers, which go to ``REGULARIZATION_LOSSES``.
+        is_training: whether batch norm uses the batch's statistics, and adds the updates of the
+            moving ones to ``UPDATE_OPS``.
+        batch_norm_decay: decay of the moving statistics, of the backbone and of the head.
+        backbone: a name in ``nets.backbones.BACKBONES``.
+
+    Returns:
+        float32 [N, H/4, W/4, 6], 0..1: the score of each kernel, smallest kernel first; channel k
+        is the text region shrunk by ``cfg.KERNEL_SCALES[k]``, the last one the whole region.
+
+    Raises:
+        ValueError: the images' static shape is none of the above.
+        PSENetError: there is no such backbone.
+    """
+    build_backbone = get_backbone(backbone)
+    images = mean_image_subtraction(images)
+    _check_sides(images)
+    features = build_backbone(images, weight_decay, is_training, batch_norm_decay)
+    pyramid = build_feature_pyramid(features, weight_decay)
+    fused = fuse_feature_pyramid(pyramid)
+    return _predict_score_maps(fused, weight_decay, is_training, batch_norm_decay)
