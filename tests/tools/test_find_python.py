@@ -147,5 +147,6 @@ def test_python_3_8_needs_its_own_tensorflow(machine, tensorflow, accepted):
 
 
 def test_python_that_cannot_make_environments(machine):
-    given = posing_python(machine, 'sys.modules.update(ensurepip=None, tensorflow_core=None)', '')
+    given = posing_python(machine, 'sys.version_info = (3, 7, 5, "final", 0); '
+                                   'sys.modules.update(ensurepip=None, tensorflow_core=None)', '')
     assert 'install the package python3.7-venv' in machine.find(PYTHON=given).stderr

@@ -40,6 +40,24 @@ for name in sys.argv[1:]:
 """
 
 
+def say(message: str) -> None:
+    """Tells a person what the set-up is at."""
+    print('set-up: %s' % message, flush=True)
+
+
+def clear(venv: pathlib.Path) -> None:
+    """Empties the folder; a link to a folder elsewhere stays a link."""
+    if not venv.is_dir():
+        with contextlib.suppress(FileNotFoundError):
+            venv.unlink()
+        return
+    for path in venv.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(str(path))
+        else:
+            path.unlink()
+
+
 class Environment:
     """.venv, in whatever state it is.
 
@@ -73,7 +91,7 @@ class Environment:
         folders = system.site_folders() if system.has_tensorflow() else []
         say('making .venv with %s, Python %s%s' % (
             self._plan.interpreter, sys.version.split()[0], ' and its packages' * bool(folders)))
-        _clear(VENV)
+        clear(VENV)
         remember('python', [self._plan.interpreter])
         remember('tensorflow', [self._plan.tensorflow])
         remember('shared', folders)
@@ -160,24 +178,6 @@ class Environment:
                              '$ %s\n%s' % (STATE / 'log', ' '.join(map(shlex.quote, command)),
                                            '\n'.join(printed.splitlines()[-12:])))
         return printed
-
-
-def say(message: str) -> None:
-    """Tells a person what the set-up is at."""
-    print('set-up: %s' % message, flush=True)
-
-
-def _clear(venv: pathlib.Path) -> None:
-    """Empties the folder; a link to a folder elsewhere stays a link."""
-    if not venv.is_dir():
-        with contextlib.suppress(FileNotFoundError):
-            venv.unlink()
-        return
-    for path in venv.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(str(path))
-        else:
-            path.unlink()
 
 
 def _share(folders: List[str]) -> None:

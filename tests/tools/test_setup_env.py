@@ -1,0 +1,301 @@
+"""The set-up for real, in a small project of its own: pip without a network, packages made here."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+
+from tools.setup_env import environment, plan, requirements, system
+
+REQUIREMENTS = 'tensorflow==1.15.0\nthing==1.0\nextra==2.0  # a comment\n'
+# Stands for the real pse/Makefile: the same target, no compiler.
+PSE_MAKEFILE = """all:
+\ttouch _pse$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))")
+"""
+
+
+def make_wheel(folder, name, version, modules):
+    """Writes a wheel of packages (name -> text of __init__.py) into a folder."""
+    info = f'{name}-{version}.dist-info'
+    files = {f'{module}/__init__.py': text for module, text in modules.items()}
+    files[f'{info}/METADATA'] = f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n'
+    files[f'{info}/WHEEL'] = 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n'
+    files[f'{info}/RECORD'] = ''.join(f'{path},,\n' for path in [*files, f'{info}/RECORD'])
+    with zipfile.ZipFile(str(folder / f'{name}-{version}-py3-none-any.whl'), 'w') as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+
+
+def make_tensorflow(folder, name, version):
+    make_wheel(folder, name, version,
+               {'tensorflow': f'__version__ = {version!r}\nBUILD = {name!r}\n',
+                'tensorflow_core': ''})
+
+
+def make_interpreter(folder, *packages):
+    """A Python of its own that has these packages only; returns its path."""
+    python = os.path.realpath(sys.executable)
+    subprocess.run([python, '-m', 'venv', '--without-pip', str(folder)], check=True)
+    site_packages = next(folder.glob('lib/python*/site-packages'))
+    for package in packages:
+        with zipfile.ZipFile(str(package)) as wheel:
+            wheel.extractall(str(site_packages))
+    return folder / 'bin' / 'python'
+
+
+class Project:
+    """A small project with the real set-up scripts."""
+
+    def __init__(self, folder: pathlib.Path, source: pathlib.Path):
+        self.root = folder / 'project'
+        self.wheels = folder / 'wheels'
+        self.wheels.mkdir(parents=True)
+        for path in ('Makefile', 'tools/__init__.py', 'tools/find_python.sh', 'tools/setup_env.sh',
+                     'utils/__init__.py', 'utils/errors.py'):
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(str(source / path), str(self.root / path))
+        shutil.copytree(str(source / 'tools' / 'setup_env'), str(self.root / 'tools' / 'setup_env'))
+        self.write('requirements.txt', REQUIREMENTS)
+        self.write('requirements-dev.txt', '')
+        self.write('constraints.txt', '')
+        self.write('pse/pse.cpp', '')
+        self.write('pse/Makefile', PSE_MAKEFILE)
+        make_tensorflow(self.wheels, 'tensorflow', '1.15.0')
+        make_tensorflow(self.wheels, 'intel_tensorflow', '1.15.2')
+        for version in ('1.0', '1.1'):
+            make_wheel(self.wheels, 'thing', version, {'thing': f'VERSION = {version!r}\n'})
+        make_wheel(self.wheels, 'extra', '2.0', {'extra': ''})
+        self.interpreter = make_interpreter(folder / 'interpreter')
+
+    def write(self, path: str, text: str) -> None:
+        """Writes a file of the project."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def start(self, *variables: str) -> subprocess.Popen:
+        """Starts ``make setup`` with variables such as ``TF=...``."""
+        environment = dict(os.environ, PIP_NO_INDEX='1', PIP_FIND_LINKS=str(self.wheels),
+                           PIP_CONFIG_FILE=os.devnull, PIP_USER='1')
+        for name in ('TF', 'PYTHON', 'MAKEFLAGS', 'MAKELEVEL', 'PYTHONPATH'):
+            environment.pop(name, None)
+        return subprocess.Popen(
+            ['make', 'setup', *variables], cwd=str(self.root), env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def setup(self, *variables: str) -> str:
+        """Runs ``make setup``, which has to succeed; returns what it printed."""
+        process = self.start(*variables)
+        printed, _ = process.communicate()
+        assert process.returncode == 0, printed
+        return printed
+
+    def ask(self, expression: str) -> str:
+        """Evaluates an expression in .venv, where all packages are imported."""
+        program = f'import extra, tensorflow, thing; print({expression})'
+        return subprocess.run(
+            [str(self.root / '.venv' / 'bin' / 'python'), '-c', program], check=True,
+            cwd=str(self.root / 'pse'), stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+@pytest.fixture(scope='module')
+def shared_project(tmp_path_factory, request):
+    """One project for the tests that leave it sound; its interpreter has no packages."""
+    source = pathlib.Path(__file__).resolve().parent.parent.parent
+    project = Project(tmp_path_factory.mktemp('setup'), source)
+    project.setup(f'PYTHON={project.interpreter}')
+    return project
+
+
+@pytest.fixture
+def project(shared_project):
+    """The project, set up."""
+    shared_project.write('requirements.txt', REQUIREMENTS)
+    shared_project.setup(f'PYTHON={shared_project.interpreter}', 'TF=tensorflow==1.15.0')
+    return shared_project
+
+
+def test_installs_what_is_pinned(project):
+    assert project.ask('thing.VERSION, tensorflow.BUILD') == '1.0 tensorflow'
+
+
+def test_second_run_does_nothing(project):
+    log = project.root / '.venv' / 'setup' / 'log'
+    before = log.stat().st_mtime_ns
+    assert project.setup() == ''
+    assert log.stat().st_mtime_ns == before
+
+
+def test_makes_an_environment_of_another_python_anew(project, tmp_path):
+    shutil.rmtree(str(project.root / '.venv'))
+    make_interpreter(project.root / '.venv')
+    assert 'making .venv' in project.setup(f'PYTHON={project.interpreter}')
+    assert project.ask('thing.VERSION') == '1.0'
+    assert project.setup() == ''
+
+
+@pytest.mark.parametrize('state', ['missing', 'file', 'dangling link', 'folder', 'link'])
+def test_clears_any_environment(tmp_path, state):
+    venv = tmp_path / 'venv'
+    target = venv if state == 'folder' else tmp_path / 'target'
+    if state in ('folder', 'link'):
+        (target / 'bin').mkdir(parents=True)
+        (target / 'pyvenv.cfg').touch()
+    if state in ('link', 'dangling link'):
+        venv.symlink_to(str(target))
+    if state == 'file':
+        venv.touch()
+    environment.clear(venv)
+    assert venv.is_symlink() == (state == 'link')
+    assert not venv.exists() or os.listdir(str(venv)) == []
+
+
+def test_changed_requirements_are_installed_in_place(project):
+    project.write('requirements.txt', REQUIREMENTS.replace('thing==1.0', 'thing==1.1'))
+    assert 'making .venv' not in project.setup()
+    assert project.ask('thing.VERSION') == '1.1'
+
+
+@pytest.mark.parametrize('damage', ['missing', 'old'])
+def test_builds_pse_again(project, damage):
+    module = next((project.root / 'pse').glob('_pse*'))
+    if damage == 'missing':
+        module.unlink()
+    else:
+        os.utime(str(project.root / 'pse' / 'pse.cpp'))
+        os.utime(str(module), (0, 0))
+    printed = project.setup()
+    assert 'building pse' in printed
+    assert 'installing' not in printed
+    assert next((project.root / 'pse').glob('_pse*')).stat().st_mtime > 0
+
+
+def test_swaps_the_build_of_tensorflow_and_keeps_it(project):
+    project.setup('TF=intel-tensorflow==1.15.2')
+    assert project.ask('tensorflow.BUILD') == 'intel_tensorflow'
+    assert project.setup() == ''
+    python = project.root / '.venv' / 'bin' / 'python'
+    python.unlink()
+    python.symlink_to('/nowhere/python3.7')
+    assert 'making .venv' in project.setup()
+    assert project.ask('tensorflow.BUILD') == 'intel_tensorflow'
+    project.setup('TF=tensorflow==1.15.0')
+    assert project.ask('tensorflow.BUILD') == 'tensorflow'
+
+
+@pytest.mark.parametrize('wanted', ['intel-tensorflow==1.15.99', 'tensorflow==2.4.0', 'nonsense'])
+def test_a_tensorflow_that_cannot_be_had_changes_nothing(project, wanted):
+    process = project.start(f'TF={wanted}')
+    printed, _ = process.communicate()
+    assert process.returncode != 0
+    assert wanted in printed
+    assert project.setup() == ''
+    assert project.ask('tensorflow.BUILD') == 'tensorflow'
+
+
+def test_two_at_once_set_up_once(project):
+    project.write('requirements.txt', REQUIREMENTS.replace('thing==1.0', 'thing==1.1'))
+    first, second = project.start(), project.start()
+    printed = first.communicate()[0] + second.communicate()[0]
+    assert (first.returncode, second.returncode) == (0, 0), printed
+    assert printed.count('installing') == 1
+    assert printed.count('waiting') == 1
+
+
+def interrupt(project, how):
+    """Starts a set-up and ends its whole group while pip is at work."""
+    process = project.start()
+    log = project.root / '.venv' / 'setup' / 'log'
+    deadline = time.time() + 60
+    while time.time() < deadline and not (log.is_file() and '-m pip' in log.read_text()):
+        time.sleep(0.05)
+    os.killpg(process.pid, how)
+    process.communicate()
+    assert process.returncode != 0
+
+
+def test_begins_again_after_interruptions(project):
+    (project.root / '.venv' / 'setup' / 'stamp').unlink()
+    interrupt(project, signal.SIGINT)
+    interrupt(project, signal.SIGKILL)
+    assert 'making .venv' in project.setup()
+    assert project.ask('thing.VERSION') == '1.0'
+
+
+def test_shows_why_pip_failed(project):
+    project.write('requirements.txt', REQUIREMENTS + 'unobtainable==1.0\n')
+    process = project.start()
+    printed, _ = process.communicate()
+    assert process.returncode != 0
+    assert 'No matching distribution found for unobtainable==1.0' in printed
+
+
+def test_shares_the_packages_of_a_container(tmp_path, project_root):
+    project = Project(tmp_path, project_root)
+    make_tensorflow(tmp_path, 'nvidia_tensorflow', '1.15.5')
+    make_wheel(tmp_path, 'thing', '0.9', {'thing': 'VERSION = "0.9"\n'})
+    container = make_interpreter(
+        tmp_path / 'container', tmp_path / 'nvidia_tensorflow-1.15.5-py3-none-any.whl',
+        tmp_path / 'thing-0.9-py3-none-any.whl')
+    assert 'and its packages' in project.setup(f'PYTHON={container}')
+    assert project.ask('thing.VERSION, tensorflow.BUILD') == '0.9 nvidia_tensorflow'
+    assert str(tmp_path / 'container') in project.ask('thing.__file__')
+    assert str(project.root / '.venv') in project.ask('extra.__file__')
+    assert project.setup() == ''
+
+
+def test_keeps_what_is_shared_and_relaxes_the_rest():
+    names = ('tensorflow', 'numpy', 'a')
+    pinned = [requirements.Requirement(name, f'{name}==1.0') for name in names]
+    kept = {'nvidia-tensorflow': '1.15.5', 'numpy': '0.9', 'other': '3'}
+    assert requirements.select(pinned, '', kept) == ['a<=1.0']
+    assert requirements.select(pinned, 'x==1.15.1', kept) == ['x==1.15.1', 'a<=1.0']
+    limits = [requirements.Requirement('other', 'other==4'), requirements.Requirement('b', 'b==5')]
+    assert requirements.constraints(limits, pinned, kept) == ['b==5', 'numpy==0.9']
+
+
+def test_every_requirement_is_pinned_and_names_its_module(project_root):
+    pinned = requirements.read(project_root / 'requirements.txt')
+    assert all(re.match(r'[\w-]+==[\d.]+(post\d)?(;|$)', line) for _, line in pinned)
+    modules = set(requirements.modules(pinned))
+    assert {'cv2', 'absl', 'Polygon', 'google.protobuf', 'numpy'} <= modules
+
+
+@pytest.mark.parametrize(('requirement', 'name'), [
+    ('Intel_TensorFlow==1.15.2', 'intel-tensorflow'),
+    ('numpy==1.18.5; platform_machine != "aarch64"', 'numpy'),
+    ('/a-b/tensorflow-1.15.0-cp37-cp37m-linux_aarch64.whl', 'tensorflow'),
+])
+def test_distribution_name(requirement, name):
+    assert requirements.distribution_name(requirement) == name
+
+
+def test_names_the_missing_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(plan.SetupError, match=r'gcc .* missing: apt-get install build-ess'):
+        system.check_compiler()
+
+
+def test_names_the_missing_headers(monkeypatch):
+    monkeypatch.setattr(system.sysconfig, 'get_path', lambda name: '/nowhere')
+    with pytest.raises(plan.SetupError, match=r'Python.h is missing in /nowhere: .*python3.*-dev'):
+        system.check_compiler()
+
+
+def test_names_the_libraries_of_opencv():
+    assert 'libgl1' in system.advice_on_import('cv2: libGL.so.1: cannot open shared object file')
+    assert system.advice_on_import('cv2: No module named cv2') == ''
+
+
+def test_help_names_every_target(project_root):
+    printed = subprocess.run(['make', 'help'], cwd=str(project_root), check=True,
+                             stdout=subprocess.PIPE, text=True).stdout
+    targets = re.findall(r'^(\w+):', (project_root / 'Makefile').read_text(), re.MULTILINE)
+    assert {'help', 'setup', 'demo', 'test', 'lint', 'bench', 'clean'} <= set(targets)
+    assert all(re.search(rf'^  make {target} +\S', printed, re.MULTILINE) for target in targets)
