@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 from absl import flags
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, ROOT)
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference.postprocess import detect
 from pse import pse
 from utils import cli
 from utils.errors import PSENetError
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FIXTURES = os.path.join(ROOT, 'tests', 'data')
 YARDSTICK = 'cv2.connectedComponents'
 
