@@ -1,0 +1,34 @@
+r"""Trains PSENet on NVIDIA GPUs or on the CPU.
+
+    python train.py --training_data_path=./ocr/icdar2015/ --checkpoint_path=./checkpoint/ \
+        --pretrained_model_path=./pretrain_model/resnet_v1_50.ckpt
+    python train.py --gpu_list="" ...      on the CPU
+    python train.py --restore ...          go on with the run in --checkpoint_path
+
+The exit code is 0 at --max_steps, 130 after Ctrl-C and 143 after SIGTERM (saved in both cases), and
+1 after an error.
+"""
+
+from typing import List
+
+from absl import flags
+
+from training.config import define_train_flags, train_config_from_flags
+from utils import cli
+from utils.tf_env import configure_tensorflow, define_gpu_flag
+
+
+def main(_: List[str]) -> int:
+    """Trains as the flags say; returns the process's exit code."""
+    config = train_config_from_flags(flags.FLAGS)
+    configure_tensorflow(flags.FLAGS.gpu_list)
+    # TensorFlow comes with these, and reads the environment when it starts.
+    from training.gpu import GpuDevice
+    from training.loop import train
+    return train(config, GpuDevice(flags.FLAGS.gpu_list))
+
+
+if __name__ == '__main__':
+    define_gpu_flag()
+    define_train_flags()
+    cli.run(main, __doc__)

@@ -1,0 +1,287 @@
+"""Reading checkpoints: whatever path a person gives, and whatever the file lacks.
+
+Published archives come without their ``checkpoint`` index, with an index that names a folder of
+another machine, as a bare prefix, or as one of the files; moving averages may be missing and
+``global_step`` may be an integer. All of that loads; what cannot is named in a sentence.
+"""
+
+import glob
+import os
+import re
+from typing import Dict, List, NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from utils.errors import PSENetError
+from utils.utils_tool import logger
+
+AVERAGE_SUFFIX = '/ExponentialMovingAverage'
+BACKBONE_PREFIX = 'resnet_v1_'
+GLOBAL_STEP = 'global_step'
+_FILE_SUFFIX = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
+# What TensorFlow's readers and savers raise for files that are damaged, cut off, or no checkpoint.
+READ_ERRORS = (tf.errors.OpError, ValueError, OSError, RuntimeError)
+
+
+class CheckpointError(PSENetError):
+    """A checkpoint that is not there, is damaged, or is of something else."""
+
+
+def resolve_checkpoint(path: str) -> str:
+    """Finds the checkpoint that a path means.
+
+    Args:
+        path: a folder with or without a ``checkpoint`` index, a prefix (``model.ckpt-1000``), one
+            of a checkpoint's files (``.index``, ``.data-...``, ``.meta``), or a V1 file.
+
+    Returns:
+        The prefix that TensorFlow's readers take; of a folder, the newest checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if os.path.isdir(path):
+        return _newest_in(path)
+    prefix = _FILE_SUFFIX.sub('', path)
+    _check_complete(prefix)
+    return prefix
+
+
+def find_checkpoints(folder: str) -> List[str]:
+    """Prefixes of all checkpoints in a folder, the highest step last (name order within a step)."""
+    pattern = os.path.join(glob.escape(folder), '*.index')
+    return sorted((path[:-len('.index')] for path in glob.glob(pattern)),
+                  key=lambda prefix: (step_of(prefix), prefix))
+
+
+def step_of(prefix: str) -> int:
+    """The step in a checkpoint's name, ``model.ckpt-<step>``; -1 where it has none."""
+    match = re.search(r'-(\d+)$', prefix)
+    return int(match.group(1)) if match else -1
+
+
+def _newest_in(folder: str) -> str:
+    indexed = _indexed(folder)
+    if indexed:
+        return indexed
+    for prefix in reversed(find_checkpoints(folder)):
+        _check_complete(prefix)
+        return prefix
+    raise CheckpointError('no checkpoint in the folder %s (looked for *.index files)' % folder)
+
+
+def _indexed(folder: str) -> Optional[str]:
+    """What the index file names, looked for in this folder: archives carry foreign paths."""
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except READ_ERRORS:
+        logger.warning('%s cannot be read; taking the highest step',
+                       os.path.join(folder, 'checkpoint'))
+        return None
+    if state is None or not state.model_checkpoint_path:
+        return None
+    prefix = os.path.join(folder, re.split(r'[/\\]', state.model_checkpoint_path)[-1])
+    if not os.path.exists(prefix + '.index') and not os.path.exists(prefix):
+        logger.warning('%s names %s, which is not there; taking the highest step',
+                       os.path.join(folder, 'checkpoint'), os.path.basename(prefix))
+        return None
+    _check_complete(prefix)
+    return prefix
+
+
+def _check_complete(prefix: str) -> None:
+    has_data = bool(glob.glob(glob.escape(prefix) + '.data-*'))
+    if os.path.exists(prefix + '.index'):
+        if not has_data:
+            raise CheckpointError('%s.index has no %s.data-* file beside it; copy all files of the '
+                                  'checkpoint' % (prefix, os.path.basename(prefix)))
+    elif has_data:
+        raise CheckpointError('%s.data-* has no %s.index beside it; copy all files of the '
+                              'checkpoint' % (prefix, os.path.basename(prefix)))
+    elif not os.path.isfile(prefix):
+        raise CheckpointError('there is no checkpoint at %s; give a folder, a prefix such as '
+                              'model.ckpt-1000, or one of its files' % prefix)
+
+
+class Checkpoint(NamedTuple):
+    """An opened checkpoint: where it is and what it holds."""
+
+    prefix: str
+    reader: tf.train.NewCheckpointReader
+    shapes: Dict[str, list]
+
+    def global_step(self) -> int:
+        """The step it was saved at, from a float32 or int64 variable; 0 where it has none."""
+        if GLOBAL_STEP not in self.shapes:
+            return 0
+        return int(np.asarray(self.reader.get_tensor(GLOBAL_STEP)).reshape(-1)[0])
+
+
+def open_checkpoint(path: str) -> Checkpoint:
+    """Resolves a path and reads the checkpoint's table of contents.
+
+    Args:
+        path: as for ``resolve_checkpoint``.
+
+    Raises:
+        CheckpointError: nothing is there, or it cannot be read.
+    """
+    prefix = resolve_checkpoint(path)
+    try:
+        reader = tf.train.NewCheckpointReader(prefix)
+    except READ_ERRORS as error:
+        raise CheckpointError('%s is damaged or no TensorFlow checkpoint (%s)'
+                              % (prefix, first_line(error))) from error
+    return Checkpoint(prefix, reader, reader.get_variable_to_shape_map())
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, without a trailing full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')
+
+
+def load_variables(session: tf.Session, checkpoint: Checkpoint,
+                   sources: Dict[str, tf.Variable]) -> None:
+    """Copies values of a checkpoint into variables of the session's graph.
+
+    Args:
+        session: receives the values; its graph must not be finalised.
+        checkpoint: where they come from.
+        sources: name in the checkpoint -> variable; ``global_step`` may differ in dtype.
+
+    Raises:
+        CheckpointError: a shape differs, or the data cannot be read.
+    """
+    for name, variable in sources.items():
+        if checkpoint.shapes[name] != variable.shape.as_list():
+            raise CheckpointError('%s holds %s with shape %s, and the network needs %s' % (
+                checkpoint.prefix, name, checkpoint.shapes[name], variable.shape.as_list()))
+    plain = {name: variable for name, variable in sources.items() if name != GLOBAL_STEP}
+    try:
+        if plain:
+            tf.train.Saver(plain).restore(session, checkpoint.prefix)
+        if GLOBAL_STEP in sources:
+            sources[GLOBAL_STEP].load(checkpoint.global_step(), session)
+    except READ_ERRORS as error:
+        raise CheckpointError('%s is damaged: its data cannot be read (%s)'
+                              % (checkpoint.prefix, first_line(error))) from error
+
+
+def restore_for_inference(session: tf.Session, path: str) -> None:
+    """Loads the weights that a network is judged by into all variables of the session's graph.
+
+    Args:
+        session: a session whose graph holds the inference network and nothing else.
+        path: as for ``resolve_checkpoint``.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged, of another network, or only a backbone.
+    """
+    checkpoint = open_checkpoint(path)
+    with session.graph.as_default():
+        trainable = {variable.op.name for variable in tf.trainable_variables()}
+        variables = {variable.op.name: variable for variable in tf.global_variables()}
+        averaged = {name for name in trainable if name + AVERAGE_SUFFIX in checkpoint.shapes}
+        _check_holds(checkpoint, set(variables) - averaged)
+        _warn_of_raw_weights(checkpoint, len(trainable - averaged), len(trainable))
+        load_variables(session, checkpoint, {
+            name + AVERAGE_SUFFIX if name in averaged else name: variable
+            for name, variable in variables.items()})
+
+
+def _warn_of_raw_weights(checkpoint: Checkpoint, raw: int, trainable: int) -> None:
+    if raw:
+        logger.warning('%s has no moving averages for %d of %d weights: their raw values are used, '
+                       'which usually score lower', checkpoint.prefix, raw, trainable)
+
+
+def _check_holds(checkpoint: Checkpoint, names) -> None:
+    missing = sorted(set(names) - set(checkpoint.shapes))
+    if not missing:
+        return
+    only_backbone = (any(name.startswith(BACKBONE_PREFIX) for name in checkpoint.shapes)
+                     and all(not name.startswith(BACKBONE_PREFIX) for name in missing))
+    if only_backbone:
+        raise CheckpointError(
+            '%s holds only the backbone, not a trained detector: it is for '
+            '--pretrained_model_path; --checkpoint_path takes what training has saved'
+            % checkpoint.prefix)
+    raise CheckpointError('%s is no checkpoint of this network: %d variables are missing, %s among '
+                          'them' % (checkpoint.prefix, len(missing), missing[0]))
+
+
+def restore_for_training(session: tf.Session, checkpoint: Checkpoint,
+                         average: tf.train.ExponentialMovingAverage) -> None:
+    """Loads everything that a run needs to go on: weights, moving averages, optimizer, step.
+
+    A checkpoint without moving averages or optimizer slots (one made for inference) is accepted:
+    averages start from the weights and slots from zero, with a warning.
+
+    Args:
+        session: a session with the training graph, all variables initialised.
+        checkpoint: where the values come from.
+        average: the graph's moving average.
+
+    Raises:
+        CheckpointError: see ``restore_for_inference``.
+    """
+    variables = {variable.op.name: variable for variable in tf.global_variables()}
+    model = {variable.op.name for variable in model_variables()}
+    _check_holds(checkpoint, model)
+    present = {name: variable for name, variable in variables.items() if name in checkpoint.shapes}
+    load_variables(session, checkpoint, present)
+    missing = set(variables) - set(present)
+    if missing:
+        logger.warning('%s holds no value for %d training variables (%s among them): they start '
+                       'afresh', checkpoint.prefix, len(missing), min(missing))
+    start_averages(session, average, missing)
+    logger.info('restored %s', checkpoint.prefix)
+
+
+def load_pretrained(session: tf.Session, path: str,
+                    average: tf.train.ExponentialMovingAverage) -> int:
+    """Starts the trainable variables from a checkpoint that holds some of them (slim's ImageNet).
+
+    As in the published runs the moving statistics of batch normalisation are not taken over.
+
+    Args:
+        session: a session with the training graph, all variables initialised.
+        path: as for ``resolve_checkpoint``.
+        average: the graph's moving average; it starts from the loaded weights.
+
+    Returns:
+        How many variables were loaded.
+
+    Raises:
+        CheckpointError: nothing matches, or the file cannot be read.
+    """
+    checkpoint = open_checkpoint(path)
+    trainable = tf.trainable_variables()
+    present = {variable.op.name: variable for variable in trainable
+               if variable.op.name in checkpoint.shapes}
+    if not present:
+        raise CheckpointError(
+            '--pretrained_model_path=%s holds none of the %d trainable variables of the network '
+            '(but %s); it takes the resnet_v1_50.ckpt of slim'
+            % (path, len(trainable), ', '.join(sorted(checkpoint.shapes)[:3]) or 'nothing'))
+    load_variables(session, checkpoint, present)
+    start_averages(session, average, {average.average_name(v) for v in present.values()})
+    logger.info('loaded %d of %d trainable variables from %s', len(present), len(trainable),
+                checkpoint.prefix)
+    return len(present)
+
+
+def model_variables() -> List[tf.Variable]:
+    """The network's own variables: neither step, averages nor optimizer slots."""
+    return tf.trainable_variables() + [
+        variable for variable in tf.global_variables()
+        if variable.op.name.endswith(('/moving_mean', '/moving_variance'))]
+
+
+def start_averages(session: tf.Session, average: tf.train.ExponentialMovingAverage,
+                   names) -> None:
+    """Sets those moving averages whose name is in ``names`` to their variables' values."""
+    pairs = ((average.average(variable), variable) for variable in tf.trainable_variables())
+    session.run([tf.assign(shadow, variable) for shadow, variable in pairs
+                 if shadow.op.name in names])

@@ -1,0 +1,191 @@
+"""Everything that a training run can be told, as one frozen tuple, and the flags that fill it.
+
+The defaults are the published ones. Only entry scripts read flags; the rest of the package gets a
+TrainConfig.
+"""
+
+import os
+from typing import List, NamedTuple, Optional
+
+from absl import flags
+
+from utils.cli import group
+from utils.errors import PSENetError
+from utils.utils_tool import cfg
+
+
+class TrainConfig(NamedTuple):
+    """A training run; the field names are the flag names, units are in the flags' help."""
+
+    training_data_path: str = './ocr/icdar2015/'
+    input_size: int = 512
+    batch_size_per_gpu: int = 8
+    num_readers: int = 32
+    seed: Optional[int] = None
+    min_crop_side_ratio: float = 0.1
+
+    learning_rate: float = 0.00001
+    max_steps: int = 100000
+    moving_average_decay: float = cfg.EMA_DECAY
+    batch_norm_decay: float = 0.997
+    pretrained_model_path: Optional[str] = None
+
+    checkpoint_path: str = './resnet_train/'
+    restore: bool = False
+    overwrite: bool = False
+    save_checkpoint_steps: int = 1000
+    keep_checkpoints: int = 5
+    save_summary_steps: int = 100
+
+
+_DEFAULTS = TrainConfig()
+
+
+def define_train_flags() -> None:
+    """Defines the flags that every kind of device shares (absl; call once, in an entry script)."""
+    _define_data_flags()
+    _define_optimisation_flags()
+    _define_checkpoint_flags()
+
+
+def _define_data_flags() -> None:
+    data = group('data')
+    flags.DEFINE_string(
+        'training_data_path', _DEFAULTS.training_data_path,
+        'Folder with the training images (jpg, jpeg, png) and, beside them, their labels X.txt or '
+        'gt_X.txt.', **data)
+    flags.DEFINE_integer(
+        'input_size', _DEFAULTS.input_size,
+        'Side in pixels of the square crops that the network trains on; a multiple of 32.', **data)
+    flags.DEFINE_integer(
+        'batch_size_per_gpu', _DEFAULTS.batch_size_per_gpu,
+        'Samples in a batch on each device; the dice sums of the loss run over such a batch.',
+        **data)
+    flags.DEFINE_integer(
+        'num_readers', _DEFAULTS.num_readers,
+        'Processes that read and augment samples.', **data)
+    flags.DEFINE_integer(
+        'seed', _DEFAULTS.seed,
+        'Seed of initial weights, sample order and augmentation; drawn and logged when not given.',
+        **data)
+    flags.DEFINE_float(
+        'min_crop_side_ratio', _DEFAULTS.min_crop_side_ratio,
+        'A random crop with a side shorter than this share of the image is rejected.', **data)
+    unused = 'Accepted because published commands carry it, and never used, as in the reference.'
+    flags.DEFINE_integer('max_image_large_side', 1280, unused, **data)
+    flags.DEFINE_integer('max_text_size', 800, unused, **data)
+    flags.DEFINE_integer('min_text_area_size', 10, unused, **data)
+
+
+def _define_optimisation_flags() -> None:
+    optimisation = group('optimisation')
+    flags.DEFINE_float(
+        'learning_rate', _DEFAULTS.learning_rate,
+        "Adam's learning rate at step 0; multiplied by 0.94 every 10,000 steps.", **optimisation)
+    flags.DEFINE_integer(
+        'max_steps', _DEFAULTS.max_steps,
+        'Step at which the run ends, counted over all its restarts.', **optimisation)
+    flags.DEFINE_float(
+        'moving_average_decay', _DEFAULTS.moving_average_decay,
+        'Decay of the moving average of the weights that eval.py uses; lower it (0.99) for runs of '
+        'some hundred steps.', **optimisation)
+    flags.DEFINE_float(
+        'batch_norm_decay', _DEFAULTS.batch_norm_decay,
+        "Decay of batch normalisation's moving mean and variance; lower it (0.9) for runs of some "
+        'hundred steps.', **optimisation)
+    flags.DEFINE_string(
+        'pretrained_model_path', _DEFAULTS.pretrained_model_path,
+        'ImageNet checkpoint of slim (resnet_v1_50.ckpt) to start the backbone from.',
+        **optimisation)
+
+
+def _define_checkpoint_flags() -> None:
+    checkpoints = group('checkpoints and logs')
+    flags.DEFINE_string(
+        'checkpoint_path', _DEFAULTS.checkpoint_path,
+        'Folder for checkpoints and TensorBoard events; made when it does not exist.',
+        **checkpoints)
+    flags.DEFINE_boolean(
+        'restore', _DEFAULTS.restore,
+        'Go on from the newest checkpoint in --checkpoint_path.', **checkpoints)
+    flags.DEFINE_boolean(
+        'overwrite', _DEFAULTS.overwrite,
+        'Start anew in a folder that holds a checkpoint; removes the files of the earlier run that '
+        'training itself wrote, and nothing else.', **checkpoints)
+    flags.DEFINE_integer(
+        'save_checkpoint_steps', _DEFAULTS.save_checkpoint_steps,
+        'Steps between checkpoints; one is always saved at the end and on Ctrl-C or SIGTERM.',
+        **checkpoints)
+    flags.DEFINE_integer(
+        'keep_checkpoints', _DEFAULTS.keep_checkpoints,
+        'Newest checkpoints that are kept; older ones of this run are removed.', **checkpoints)
+    flags.DEFINE_integer(
+        'save_summary_steps', _DEFAULTS.save_summary_steps,
+        'Steps between TensorBoard summaries (losses, learning rate, pictures).', **checkpoints)
+
+
+def train_config_from_flags(flag_values: flags.FlagValues) -> TrainConfig:
+    """Reads and checks the flags of ``define_train_flags``.
+
+    Args:
+        flag_values: the parsed absl flags.
+
+    Returns:
+        The run's configuration.
+
+    Raises:
+        PSENetError: a value or a pair of values cannot work; the sentence names the flag.
+    """
+    config = TrainConfig(*(getattr(flag_values, name) for name in TrainConfig._fields))
+    validate(config)
+    return config
+
+
+def validate(config: TrainConfig) -> None:
+    """Refuses what cannot work, before anything is started.
+
+    Raises:
+        PSENetError: the first fault found.
+    """
+    for fault in _value_faults(config) + _pair_faults(config):
+        raise PSENetError(fault)
+
+
+def _value_faults(config: TrainConfig) -> List[str]:
+    faults = []
+    for name in ('input_size', 'batch_size_per_gpu', 'num_readers', 'max_steps',
+                 'save_checkpoint_steps', 'keep_checkpoints', 'save_summary_steps'):
+        if getattr(config, name) < 1:
+            faults.append('--%s=%d must be at least 1' % (name, getattr(config, name)))
+    if config.input_size % cfg.SIDE_MULTIPLE:
+        faults.append('--input_size=%d must be a multiple of %d'
+                      % (config.input_size, cfg.SIDE_MULTIPLE))
+    if not 0 < config.learning_rate < float('inf'):
+        faults.append('--learning_rate=%g must be a positive number' % config.learning_rate)
+    for name in ('moving_average_decay', 'batch_norm_decay'):
+        if not 0 <= getattr(config, name) < 1:
+            faults.append('--%s=%g must be at least 0 and less than 1'
+                          % (name, getattr(config, name)))
+    if not 0 <= config.min_crop_side_ratio <= 1:
+        faults.append('--min_crop_side_ratio=%g must be between 0 and 1'
+                      % config.min_crop_side_ratio)
+    if config.seed is not None and not 0 <= config.seed < 2 ** 32:
+        faults.append('--seed=%d must be between 0 and 2**32 - 1' % config.seed)
+    return faults
+
+
+def _pair_faults(config: TrainConfig) -> List[str]:
+    faults = []
+    if not config.training_data_path:
+        faults.append('--training_data_path is empty; name the folder with the training images')
+    elif not os.path.isdir(config.training_data_path):
+        faults.append('--training_data_path=%s is no folder; name the one with the training images '
+                      'and their labels' % config.training_data_path)
+    if not config.checkpoint_path:
+        faults.append('--checkpoint_path is empty; name the folder for checkpoints')
+    elif os.path.exists(config.checkpoint_path) and not os.path.isdir(config.checkpoint_path):
+        faults.append('--checkpoint_path=%s is a file; name a folder' % config.checkpoint_path)
+    if config.restore and config.overwrite:
+        faults.append('--restore goes on with the run in --checkpoint_path and --overwrite starts '
+                      'it anew; give one of them')
+    return faults

@@ -1,0 +1,52 @@
+"""The seam between the training loop and the hardware: what a device has to answer.
+
+A new kind of device is one subclass and one entry script; the loop, the graph and the checkpoints
+know nothing else about it.
+"""
+
+import abc
+from typing import ContextManager, Optional
+
+import tensorflow as tf
+
+
+class Device(abc.ABC):
+    """Where the graph runs, and as which member of how many."""
+
+    @property
+    @abc.abstractmethod
+    def num_towers(self) -> int:
+        """Copies of the network in this process; each takes an equal share of the batch."""
+
+    @property
+    def rank(self) -> int:
+        """This process's number among those that train together, from 0."""
+        return 0
+
+    @property
+    def world_size(self) -> int:
+        """How many processes train together."""
+        return 1
+
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """Checks the device; called once, when the readers run and before the graph is built."""
+
+    @abc.abstractmethod
+    def tower_scope(self, index: int) -> ContextManager:
+        """The placement scope in which tower ``index`` is built."""
+
+    @abc.abstractmethod
+    def session_config(self) -> tf.ConfigProto:
+        """The configuration of every session of the process."""
+
+    def wrap_optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
+        """The optimizer with whatever the device adds to it (all-reduce, loss scaling)."""
+        return optimizer
+
+    def broadcast_op(self) -> Optional[tf.Operation]:
+        """An op that gives every process rank 0's variables; None where there is one process.
+
+        Called when all variables exist, run once they are initialised or restored.
+        """
+        return None

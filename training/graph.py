@@ -1,0 +1,138 @@
+"""The training graph: placeholders, towers, Adam, batch-norm updates and the moving average.
+
+Every shape is static, and one fetch list serves every step: the scalars and the small picture that
+the hooks need come with the update, so that no step is computed twice for the sake of a summary.
+"""
+
+from typing import List, NamedTuple
+
+import tensorflow as tf
+
+from nets.losses import loss_terms
+from nets.model import model
+from training.config import TrainConfig
+from training.device import Device
+from training.towers import average_gradients, combine_update_ops, mean
+from utils.utils_tool import cfg
+
+LEARNING_RATE_DECAY_STEPS = 10000
+LEARNING_RATE_DECAY_RATE = 0.94
+
+
+class Inputs(NamedTuple):
+    """Placeholders of one step's batch, float32, H = W = input_size, all dims static."""
+
+    images: tf.Tensor          # [N, H, W, 3], RGB, 0..255
+    seg_maps: tf.Tensor        # [N, H/4, W/4, 6], 0 or 1, smallest kernel first
+    training_masks: tf.Tensor  # [N, H/4, W/4, 1], 0 where the loss does not look
+
+
+class Scalars(NamedTuple):
+    """What a step reports, float32 scalars, the losses as means over the towers."""
+
+    learning_rate: tf.Tensor
+    model_loss: tf.Tensor
+    total_loss: tf.Tensor
+    text_loss: tf.Tensor     # Lc of the paper
+    kernel_loss: tf.Tensor   # Ls of the paper
+    gradient_norm: tf.Tensor
+
+
+class Fetches(NamedTuple):
+    """The one fetch list of training."""
+
+    update: tf.Operation
+    global_step: tf.Tensor    # float32 scalar, after the update
+    scalars: Scalars
+    score_maps: tf.Tensor     # [H/4, W/4, 6], the batch's first sample, for the pictures
+
+
+class TrainGraph(NamedTuple):
+    """The graph as the loop sees it."""
+
+    inputs: Inputs
+    fetches: Fetches
+    average: tf.train.ExponentialMovingAverage
+
+
+class _Tower(NamedTuple):
+    gradients: list
+    losses: tf.Tensor         # [4]: model, total, text, kernels
+    update_ops: List[tf.Operation]
+    score_maps: tf.Tensor
+
+
+def build_train_graph(config: TrainConfig, device: Device) -> TrainGraph:
+    """Builds the graph of one training step in the default graph.
+
+    Args:
+        config: sizes, rates and decays.
+        device: where each tower goes and what wraps the optimizer.
+
+    Returns:
+        The placeholders of a batch of ``batch_size_per_gpu x num_towers`` and what to fetch.
+    """
+    inputs = _placeholders(config.batch_size_per_gpu * device.num_towers, config.input_size)
+    global_step = _create_global_step()
+    learning_rate = tf.train.exponential_decay(
+        config.learning_rate, global_step, LEARNING_RATE_DECAY_STEPS, LEARNING_RATE_DECAY_RATE,
+        staircase=True)
+    optimizer = device.wrap_optimizer(tf.train.AdamOptimizer(learning_rate))
+    towers = _build_towers(config, device, inputs, optimizer)
+    gradients = average_gradients([tower.gradients for tower in towers])
+    applied = optimizer.apply_gradients(gradients, global_step=global_step)
+    updates = combine_update_ops([tower.update_ops for tower in towers])
+    average, update = _average_after([applied] + updates, global_step, config.moving_average_decay)
+    with tf.control_dependencies([update]):
+        step_after = global_step.read_value()
+    losses = tf.unstack(mean([tower.losses for tower in towers]))
+    scalars = Scalars(learning_rate, *losses,
+                      gradient_norm=tf.global_norm([gradient for gradient, _ in gradients]))
+    fetches = Fetches(update, step_after, scalars, towers[0].score_maps[0])
+    return TrainGraph(inputs, fetches, average)
+
+
+def _placeholders(batch_size: int, size: int) -> Inputs:
+    small = size // cfg.STRIDE
+    return Inputs(
+        tf.placeholder(tf.float32, [batch_size, size, size, 3], 'input_images'),
+        tf.placeholder(tf.float32, [batch_size, small, small, cfg.NUM_KERNELS], 'input_seg_maps'),
+        tf.placeholder(tf.float32, [batch_size, small, small, 1], 'input_training_masks'))
+
+
+def _create_global_step() -> tf.Variable:
+    # float32, not int64: so it stands in the published checkpoints.
+    return tf.get_variable('global_step', [], tf.float32, trainable=False,
+                           initializer=tf.zeros_initializer(),
+                           collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP])
+
+
+def _build_towers(config: TrainConfig, device: Device, inputs: Inputs,
+                  optimizer: tf.train.Optimizer) -> List[_Tower]:
+    towers = []
+    shares = [Inputs(*share) for share in
+              zip(*(tf.split(tensor, device.num_towers) for tensor in inputs))]
+    for index, share in enumerate(shares):
+        with device.tower_scope(index), tf.name_scope('tower_%d' % index), \
+                tf.variable_scope(tf.get_variable_scope(), reuse=index > 0):
+            towers.append(_build_tower(config, share, optimizer))
+    return towers
+
+
+def _build_tower(config: TrainConfig, share: Inputs, optimizer: tf.train.Optimizer) -> _Tower:
+    seen_updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    score_maps = model(share.images, is_training=True, batch_norm_decay=config.batch_norm_decay)
+    terms = loss_terms(share.seg_maps, score_maps, share.training_masks)
+    # Regularisers belong to the variables: only the first tower adds them, every tower counts them.
+    total_loss = tf.add_n([terms.total] + tf.losses.get_regularization_losses())
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)[len(seen_updates):]
+    return _Tower(optimizer.compute_gradients(total_loss),
+                  tf.stack([terms.total, total_loss, terms.text, terms.kernels]),
+                  updates, score_maps)
+
+
+def _average_after(ops: List[tf.Operation], global_step: tf.Variable, decay: float):
+    """The moving average of the trainable variables, ordered after ``ops``."""
+    with tf.control_dependencies(ops):
+        average = tf.train.ExponentialMovingAverage(decay, num_updates=global_step.read_value())
+        return average, average.apply(tf.trainable_variables())

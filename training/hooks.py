@@ -1,0 +1,143 @@
+"""What happens after a step besides the step: guard, log line, summaries, checkpoints."""
+
+import math
+import time
+from datetime import timedelta
+from typing import List, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from training.graph import Fetches
+from training.saver import CheckpointWriter
+from training.summaries import SummaryWriter, map_picture
+from utils.errors import PSENetError
+from utils.utils_tool import logger
+
+LOG_STEPS = 10
+
+
+class Batch(NamedTuple):
+    """What the readers hand over; see ``get_batch``."""
+
+    images: np.ndarray
+    paths: List[str]
+    seg_maps: np.ndarray
+    training_masks: np.ndarray
+
+
+class StepResult(NamedTuple):
+    """A finished step."""
+
+    step: int              # global_step after it
+    values: Fetches        # evaluated
+    batch: Batch
+    data_seconds: float    # how long it waited for its batch
+
+
+class DivergenceError(PSENetError):
+    """The loss or its gradient is no number any more."""
+
+
+class Hook:
+    """Something to do after every step; the loop calls hooks in order."""
+
+    def after_step(self, session: tf.Session, result: StepResult) -> None:
+        """Looks at a step; an exception ends the run."""
+
+    def end(self, session: tf.Session, step: int) -> None:
+        """Called once when the run ends in good order, with the last step done."""
+
+
+class DivergenceGuard(Hook):
+    """Ends the run when the loss or the gradient's norm is NaN or Inf, before anything is saved."""
+
+    def after_step(self, _: tf.Session, result: StepResult) -> None:
+        """Raises DivergenceError naming the step and the batch's files."""
+        scalars = result.values.scalars
+        bad = ['%s is %s' % (name, value) for name, value in scalars._asdict().items()
+               if not math.isfinite(value)]
+        if bad:
+            raise DivergenceError(
+                'training diverged at step %d (%s) on the batch of %s; the last checkpoint is from '
+                'before it: go on with --restore and a lower --learning_rate'
+                % (result.step, ', '.join(bad), ', '.join(result.batch.paths)))
+
+
+class LogHook(Hook):
+    """The log line every 10 steps, in the published form that scripts parse."""
+
+    def __init__(self, batch_size: int, max_steps: int):
+        """Starts the clock.
+
+        Args:
+            batch_size: examples a step.
+            max_steps: where the run ends, for the time left.
+        """
+        self._batch_size = batch_size
+        self._max_steps = max_steps
+        self._start_window()
+
+    def _start_window(self) -> None:
+        self._since = time.perf_counter()
+        self._steps = 0
+        self._data_seconds = 0.0
+
+    def after_step(self, _: tf.Session, result: StepResult) -> None:
+        """Logs on every tenth step."""
+        self._steps += 1
+        self._data_seconds += result.data_seconds
+        if result.step % LOG_STEPS == 0:
+            logger.info('%s', self.line(result, time.perf_counter() - self._since))
+            self._start_window()
+
+    def line(self, result: StepResult, seconds: float) -> str:
+        """The log line of a window that took ``seconds``."""
+        per_step = seconds / self._steps
+        left = timedelta(seconds=round(per_step * max(0, self._max_steps - result.step)))
+        return ('Step %06d, model loss %.4f, total loss %.4f, %.2f seconds/step, '
+                '%.2f examples/second, data wait %.1f%%, ETA %s' % (
+                    result.step, result.values.scalars.model_loss,
+                    result.values.scalars.total_loss, per_step, self._batch_size / per_step,
+                    100 * self._data_seconds / seconds, left))
+
+
+class SummaryHook(Hook):
+    """TensorBoard scalars and pictures every ``every`` steps."""
+
+    def __init__(self, writer: SummaryWriter, every: int):
+        """Takes the writer and the interval in steps."""
+        self._writer = writer
+        self._every = every
+
+    def after_step(self, _: tf.Session, result: StepResult) -> None:
+        """Writes when it is time."""
+        if result.step % self._every:
+            return
+        batch = result.batch
+        self._writer.add_scalars(result.step, result.values.scalars._asdict())
+        self._writer.add_pictures(result.step, {
+            'input_image': np.uint8(batch.images[0]),
+            'seg_map_gt': map_picture(batch.seg_maps[0]),
+            'seg_map_pred': map_picture(result.values.score_maps),
+            'training_mask': map_picture(batch.training_masks[0]),
+        })
+
+
+class CheckpointHook(Hook):
+    """Saves every ``every`` steps and at the end."""
+
+    def __init__(self, writer: CheckpointWriter, every: int):
+        """Takes the writer and the interval in steps."""
+        self._writer = writer
+        self._every = every
+
+    def after_step(self, session: tf.Session, result: StepResult) -> None:
+        """Saves when it is time."""
+        if result.step % self._every == 0:
+            self._writer.save(session, result.step)
+
+    def end(self, session: tf.Session, step: int) -> None:
+        """Saves the last step unless that has been done."""
+        if self._writer.last_saved_step != step:
+            self._writer.save(session, step)

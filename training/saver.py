@@ -1,0 +1,120 @@
+"""Writing checkpoints, and knowing which files of a folder are ours.
+
+The checkpoints that training writes into ``--checkpoint_path`` are listed there, in
+``training_files.json``, and its event files have a suffix of their own. Nothing else is
+ever removed, so a downloaded checkpoint, notes, or another program's events in the same folder are
+safe from rotation and from ``--overwrite``.
+"""
+
+import glob
+import json
+import os
+from typing import List
+
+import tensorflow as tf
+
+from training.checkpoint import first_line
+from training.summaries import EVENTS_SUFFIX
+from utils.errors import PSENetError
+from utils.utils_tool import logger
+
+PREFIX = 'model.ckpt'
+MANIFEST = 'training_files.json'
+
+
+class Manifest:
+    """The names of the checkpoints that training wrote into a folder."""
+
+    def __init__(self, folder: str):
+        """Reads the folder's list; a folder without one has none of our checkpoints."""
+        self._folder = folder
+        self._path = os.path.join(folder, MANIFEST)
+        self._names = self._read()
+
+    def _read(self) -> List[str]:
+        try:
+            with open(self._path, encoding='utf-8') as file:
+                return [os.path.basename(name) for name in json.load(file)['checkpoints']]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning('%s cannot be read (%s): no earlier checkpoint of this folder will be '
+                           'removed', self._path, first_line(error))
+            return []
+
+    @property
+    def checkpoints(self) -> List[str]:
+        """Prefixes of our checkpoints that still exist, oldest first."""
+        prefixes = (os.path.join(self._folder, name) for name in self._names)
+        return [prefix for prefix in prefixes if os.path.exists(prefix + '.index')]
+
+    def add(self, prefix: str) -> None:
+        """Lists a checkpoint; called before it is written."""
+        self.replace([other for other in self.checkpoints if other != prefix] + [prefix])
+
+    def replace(self, prefixes: List[str]) -> None:
+        """Lists these checkpoints and no others."""
+        self._names = [os.path.basename(prefix) for prefix in prefixes]
+        partial = self._path + '.partial'
+        with open(partial, 'w', encoding='utf-8') as file:
+            json.dump({'checkpoints': self._names}, file, indent=1)
+        os.replace(partial, self._path)
+
+
+def remove_earlier_run(folder: str) -> None:
+    """Removes the checkpoints and event files that training wrote into a folder, nothing else."""
+    manifest = Manifest(folder)
+    paths = glob.glob(os.path.join(glob.escape(folder), 'events.out.tfevents.*' + EVENTS_SUFFIX))
+    for prefix in manifest.checkpoints:
+        paths += glob.glob(glob.escape(prefix) + '.*')
+    for path in paths:
+        os.remove(path)
+    manifest.replace([])
+    logger.info('--overwrite: removed %d files of an earlier run from %s', len(paths), folder)
+
+
+class CheckpointWriter:
+    """Saves ``model.ckpt-<step>``, keeps the newest few of this folder's own."""
+
+    def __init__(self, folder: str, keep: int):
+        """Builds the saving ops in the default graph.
+
+        Args:
+            folder: exists and is writable.
+            keep: how many checkpoints stay.
+        """
+        self._folder = folder
+        self._manifest = Manifest(folder)
+        self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=keep,
+                                     save_relative_paths=True)
+        self._saver.set_last_checkpoints_with_time(
+            [(prefix, os.path.getmtime(prefix + '.index'))
+             for prefix in self._manifest.checkpoints])
+        self.last_saved_step = -1
+
+    def save(self, session: tf.Session, step: int) -> str:
+        """Saves all variables.
+
+        Args:
+            session: holds them.
+            step: the number in the file's name.
+
+        Returns:
+            The checkpoint's prefix.
+
+        Raises:
+            PSENetError: the folder cannot be written; earlier checkpoints are intact.
+        """
+        prefix = os.path.join(self._folder, PREFIX)
+        try:
+            self._manifest.add('%s-%d' % (prefix, step))
+            saved = self._saver.save(session, prefix, global_step=step, write_meta_graph=False)
+            self._manifest.replace(self._saver.last_checkpoints)
+        except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
+            raise PSENetError('the checkpoint of step %d cannot be written to %s (%s); earlier '
+                              'checkpoints are intact: free the disk or choose another folder and '
+                              'go on with --restore' % (step, self._folder, first_line(error))
+                              ) from error
+        self.last_saved_step = step
+        logger.info('saved %s', saved)
+        return saved

@@ -1,0 +1,92 @@
+"""What every entry script shares: flags, help, the log, and how a user's mistake ends.
+
+An entry script defines its flags in groups (``flags.DEFINE_integer(..., **group('data'))``) and
+ends with ``cli.run(main, usage)``. A PSENetError becomes one sentence on stderr and a non-zero
+exit; any other exception is a defect and keeps its traceback.
+"""
+
+import sys
+import textwrap
+from typing import Callable, Dict, List, Optional
+
+from absl import app, flags
+
+from utils.errors import PSENetError
+from utils.utils_tool import configure_logging
+
+_GROUP_PREFIX = 'psenet: '
+_HELP_ARGUMENTS = ('-h', '-help', '--help', '--helpshort')
+
+
+def group(title: str) -> Dict[str, str]:
+    """Keyword arguments for ``flags.DEFINE_*`` that put the flag under a title of ``--help``."""
+    return {'module_name': _GROUP_PREFIX + title}
+
+
+def help_text(usage: str) -> str:
+    """Formats the project's own flags, group by group, with their defaults.
+
+    Args:
+        usage: what the script does and how it is called; stands above the flags.
+
+    Returns:
+        The whole text of ``--help``.
+    """
+    lines = [usage.strip()]
+    for module, members in flags.FLAGS.flags_by_module_dict().items():
+        if not module.startswith(_GROUP_PREFIX):
+            continue
+        title = module[len(_GROUP_PREFIX):]
+        lines += ['', '%s%s:' % (title[0].upper(), title[1:])]
+        for flag in members:
+            lines += _flag_lines(flag)
+    return '\n'.join(lines)
+
+
+def _flag_lines(flag: flags.Flag) -> List[str]:
+    form = flag.name if flag.boolean else '%s=%s' % (flag.name, flag.flag_type())
+    default = 'none' if flag.default is None else flag.default_as_str
+    text = '%s (default: %s)' % (flag.help, default)
+    return ['  --%s' % form] + textwrap.wrap(text, 92, initial_indent=' ' * 6,
+                                             subsequent_indent=' ' * 6)
+
+
+def _parse_flags(usage: str, argv: List[str]) -> List[str]:
+    if any(argument in _HELP_ARGUMENTS for argument in argv[1:]):
+        print(help_text(usage))
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail('%s (%s --help lists the flags)' % (error, argv[0]), 1)
+    if len(rest) > 1:
+        _fail('%r is no flag; every argument has the form --flag=value (%s --help lists them)'
+              % (rest[1], argv[0]), 1)
+    return rest
+
+
+def _fail(sentence: str, exit_code: int) -> None:
+    print('error: %s' % sentence, file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _guarded(main: Callable[[List[str]], Optional[int]], argv: List[str]) -> int:
+    try:
+        return main(argv) or 0
+    except PSENetError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail('interrupted', 130)
+    return 0
+
+
+def run(main: Callable[[List[str]], Optional[int]], usage: str) -> None:
+    """Parses the flags, runs ``main(argv)`` and exits with what it returns.
+
+    Args:
+        main: the script's main function; None means success.
+        usage: shown above the flags by ``--help``; usually the script's docstring.
+    """
+    configure_logging()
+    app.run(lambda argv: _guarded(main, argv),
+            flags_parser=lambda argv: _parse_flags(usage, argv))

@@ -1,0 +1,60 @@
+"""What has to be in the environment before TensorFlow starts: visible GPUs and a quiet log.
+
+TensorFlow itself is not imported here: workers and entry scripts call this first.
+"""
+
+import logging
+import os
+from typing import List
+
+from absl import flags
+
+from utils.cli import group
+from utils.errors import PSENetError
+
+
+def define_gpu_flag() -> None:
+    """Defines ``--gpu_list`` (absl; call once, in an entry script)."""
+    flags.DEFINE_string(
+        'gpu_list', '0',
+        'GPUs to run on, as nvidia-smi numbers them, separated by commas (0,1); empty for the CPU.',
+        **group('device'))
+
+
+def parse_gpu_list(gpu_list: str) -> List[int]:
+    """Reads ``--gpu_list``.
+
+    Args:
+        gpu_list: comma-separated GPU numbers, each once; empty for the CPU.
+
+    Returns:
+        The numbers in the order given.
+
+    Raises:
+        PSENetError: it holds something else.
+    """
+    names = [name.strip() for name in gpu_list.split(',')] if gpu_list.strip() else []
+    if not all(name.isdigit() for name in names) or len(set(names)) != len(names):
+        raise PSENetError('--gpu_list=%s must be GPU numbers separated by commas, each once, such '
+                          'as 0,1, or empty for the CPU' % gpu_list)
+    return [int(name) for name in names]
+
+
+
+def configure_tensorflow(gpu_list: str) -> None:
+    """Chooses the GPUs that TensorFlow will see and keeps its start-up chatter off the screen.
+
+    A value of TF_CPP_MIN_LOG_LEVEL that the user has set is left alone.
+
+    Args:
+        gpu_list: comma-separated GPU numbers as nvidia-smi shows them; empty for none.
+
+    Raises:
+        PSENetError: see ``parse_gpu_list``.
+    """
+    gpus = parse_gpu_list(gpu_list)
+    os.environ['CUDA_VISIBLE_DEVICES'] = ','.join(map(str, gpus))
+    # A machine without a GPU is told so by TensorFlow at level 2 ("failed call to cuInit"), which
+    # is no news to somebody who asked for the CPU.
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2' if gpus else '3')
+    logging.getLogger('tensorflow').setLevel(logging.ERROR)
