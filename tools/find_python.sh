@@ -116,11 +116,11 @@ search() {
 explain() {
     cat >&2 <<'TEXT'
 error: no Python 3.7 was found, which TensorFlow 1.15 needs. Each of these provides one:
-  pyenv:  pyenv install 3.7.16
-  conda:  conda create -n psenet python=3.7
-  uv:     uv python install 3.7      (on x86_64)
-Then run the same command again: it looks in all three places. A Python elsewhere is named with
-PYTHON=/path/to/python3.7; in a container, the Docker image python:3.7 has one.
+  pyenv:   pyenv install 3.7.16
+  conda:   conda create -n psenet python=3.7
+  Docker:  docker run -it -v "$PWD":/psenet -w /psenet python:3.7 bash
+Then run the same command again; it finds them by itself. A Python elsewhere is named with
+PYTHON=/path/to/python3.7. (uv, which is asked too, no longer installs Python 3.7.)
 TEXT
     if ((${#passed_over[@]})); then
         echo 'Passed over:' >&2

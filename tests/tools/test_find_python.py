@@ -115,7 +115,7 @@ def test_none_found(machine):
     shim = machine.add('bin/python3.7', FAILING_SHIM)
     result = machine.find()
     assert (result.returncode, result.stdout) == (1, '')
-    for way in ('pyenv install 3.7', 'conda create -n psenet python=3.7', 'uv python install 3.7'):
+    for way in ('pyenv install 3.7', 'conda create -n psenet python=3.7', 'docker run'):
         assert way in result.stderr
     assert f'{shim} does not run' in result.stderr
 
