@@ -13,7 +13,7 @@ _OPENCV_BUILDS = (
 _BUILDS = {'tensorflow': TENSORFLOW_BUILDS, 'opencv-python': _OPENCV_BUILDS}
 # Names of modules where they differ from the names of what is installed.
 _MODULES = {
-    'absl-py': 'absl', 'opencv-python': 'cv2', 'polygon3': 'Polygon', 'protobuf': 'google.protobuf'}
+    'absl-py': 'absl', 'opencv-python': 'cv2', 'pillow': 'PIL', 'protobuf': 'google.protobuf'}
 
 
 class Requirement(NamedTuple):

@@ -12,7 +12,7 @@ from tools.setup_env.plan import SetupError
 
 _PYTHON = 'python%d.%d' % sys.version_info[:2]
 _COMPILER = ('apt-get install build-essential (Debian, Ubuntu) or '
-             'yum install gcc gcc-c++ make (CentOS, openEuler)')
+             'yum install gcc-c++ make (CentOS, openEuler)')
 _HEADERS = ('apt-get install %s-dev (Debian, Ubuntu) or '
             'yum install python3-devel (CentOS, openEuler)' % _PYTHON)
 _OPENCV = ('apt-get install libgl1 libglib2.0-0 (Debian, Ubuntu) or '
@@ -20,25 +20,25 @@ _OPENCV = ('apt-get install libgl1 libglib2.0-0 (Debian, Ubuntu) or '
 
 
 def check_compiler() -> None:
-    """Checks for what Polygon3 and pse are built with.
+    """Checks for what pse is built with.
 
     Raises:
         SetupError: naming the package to install.
     """
-    missing = [name for name in ('gcc', 'g++', 'make') if shutil.which(name) is None]
+    compiler = os.environ.get('CXX', 'g++').split()[0]
+    missing = [name for name in (compiler, 'make') if shutil.which(name) is None]
     if missing:
-        raise SetupError('%s missing: %s' % (
-            ' and '.join(missing) + (' is' if len(missing) == 1 else ' are'), _COMPILER))
+        raise SetupError('missing: %s; install with %s' % (' and '.join(missing), _COMPILER))
     headers = sysconfig.get_path('include')
     if not os.path.isfile(os.path.join(headers, 'Python.h')):
-        raise SetupError('Python.h is missing in %s: %s' % (headers, _HEADERS))
+        raise SetupError('missing: Python.h in %s; install with %s' % (headers, _HEADERS))
 
 
 def advice_on_import(message: str) -> str:
     """Returns what to install when a module cannot be imported for want of a system library."""
     libraries = ('libGL.so', 'libgthread', 'libglib')
     if any(library in message for library in libraries):
-        return '\nOpenCV needs libraries of the system: %s' % _OPENCV
+        return '\nOpenCV needs libraries of the system; install with %s' % _OPENCV
     return ''
 
 
