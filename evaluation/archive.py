@@ -52,13 +52,18 @@ def read_archive(path: str, name_pattern: str, strict: bool) -> Dict[str, Entry]
             wrong name, a duplicate, encrypted, a link, too large, or not UTF-8.
     """
     _check_file(path)
+    with _open(path) as archive:
+        chosen = _choose(archive.infolist(), path, re.compile(name_pattern), strict)
+        return {sample_id: _read_entry(archive, info, _source(path, info))
+                for sample_id, info in chosen.items()}
+
+
+def _open(path: str) -> zipfile.ZipFile:
     try:
-        with zipfile.ZipFile(path) as archive:
-            chosen = _choose(archive.infolist(), path, re.compile(name_pattern), strict)
-            return {sample_id: _read_entry(archive, info, _source(path, info))
-                    for sample_id, info in chosen.items()}
+        return zipfile.ZipFile(path)
     except _DAMAGE as error:
-        raise ProtocolError(f'{path} is not a zip archive that can be read: {error}') from None
+        raise ProtocolError(f'{path} is not a zip archive that can be read '
+                            f'({_detail(error)})') from None
 
 
 def _check_file(path: str) -> None:
@@ -86,6 +91,7 @@ def _choose(infos: List[zipfile.ZipInfo], path: str, pattern: Pattern,
             sample_id = _sample_id(found.group(1), _source(path, info))
             if sample_id in chosen:
                 raise ProtocolError(f'{_source(path, info)}: sample {sample_id} is there already')
+            _check_entry(info, _source(path, info))
             chosen[sample_id] = info
         elif strict:
             raise ProtocolError(f'{_source(path, info)}: the name does not match '
@@ -102,6 +108,19 @@ def _sample_id(sample_id: str, source: str) -> str:
     return sample_id
 
 
+def _check_entry(info: zipfile.ZipInfo, source: str) -> None:
+    if info.flag_bits & _ENCRYPTED:
+        raise ProtocolError(f'{source}: encrypted entries cannot be read')
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise ProtocolError(f'{source}: links are not allowed')
+    if info.compress_type not in _METHODS:
+        raise ProtocolError(f'{source}: compression method {info.compress_type} is not allowed; '
+                            'use plain zip (deflate)')
+    if info.file_size > MAX_ENTRY_BYTES:
+        raise ProtocolError(f'{source}: {info.file_size} bytes are more than the '
+                            f'{MAX_ENTRY_BYTES >> 20} MiB that an entry may have')
+
+
 def _check_total(chosen: Dict[str, zipfile.ZipInfo], path: str) -> None:
     total = sum(info.file_size for info in chosen.values())
     if total > MAX_ARCHIVE_BYTES:
@@ -110,29 +129,18 @@ def _check_total(chosen: Dict[str, zipfile.ZipInfo], path: str) -> None:
 
 
 def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> Entry:
-    problem = _entry_problem(info)
-    if problem:
-        raise ProtocolError(f'{source}: {problem}')
     try:
         with archive.open(info) as file:
             # A bare read() would decompress all there is, whatever size the header declares.
             data = file.read(info.file_size + 1)
     except _DAMAGE as error:
-        raise ProtocolError(f'{source}: damaged ({error})') from None
+        raise ProtocolError(f'{source}: damaged ({_detail(error)})') from None
     return Entry(source, decode(data, source))
 
 
-def _entry_problem(info: zipfile.ZipInfo) -> str:
-    if info.flag_bits & _ENCRYPTED:
-        return 'encrypted entries cannot be read'
-    if stat.S_ISLNK(info.external_attr >> 16):
-        return 'links are not allowed'
-    if info.compress_type not in _METHODS:
-        return f'compression method {info.compress_type} is not allowed; use plain zip (deflate)'
-    if info.file_size > MAX_ENTRY_BYTES:
-        return (f'{info.file_size} bytes are more than the {MAX_ENTRY_BYTES >> 20} MiB that an '
-                'entry may have')
-    return ''
+def _detail(error: Exception) -> str:
+    """The library's words, without the raw bytes that some of its messages quote at length."""
+    return shown(str(error) or type(error).__name__)
 
 
 def decode(data: bytes, source: str) -> str:

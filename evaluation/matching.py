@@ -9,7 +9,7 @@ from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from evaluation.overlap import bounding_boxes, bounding_overlaps, intersection_areas, signed_areas
+from evaluation.overlap import bounding_overlaps, intersection_areas, signed_areas
 from evaluation.parameters import Parameters
 from evaluation.protocol import Detections, GroundTruth
 
@@ -76,7 +76,7 @@ def iou_matrix(gt_quads: np.ndarray, det_quads: np.ndarray) -> np.ndarray:
         float64 (G, D). A quad without area has 0 with all others.
     """
     gt_index, det_index = np.indices((len(gt_quads), len(det_quads))).reshape(2, -1)
-    near = _bounds(gt_quads, det_quads, gt_index, det_index) > 0
+    near = bounding_overlaps(gt_quads, det_quads, gt_index, det_index) > 0
     matrix = np.zeros(len(gt_index))
     matrix[near] = _ious(gt_quads[gt_index[near]], det_quads[det_index[near]])
     return matrix.reshape(len(gt_quads), len(det_quads))
@@ -86,13 +86,6 @@ def _ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """IoU of pairs; as in the reference, a self-crossing quad's own area is the shoelace area."""
     common = intersection_areas(first, second)
     return _share(common, _areas(first) + _areas(second) - common)
-
-
-def _bounds(gt_quads: np.ndarray, det_quads: np.ndarray, gt_index: np.ndarray,
-            det_index: np.ndarray) -> np.ndarray:
-    """Of each cell, an area that its quads' intersection does not exceed."""
-    return bounding_overlaps(bounding_boxes(gt_quads)[:, gt_index],
-                             bounding_boxes(det_quads)[:, det_index])
 
 
 def _areas(quads: np.ndarray) -> np.ndarray:
@@ -144,7 +137,7 @@ def _relevant_cells(batch: _Batch, parameters: Parameters) -> Tuple[np.ndarray, 
     IoU > c means common > c (gt + det - common), where common is at most the bound.
     """
     gt_index, det_index = _cells(batch)
-    bound = _bounds(batch.gt_quads, batch.det_quads, gt_index, det_index)
+    bound = bounding_overlaps(batch.gt_quads, batch.det_quads, gt_index, det_index)
     gt_areas, det_areas = _areas(batch.gt_quads)[gt_index], _areas(batch.det_quads)[det_index]
     for_iou = bound > parameters.IOU_CONSTRAINT * (gt_areas + det_areas - bound)
     for_ignoring = bound > parameters.AREA_PRECISION_CONSTRAINT * det_areas

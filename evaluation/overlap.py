@@ -26,32 +26,31 @@ def signed_areas(quads: np.ndarray) -> np.ndarray:
     return (diagonals[:, 0, 0] * diagonals[:, 1, 1] - diagonals[:, 0, 1] * diagonals[:, 1, 0]) / 2
 
 
-def bounding_boxes(quads: np.ndarray) -> np.ndarray:
-    """Bounding boxes of quads.
-
-    Args:
-        quads: int (N, 4, 2), x, y.
-
-    Returns:
-        float64 (4, N): left, top, right, bottom.
-    """
-    points = _planes(quads)
-    return np.concatenate([points.min(axis=1), points.max(axis=1)])
-
-
-def bounding_overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def bounding_overlaps(first: np.ndarray, second: np.ndarray, first_index: np.ndarray,
+                      second_index: np.ndarray) -> np.ndarray:
     """Areas that bounding boxes have in common: never less than what the quads themselves have.
 
     Args:
-        first: float64 (4, N), left, top, right, bottom.
-        second: float64 (4, N), the other box of each pair.
+        first: int (A, 4, 2), x, y.
+        second: int (B, 4, 2).
+        first_index: int (N,), the first quad of each pair.
+        second_index: int (N,), the second.
 
     Returns:
         float64 (N,).
     """
-    width = np.minimum(first[2], second[2]) - np.maximum(first[0], second[0])
-    height = np.minimum(first[3], second[3]) - np.maximum(first[1], second[1])
+    (left, top), (right, bottom) = _extremes(first)
+    (other_left, other_top), (other_right, other_bottom) = _extremes(second)
+    width = (np.minimum(right[first_index], other_right[second_index])
+             - np.maximum(left[first_index], other_left[second_index]))
+    height = (np.minimum(bottom[first_index], other_bottom[second_index])
+              - np.maximum(top[first_index], other_top[second_index]))
     return np.maximum(width, 0) * np.maximum(height, 0)
+
+
+def _extremes(quads: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    points = _planes(quads)
+    return points.min(axis=1), points.max(axis=1)
 
 
 def intersection_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -86,7 +85,8 @@ def _edges(polygon: np.ndarray) -> np.ndarray:
 
 def _block_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Intersections (N,) of the pairs of float64 (2, 4, N)."""
-    origin = first[:, :1]  # small numbers keep their digits when areas are summed
+    # A corner of the common bounding box: seen from there, what is summed is no larger than needed.
+    origin = np.maximum(first.min(axis=1), second.min(axis=1))[:, np.newaxis]
     areas = np.zeros(first.shape[-1])
     for weight, parts in _convex_terms(first - origin):
         for other_weight, other_parts in _convex_terms(second - origin):

@@ -85,8 +85,9 @@ def sample_report(sample: SampleResult, parameters: Parameters) -> Dict[str, Any
 
 def _points(quads: np.ndarray, parameters: Parameters) -> List[List[int]]:
     """The numbers of each box as its line has them."""
-    corners = quads[:, ::2] if parameters.LTRB else quads
-    return corners.reshape(len(quads), -1).tolist()
+    if parameters.LTRB:
+        return quads[:, ::2].reshape(-1, 4).tolist()
+    return quads.reshape(-1, 8).tolist()
 
 
 def _log(sample: SampleResult) -> str:
