@@ -1,4 +1,4 @@
-"""The main job through the real scripts: train, be killed, go on, be told to stop, detect, score."""
+"""The main job through the real scripts: train, be killed, go on, be stopped, detect, score."""
 
 import json
 import os
@@ -41,14 +41,14 @@ class Place(NamedTuple):
     def train(self, **flags):
         """Runs to the end: (exit code, log)."""
         done = subprocess.run(self.command(**flags), stdout=subprocess.PIPE, check=False,
-                              stderr=subprocess.STDOUT, universal_newlines=True,
+                              stderr=subprocess.STDOUT, text=True,
                               timeout=PATIENCE_SECONDS)
         return done.returncode, done.stdout
 
     def train_until(self, pattern, signum, **flags):
         """Runs until a line of the log matches, signals: (exit code, seconds it took, log)."""
         process = subprocess.Popen(self.command(**flags), stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, universal_newlines=True)
+                                   stderr=subprocess.STDOUT, text=True)
         log = []
         for line in process.stdout:
             log.append(line)
@@ -120,7 +120,8 @@ def test_the_same_command_again_is_refused(place, killed):
     exit_code, log = place.train()
     assert exit_code == 1
     assert log.count('\n') == 1
-    assert '--restore' in log and '--overwrite' in log
+    assert '--restore' in log
+    assert '--overwrite' in log
     assert 2 in place.steps()
 
 
@@ -164,7 +165,7 @@ def test_detects_and_scores_with_what_was_trained(place, restored, tmp_path):
                        test_data=str(place.data / 'test'), gt=str(place.data / 'gt.zip'),
                        PYTHON=sys.executable)
     done = subprocess.run(['bash', str(place.root / 'eval.sh')], env=environment, check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     line = done.stdout.strip().splitlines()[-1]
     assert sorted(json.loads(line)) == ['AP', 'hmean', 'precision', 'recall']

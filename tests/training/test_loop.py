@@ -11,8 +11,8 @@ from training import loop
 from training.checkpoint import open_checkpoint
 from training.checkpoint_files import find_checkpoints
 from training.config import TrainConfig
-from training.graph import Fetches, Inputs, Scalars, TrainGraph
 from training.gpu import GpuDevice
+from training.graph import Fetches, Inputs, Scalars, TrainGraph
 from training.hooks import DivergenceError
 from utils.errors import PSENetError
 
@@ -68,7 +68,7 @@ def run(monkeypatch, tmp_path):
             train.batches = Batches(first_step, faults or {})
             return train.batches
         monkeypatch.setattr(loop, '_start_readers', start_readers)
-        config = TrainConfig(training_data_path=str(tmp_path), checkpoint_path=str(tmp_path / 'run'),
+        config = TrainConfig(training_data_path=str(tmp_path), checkpoint_path=train.folder,
                              **{'max_steps': 5, 'save_checkpoint_steps': 100, **options})
         with tf.Graph().as_default():
             return loop.train(config, GpuDevice(''))
@@ -142,7 +142,7 @@ def test_nan_keeps_the_last_good_checkpoint(run):
 
 def test_a_folder_with_a_checkpoint_is_refused(run):
     run()
-    with pytest.raises(PSENetError, match='--restore.*--overwrite'):
+    with pytest.raises(PSENetError, match=r'--restore.*--overwrite'):
         run()
     assert sorted(saved(run.folder)) == [5]
 
