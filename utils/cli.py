@@ -5,6 +5,7 @@ ends with ``cli.run(main, usage)``. A PSENetError becomes one sentence on stderr
 exit; any other exception is a defect and keeps its traceback.
 """
 
+import os
 import sys
 import textwrap
 from typing import Callable, Dict, List, Optional
@@ -15,7 +16,7 @@ from utils.errors import PSENetError
 from utils.utils_tool import configure_logging
 
 _GROUP_PREFIX = 'psenet: '
-_HELP_ARGUMENTS = ('-h', '-help', '--help', '--helpshort')
+_HELP_ARGUMENTS = ('-h', '-?', '-help', '--help', '--helpshort', '--helpfull')
 
 
 def group(title: str) -> Dict[str, str]:
@@ -45,15 +46,30 @@ def help_text(usage: str) -> str:
 
 def _flag_lines(flag: flags.Flag) -> List[str]:
     form = flag.name if flag.boolean else '%s=%s' % (flag.name, flag.flag_type())
-    default = 'none' if flag.default is None else flag.default_as_str
-    text = '%s (default: %s)' % (flag.help, default)
+    text = '%s (default: %s)' % (flag.help, _default_text(flag))
     return ['  --%s' % form] + textwrap.wrap(text, 92, initial_indent=' ' * 6,
                                              subsequent_indent=' ' * 6)
 
 
+def _default_text(flag: flags.Flag) -> str:
+    if flag.default is None:
+        return 'none'
+    # absl puts quotes around every value; around a number or a boolean they mislead.
+    return flag.default_as_str if isinstance(flag.default, str) else flag.default_as_str.strip("'")
+
+
+def _print_help(usage: str) -> None:
+    try:
+        print(help_text(usage), flush=True)
+    except BrokenPipeError:
+        # Whoever reads (head, a pager) has seen enough. What is left in the buffer goes nowhere:
+        # Python would try to write it once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _parse_flags(usage: str, argv: List[str]) -> List[str]:
     if any(argument in _HELP_ARGUMENTS for argument in argv[1:]):
-        print(help_text(usage))
+        _print_help(usage)
         sys.exit(0)
     try:
         rest = flags.FLAGS(argv)
