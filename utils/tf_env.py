@@ -34,17 +34,17 @@ def parse_gpu_list(gpu_list: str) -> List[int]:
         PSENetError: it holds something else.
     """
     names = [name.strip() for name in gpu_list.split(',')] if gpu_list.strip() else []
-    if not all(name.isdigit() for name in names) or len(set(names)) != len(names):
+    numbers = [int(name) for name in names if name.isdecimal()]
+    if len(set(numbers)) != len(names):
         raise PSENetError('--gpu_list=%s must be GPU numbers separated by commas, each once, such '
                           'as 0,1, or empty for the CPU' % gpu_list)
-    return [int(name) for name in names]
-
+    return numbers
 
 
 def configure_tensorflow(gpu_list: str) -> None:
     """Chooses the GPUs that TensorFlow will see and keeps its start-up chatter off the screen.
 
-    A value of TF_CPP_MIN_LOG_LEVEL that the user has set is left alone.
+    Values of CUDA_DEVICE_ORDER and TF_CPP_MIN_LOG_LEVEL that the user has set are left alone.
 
     Args:
         gpu_list: comma-separated GPU numbers as nvidia-smi shows them; empty for none.
@@ -54,6 +54,8 @@ def configure_tensorflow(gpu_list: str) -> None:
     """
     gpus = parse_gpu_list(gpu_list)
     os.environ['CUDA_VISIBLE_DEVICES'] = ','.join(map(str, gpus))
+    # CUDA's own order is by speed; nvidia-smi's is by bus.
+    os.environ.setdefault('CUDA_DEVICE_ORDER', 'PCI_BUS_ID')
     # A machine without a GPU is told so by TensorFlow at level 2 ("failed call to cuInit"), which
     # is no news to somebody who asked for the CPU.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2' if gpus else '3')
