@@ -39,6 +39,8 @@ class TrainConfig(NamedTuple):
 
 
 _DEFAULTS = TrainConfig()
+# global_step is float32, as in published checkpoints: beyond this, adding 1 changes nothing.
+_MAX_STEPS = 2 ** 24
 
 
 def define_train_flags() -> None:
@@ -160,6 +162,8 @@ def _value_faults(config: TrainConfig) -> List[str]:
     if config.input_size % cfg.SIDE_MULTIPLE:
         faults.append('--input_size=%d must be a multiple of %d'
                       % (config.input_size, cfg.SIDE_MULTIPLE))
+    if config.max_steps > _MAX_STEPS:
+        faults.append('--max_steps=%d must be at most %d' % (config.max_steps, _MAX_STEPS))
     if not 0 < config.learning_rate < float('inf'):
         faults.append('--learning_rate=%g must be a positive number' % config.learning_rate)
     for name in ('moving_average_decay', 'batch_norm_decay'):
