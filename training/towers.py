@@ -18,13 +18,15 @@ def average_gradients(towers: Sequence[GradientsAndVariables]) -> GradientsAndVa
         towers: for each tower what ``Optimizer.compute_gradients`` returned, same variable order.
 
     Returns:
-        One list of the same form; a variable that no tower has a gradient for is left out.
+        One list of the same form. None, what a loss that does not depend on the variable has for a
+        gradient, counts as zero; a variable that no tower has a gradient for is left out.
     """
     averaged = []
     for pairs in zip(*towers):
-        gradients = [gradient for gradient, _ in pairs if gradient is not None]
-        if gradients:
-            averaged.append((mean(gradients), pairs[0][1]))
+        known = [gradient for gradient, _ in pairs if gradient is not None]
+        if known:
+            zeros = [tf.zeros_like(known[0])] * (len(pairs) - len(known))
+            averaged.append((mean(known + zeros), pairs[0][1]))
     return averaged
 
 
@@ -47,10 +49,13 @@ def combine_update_ops(towers: Sequence[Sequence[tf.Operation]]) -> List[tf.Oper
         The ops to run with each step.
 
     Raises:
-        ValueError: an update op is no AssignSub on the same variable in every tower.
+        ValueError: the towers' numbers of ops differ, or an op is no AssignSub on the same variable
+            in every tower.
     """
     if len(towers) == 1:
         return list(towers[0])
+    if len({len(ops) for ops in towers}) != 1:
+        raise ValueError('the towers have %s update ops' % [len(ops) for ops in towers])
     return [_combine(ops) for ops in zip(*towers)]
 
 
