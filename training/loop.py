@@ -118,8 +118,9 @@ class _Run:
                 self._take_step()
         except DivergenceError:
             raise
-        except (StopTraining, PSENetError, RuntimeError):
-            if self._step > first_step:
+        except (StopTraining, PSENetError, RuntimeError) as ending:
+            at_once = isinstance(ending, StopTraining) and ending.at_once
+            if self._step > first_step and not at_once:
                 self._end()
             raise
         self._end()
@@ -139,5 +140,6 @@ class _Run:
                 hook.after_step(self._session, result)
 
     def _end(self) -> None:
-        for hook in self._hooks:
-            hook.end(self._session, self._step)
+        with self._stop.deferred():
+            for hook in self._hooks:
+                hook.end(self._session, self._step)

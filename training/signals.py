@@ -1,23 +1,37 @@
 """Ctrl-C and SIGTERM as an orderly end: the step in progress finishes, then training stops.
 
 While the loop waits for data a signal ends it at once. While a step or a checkpoint is being
-computed the signal is kept until that is done; a second one then no longer waits.
+computed the signal is kept until that is done; a second one, a second or more later, ends the run
+without waiting and without saving.
 """
 
 import signal
+import time
 from contextlib import contextmanager
 from typing import Iterator, Optional
 
 from utils.utils_tool import logger
 
+# timeout(1) signals its child and then the child's whole group: one wish, two signals.
+SAME_WISH_SECONDS = 1.0
 
-class StopTraining(Exception):  # noqa: N818 - no error: somebody asked for it
-    """Raised where training can stop, after a signal asked for it."""
 
-    def __init__(self, signum: int):
-        """Keeps the signal's number."""
+class StopTraining(BaseException):
+    """Raised where training can stop, after a signal asked for it.
+
+    As KeyboardInterrupt, it is no error, and no ``except Exception`` on the way may swallow it.
+    """
+
+    def __init__(self, signum: int, at_once: bool = False):
+        """Keeps what the signal asks for.
+
+        Args:
+            signum: the signal's number.
+            at_once: it was not the first: there is no time to save anything.
+        """
         super().__init__(signal.Signals(signum).name)
         self.exit_code = 128 + signum
+        self.at_once = at_once
 
 
 class GracefulStop:
@@ -27,6 +41,7 @@ class GracefulStop:
 
     def __init__(self) -> None:
         self._pending: Optional[int] = None
+        self._first_at = 0.0
         self._deferred = False
         self._previous = {}
 
@@ -39,9 +54,14 @@ class GracefulStop:
             signal.signal(signum, handler)
 
     def _handle(self, signum: int, _frame) -> None:
-        if not self._deferred or self._pending is not None:
+        now = time.monotonic()
+        if self._pending is not None:
+            if now - self._first_at < SAME_WISH_SECONDS:
+                return
+            raise StopTraining(signum, at_once=True)
+        self._pending, self._first_at = signum, now
+        if not self._deferred:
             raise StopTraining(signum)
-        self._pending = signum
         logger.warning('%s: finishing the step in progress, then saving; once more to stop without',
                        signal.Signals(signum).name)
 
