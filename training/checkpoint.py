@@ -1,107 +1,26 @@
-"""Reading checkpoints: whatever path a person gives, and whatever the file lacks.
+"""Reading checkpoints, whatever the file lacks.
 
-Published archives come without their ``checkpoint`` index, with an index that names a folder of
-another machine, as a bare prefix, or as one of the files; moving averages may be missing and
-``global_step`` may be an integer. All of that loads; what cannot is named in a sentence.
+Moving averages may be missing, ``global_step`` may be an integer, optimizer slots may be gone. All
+of that loads; what cannot is named in a sentence.
 """
 
-import glob
-import os
-import re
-from typing import Dict, List, NamedTuple, Optional
+from contextlib import contextmanager
+from typing import Dict, Iterator, List, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from utils.errors import PSENetError
+from training.checkpoint_files import (
+    READ_ERRORS,
+    CheckpointError,
+    first_line,
+    resolve_checkpoint,
+)
 from utils.utils_tool import logger
 
 AVERAGE_SUFFIX = '/ExponentialMovingAverage'
 BACKBONE_PREFIX = 'resnet_v1_'
 GLOBAL_STEP = 'global_step'
-_FILE_SUFFIX = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
-# What TensorFlow's readers and savers raise for files that are damaged, cut off, or no checkpoint.
-READ_ERRORS = (tf.errors.OpError, ValueError, OSError, RuntimeError)
-
-
-class CheckpointError(PSENetError):
-    """A checkpoint that is not there, is damaged, or is of something else."""
-
-
-def resolve_checkpoint(path: str) -> str:
-    """Finds the checkpoint that a path means.
-
-    Args:
-        path: a folder with or without a ``checkpoint`` index, a prefix (``model.ckpt-1000``), one
-            of a checkpoint's files (``.index``, ``.data-...``, ``.meta``), or a V1 file.
-
-    Returns:
-        The prefix that TensorFlow's readers take; of a folder, the newest checkpoint.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if os.path.isdir(path):
-        return _newest_in(path)
-    prefix = _FILE_SUFFIX.sub('', path)
-    _check_complete(prefix)
-    return prefix
-
-
-def find_checkpoints(folder: str) -> List[str]:
-    """Prefixes of all checkpoints in a folder, the highest step last (name order within a step)."""
-    pattern = os.path.join(glob.escape(folder), '*.index')
-    return sorted((path[:-len('.index')] for path in glob.glob(pattern)),
-                  key=lambda prefix: (step_of(prefix), prefix))
-
-
-def step_of(prefix: str) -> int:
-    """The step in a checkpoint's name, ``model.ckpt-<step>``; -1 where it has none."""
-    match = re.search(r'-(\d+)$', prefix)
-    return int(match.group(1)) if match else -1
-
-
-def _newest_in(folder: str) -> str:
-    indexed = _indexed(folder)
-    if indexed:
-        return indexed
-    for prefix in reversed(find_checkpoints(folder)):
-        _check_complete(prefix)
-        return prefix
-    raise CheckpointError('no checkpoint in the folder %s (looked for *.index files)' % folder)
-
-
-def _indexed(folder: str) -> Optional[str]:
-    """What the index file names, looked for in this folder: archives carry foreign paths."""
-    try:
-        state = tf.train.get_checkpoint_state(folder)
-    except READ_ERRORS:
-        logger.warning('%s cannot be read; taking the highest step',
-                       os.path.join(folder, 'checkpoint'))
-        return None
-    if state is None or not state.model_checkpoint_path:
-        return None
-    prefix = os.path.join(folder, re.split(r'[/\\]', state.model_checkpoint_path)[-1])
-    if not os.path.exists(prefix + '.index') and not os.path.exists(prefix):
-        logger.warning('%s names %s, which is not there; taking the highest step',
-                       os.path.join(folder, 'checkpoint'), os.path.basename(prefix))
-        return None
-    _check_complete(prefix)
-    return prefix
-
-
-def _check_complete(prefix: str) -> None:
-    has_data = bool(glob.glob(glob.escape(prefix) + '.data-*'))
-    if os.path.exists(prefix + '.index'):
-        if not has_data:
-            raise CheckpointError('%s.index has no %s.data-* file beside it; copy all files of the '
-                                  'checkpoint' % (prefix, os.path.basename(prefix)))
-    elif has_data:
-        raise CheckpointError('%s.data-* has no %s.index beside it; copy all files of the '
-                              'checkpoint' % (prefix, os.path.basename(prefix)))
-    elif not os.path.isfile(prefix):
-        raise CheckpointError('there is no checkpoint at %s; give a folder, a prefix such as '
-                              'model.ckpt-1000, or one of its files' % prefix)
 
 
 class Checkpoint(NamedTuple):
@@ -112,10 +31,24 @@ class Checkpoint(NamedTuple):
     shapes: Dict[str, list]
 
     def global_step(self) -> int:
-        """The step it was saved at, from a float32 or int64 variable; 0 where it has none."""
+        """The step it was saved at, from a float32 or int64 variable; 0 where it has none.
+
+        Raises:
+            CheckpointError: the data cannot be read.
+        """
         if GLOBAL_STEP not in self.shapes:
             return 0
-        return int(np.asarray(self.reader.get_tensor(GLOBAL_STEP)).reshape(-1)[0])
+        with _damage_named(self.prefix):
+            return int(np.asarray(self.reader.get_tensor(GLOBAL_STEP)).reshape(-1)[0])
+
+
+@contextmanager
+def _damage_named(prefix: str) -> Iterator[None]:
+    try:
+        yield
+    except READ_ERRORS as error:
+        raise CheckpointError('%s is damaged: its data cannot be read (%s)'
+                              % (prefix, first_line(error))) from error
 
 
 def open_checkpoint(path: str) -> Checkpoint:
@@ -136,11 +69,6 @@ def open_checkpoint(path: str) -> Checkpoint:
     return Checkpoint(prefix, reader, reader.get_variable_to_shape_map())
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, without a trailing full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')
-
-
 def load_variables(session: tf.Session, checkpoint: Checkpoint,
                    sources: Dict[str, tf.Variable]) -> None:
     """Copies values of a checkpoint into variables of the session's graph.
@@ -158,14 +86,11 @@ def load_variables(session: tf.Session, checkpoint: Checkpoint,
             raise CheckpointError('%s holds %s with shape %s, and the network needs %s' % (
                 checkpoint.prefix, name, checkpoint.shapes[name], variable.shape.as_list()))
     plain = {name: variable for name, variable in sources.items() if name != GLOBAL_STEP}
-    try:
+    with _damage_named(checkpoint.prefix):
         if plain:
             tf.train.Saver(plain).restore(session, checkpoint.prefix)
         if GLOBAL_STEP in sources:
             sources[GLOBAL_STEP].load(checkpoint.global_step(), session)
-    except READ_ERRORS as error:
-        raise CheckpointError('%s is damaged: its data cannot be read (%s)'
-                              % (checkpoint.prefix, first_line(error))) from error
 
 
 def restore_for_inference(session: tf.Session, path: str) -> None:
