@@ -13,13 +13,18 @@ from typing import List
 
 import tensorflow as tf
 
-from training.checkpoint import first_line
+from training.checkpoint_files import INDEX_FILE, files_of, first_line, indexed_name
 from training.summaries import EVENTS_SUFFIX
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
 PREFIX = 'model.ckpt'
 MANIFEST = 'training_files.json'
+
+
+def checkpoint_name(step: int) -> str:
+    """The name that the checkpoint of a step gets."""
+    return '%s-%d' % (PREFIX, step)
 
 
 class Manifest:
@@ -62,14 +67,27 @@ class Manifest:
 
 
 def remove_earlier_run(folder: str) -> None:
-    """Removes the checkpoints and event files that training wrote into a folder, nothing else."""
+    """Removes the checkpoints and event files that training wrote into a folder, nothing else.
+
+    Args:
+        folder: the run's folder; exists.
+
+    Raises:
+        PSENetError: a file cannot be removed.
+    """
     manifest = Manifest(folder)
     paths = glob.glob(os.path.join(glob.escape(folder), 'events.out.tfevents.*' + EVENTS_SUFFIX))
+    if indexed_name(folder) in [os.path.basename(prefix) for prefix in manifest.checkpoints]:
+        paths.append(os.path.join(folder, INDEX_FILE))
     for prefix in manifest.checkpoints:
-        paths += glob.glob(glob.escape(prefix) + '.*')
-    for path in paths:
-        os.remove(path)
-    manifest.replace([])
+        paths += files_of(prefix)
+    try:
+        for path in paths:
+            os.remove(path)
+        manifest.replace([])
+    except OSError as error:
+        raise PSENetError('--overwrite: the earlier run in %s cannot be removed (%s); remove it '
+                          'yourself or name another folder' % (folder, error)) from error
     logger.info('--overwrite: removed %d files of an earlier run from %s', len(paths), folder)
 
 
@@ -89,7 +107,7 @@ class CheckpointWriter:
                                      save_relative_paths=True)
         self._saver.set_last_checkpoints_with_time(
             [(prefix, os.path.getmtime(prefix + '.index'))
-             for prefix in self._manifest.checkpoints])
+             for prefix in self._manifest.checkpoints[-keep:]])
         self.last_saved_step = -1
 
     def save(self, session: tf.Session, step: int) -> str:
@@ -107,9 +125,9 @@ class CheckpointWriter:
         """
         prefix = os.path.join(self._folder, PREFIX)
         try:
-            self._manifest.add('%s-%d' % (prefix, step))
+            self._manifest.add(os.path.join(self._folder, checkpoint_name(step)))
             saved = self._saver.save(session, prefix, global_step=step, write_meta_graph=False)
-            self._manifest.replace(self._saver.last_checkpoints)
+            self._remove_rotated()
         except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
             raise PSENetError('the checkpoint of step %d cannot be written to %s (%s); earlier '
                               'checkpoints are intact: free the disk or choose another folder and '
@@ -118,3 +136,13 @@ class CheckpointWriter:
         self.last_saved_step = step
         logger.info('saved %s', saved)
         return saved
+
+    def _remove_rotated(self) -> None:
+        """Removes what the saver, which drops one checkpoint a save, does not know of.
+
+        A run that goes on with a smaller ``keep`` starts with more than it may keep.
+        """
+        for prefix in set(self._manifest.checkpoints) - set(self._saver.last_checkpoints):
+            for path in files_of(prefix):
+                os.remove(path)
+        self._manifest.replace(self._saver.last_checkpoints)

@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from training.checkpoint import (
     Checkpoint,
-    CheckpointError,
-    find_checkpoints,
     load_pretrained,
     open_checkpoint,
     restore_for_training,
 )
+from training.checkpoint_files import INDEX_FILE, CheckpointError, find_checkpoints, step_of
 from training.config import TrainConfig
+from training.saver import MANIFEST, Manifest, checkpoint_name
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
@@ -35,11 +35,14 @@ def find_start(config: TrainConfig) -> Optional[Checkpoint]:
     folder = config.checkpoint_path
     _check_writable(folder)
     if config.restore:
-        return _checkpoint_to_restore(config)
+        start = _checkpoint_to_restore(config)
+        _check_nothing_in_the_way(config, start.global_step())
+        return start
     if not config.overwrite and (find_checkpoints(folder)
-                                 or os.path.exists(os.path.join(folder, 'checkpoint'))):
+                                 or os.path.exists(os.path.join(folder, INDEX_FILE))):
         raise PSENetError('--checkpoint_path=%s holds a checkpoint already: go on with --restore, '
                           'start anew with --overwrite, or name another folder' % folder)
+    _check_nothing_in_the_way(config, 0)
     if config.pretrained_model_path:
         open_checkpoint(config.pretrained_model_path)
     return None
@@ -53,6 +56,23 @@ def _check_writable(folder: str) -> None:
     except OSError as error:
         raise PSENetError('--checkpoint_path=%s cannot be written (%s); choose another folder'
                           % (folder, error.strerror)) from error
+    if os.path.isdir(os.path.join(folder, INDEX_FILE)):
+        raise PSENetError('--checkpoint_path=%s has a folder named %s, where TensorFlow writes a '
+                          'file of that name; choose another folder' % (folder, INDEX_FILE))
+
+
+def _check_nothing_in_the_way(config: TrainConfig, first_step: int) -> None:
+    """Refuses a run whose checkpoints would take the names of somebody else's."""
+    folder = config.checkpoint_path
+    ours = Manifest(folder).checkpoints
+    for prefix in find_checkpoints(folder):
+        step, name = step_of(prefix), os.path.basename(prefix)
+        if (prefix not in ours and name == checkpoint_name(step)
+                and first_step < step <= config.max_steps):
+            raise PSENetError(
+                '--checkpoint_path=%s holds %s, which %s does not list as written by training here '
+                'and which this run would write over; move it away or name another folder'
+                % (folder, name, MANIFEST))
 
 
 def _checkpoint_to_restore(config: TrainConfig) -> Checkpoint:
