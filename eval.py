@@ -28,7 +28,7 @@ def evaluate(config: DetectConfig) -> Summary:
     # TensorFlow comes with it, and reads the environment when it starts.
     from inference.detector import Detector
     with Detector(config.checkpoint_path, config.seg_map_thresh, config.min_area_thresh,
-                  config.max_side_len) as detector:
+                  config.max_side_len, config.gpu_list) as detector:
         prepare_output(config.output_dir)
         return detect_folder(detector.detect, images, config.output_dir,
                              write_images=not config.no_write_images)

@@ -11,6 +11,7 @@ from inference.preprocess import prepare_image
 from nets.model import model
 from training.checkpoint import resolve_checkpoint, restore_for_inference
 from utils.errors import PSENetError
+from utils.tf_env import warn_of_missing_gpus
 
 
 class Detection(NamedTuple):
@@ -35,6 +36,7 @@ class Detector:
         seg_map_thresh: float = 0.9,
         min_area_thresh: int = 6,
         max_side_len: int = 2400,
+        gpu_list: str = '',
     ):
         """Builds the network and loads its weights.
 
@@ -43,6 +45,7 @@ class Detector:
             seg_map_thresh: a pixel belongs to a kernel where its score is above this, 0..1.
             min_area_thresh: seeds with fewer score-map pixels are dropped.
             max_side_len: longer images are shrunk to this many pixels.
+            gpu_list: GPUs that were asked for; a warning tells when TensorFlow does not see them.
 
         Raises:
             PSENetError: the checkpoint is missing, damaged or of another network.
@@ -58,6 +61,8 @@ class Detector:
         config.gpu_options.allow_growth = True
         self._session = tf.Session(graph=graph, config=config)
         try:
+            warn_of_missing_gpus(
+                gpu_list, [device.device_type for device in self._session.list_devices()])
             restore_for_inference(self._session, prefix)
         except BaseException:
             self.close()

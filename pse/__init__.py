@@ -13,11 +13,18 @@ from typing import Tuple
 
 import numpy as np
 
+from utils.errors import PSENetError
+
+
+class NotBuiltError(PSENetError, ImportError):
+    """The extension module is missing, or was built for another Python."""
+
+
 try:
     from pse import _pse
 except ImportError as _error:
     _FOLDER = shlex.quote(os.path.dirname(os.path.abspath(__file__)))
-    raise ImportError(
+    raise NotBuiltError(
         f'the expansion is not built for this Python ({_error}); '
         f'build it with: make -C {_FOLDER} PYTHON={shlex.quote(sys.executable)}'
     ) from None

@@ -5,19 +5,19 @@ from typing import ContextManager
 import tensorflow as tf
 
 from training.device import Device
-from utils.tf_env import parse_gpu_list
-from utils.utils_tool import logger
+from utils.tf_env import parse_gpu_list, warn_of_missing_gpus
 
 
 class GpuDevice(Device):
     """The GPUs of ``gpu_list``, or the CPU when it is empty.
 
     ``utils.tf_env.configure_tensorflow`` hides every other GPU, so the towers' GPUs are numbered
-    from 0 here. Without a GPU the towers run on the CPU, one after the other.
+    from 0 here. Without a GPU the towers share the CPU.
     """
 
     def __init__(self, gpu_list: str):
         """Takes the comma-separated GPU numbers of ``--gpu_list``; empty for the CPU."""
+        self._gpu_list = gpu_list
         self._gpus = parse_gpu_list(gpu_list)
 
     @property
@@ -35,8 +35,5 @@ class GpuDevice(Device):
     def prepare(self) -> None:
         """Logs a warning when GPUs were asked for and TensorFlow sees fewer."""
         with tf.Session(graph=tf.Graph(), config=self.session_config()) as session:
-            found = sum(device.device_type == 'GPU' for device in session.list_devices())
-        if found < len(self._gpus):
-            logger.warning('--gpu_list names %d GPUs and TensorFlow sees %d: the other towers run '
-                           'on the CPU, at seconds a step (--gpu_list="" if that is meant)',
-                           len(self._gpus), found)
+            warn_of_missing_gpus(self._gpu_list,
+                                 [device.device_type for device in session.list_devices()])

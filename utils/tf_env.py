@@ -5,12 +5,13 @@ TensorFlow itself is not imported here: workers and entry scripts call this firs
 
 import logging
 import os
-from typing import List
+from typing import Iterable, List
 
 from absl import flags
 
 from utils.cli import group
 from utils.errors import PSENetError
+from utils.utils_tool import logger
 
 
 def define_gpu_flag() -> None:
@@ -60,3 +61,18 @@ def configure_tensorflow(gpu_list: str) -> None:
     # is no news to somebody who asked for the CPU.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2' if gpus else '3')
     logging.getLogger('tensorflow').setLevel(logging.ERROR)
+
+
+def warn_of_missing_gpus(gpu_list: str, device_types: Iterable[str]) -> None:
+    """Logs a warning when TensorFlow sees fewer GPUs than were asked for and so takes the CPU.
+
+    Args:
+        gpu_list: as given on the command line.
+        device_types: ``device_type`` of each of ``tf.Session.list_devices()``.
+    """
+    wanted = len(parse_gpu_list(gpu_list))
+    found = sum(device_type == 'GPU' for device_type in device_types)
+    if found < wanted:
+        logger.warning('--gpu_list=%s asks for %d GPU(s) and TensorFlow sees %d: the CPU does the '
+                       'rest, which takes many times longer (--gpu_list="" if that is meant)',
+                       gpu_list, wanted, found)
