@@ -28,14 +28,20 @@ from utils.errors import PSENetError
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET_HMEAN = 0.80
 DEFAULT_STEPS = 110
-_SUMMARY_STEPS = 5
+# Points that the loss curve has at least, where there are as many steps.
+_CURVE_POINTS = 20
 
 
 class DemoConfig(NamedTuple):
-    """What a demo is made of: ``folder`` holds all of it, ``steps`` are training steps."""
+    """What a demo is made of: ``folder`` holds all of it, ``steps`` are training steps.
+
+    ``input_size`` is the side in pixels of the training crops. They are smaller than the pictures,
+    and enlarge what they show: at test time words have about the size that they had in training.
+    """
 
     folder: str
     steps: int
+    input_size: int
     spec: DatasetSpec
 
     def path(self, *names: str) -> str:
@@ -92,9 +98,10 @@ def _train_command(config: DemoConfig) -> List[str]:
     # The decays fit a run of a hundred steps; the published ones average over a thousand.
     return _script('train.py', gpu_list='', training_data_path=config.path('data', 'train'),
                    checkpoint_path=config.path('run'), overwrite='true',
-                   input_size=config.spec.size, batch_size_per_gpu=4, num_readers=1, seed=0,
+                   input_size=config.input_size, batch_size_per_gpu=4, num_readers=1, seed=0,
                    learning_rate=1e-3, batch_norm_decay=0.9, moving_average_decay=0.99,
-                   max_steps=config.steps, save_summary_steps=_SUMMARY_STEPS)
+                   max_steps=config.steps,
+                   save_summary_steps=max(1, config.steps // _CURVE_POINTS))
 
 
 def _eval_command(config: DemoConfig) -> List[str]:
@@ -154,8 +161,9 @@ def define_demo_flags() -> None:
                          f'or {DEFAULT_STEPS}.', **group)
     flags.DEFINE_integer('train_images', default.train_images, 'Pictures to train on.', **group)
     flags.DEFINE_integer('test_images', default.test_images, 'Held-out pictures.', **group)
-    flags.DEFINE_integer('size', default.size, 'Side in pixels of the pictures and of the '
-                         'training crops; a multiple of 32.', **group)
+    flags.DEFINE_integer('size', default.size, 'Side in pixels of the square pictures.', **group)
+    flags.DEFINE_integer('input_size', 256, 'Side in pixels of the training crops; a multiple of '
+                         '32.', **group)
 
 
 def _config_from_flags(values: flags.FlagValues) -> DemoConfig:
@@ -164,7 +172,7 @@ def _config_from_flags(values: flags.FlagValues) -> DemoConfig:
         raise PSENetError(f'{steps} training steps are too few; --steps and DEMO_STEPS must be at '
                           'least 1')
     spec = DatasetSpec(values.train_images, values.test_images, values.size)
-    return DemoConfig(values.folder, steps, spec)
+    return DemoConfig(values.folder, steps, values.input_size, spec)
 
 
 def _steps_from_environment() -> int:

@@ -5,6 +5,7 @@
 Needs no TensorBoard server, so it also serves on a machine that has no browser.
 """
 
+import logging
 import os
 import sys
 from typing import Dict, List, NamedTuple, Sequence
@@ -47,6 +48,7 @@ def read_scalars(run_folder: str, tags: Sequence[str] = TAGS) -> Dict[str, Scala
     # Importing it takes seconds and brings TensorFlow along, which --help should not wait for.
     from tensorboard.backend.event_processing import event_accumulator
 
+    logging.getLogger('tensorboard').setLevel(logging.WARNING)
     events = event_accumulator.EventAccumulator(
         run_folder, size_guidance={event_accumulator.SCALARS: 0, event_accumulator.IMAGES: 1})
     try:

@@ -44,7 +44,7 @@ class TestSteps:
 def _run_demo(project_root, folder):
     """Runs the command on a handful of small pictures; returns its exit code and output."""
     command = [sys.executable, str(project_root / 'tools' / 'demo.py'), f'--folder={folder}',
-               '--train_images=8', '--test_images=3', '--size=96']
+               '--train_images=8', '--test_images=3', '--size=128', '--input_size=64']
     ended = subprocess.run(command, env=dict(os.environ, DEMO_STEPS='2'), stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True, check=False)
     return ended.returncode, ended.stdout

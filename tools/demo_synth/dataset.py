@@ -35,7 +35,7 @@ class DatasetSpec(NamedTuple):
 
     train_images: int = 300
     test_images: int = 60
-    size: int = 256
+    size: int = 320
     seed: int = 0
 
 

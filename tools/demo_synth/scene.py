@@ -17,6 +17,8 @@ _MAX_ANGLE = 30.0
 # Font sizes as fractions of the picture's side.
 _READABLE_EM = (0.10, 0.22)
 _TINY_EM = (0.03, 0.04)
+# How far a sign reaches beyond its word, as a share of the font size.
+_SIGN_MARGIN = 0.12
 _PLACING_TRIES = 25
 DO_NOT_CARE = '###'
 
@@ -129,9 +131,10 @@ class _Painter:
 
     def _paint(self, glyphs: np.ndarray, corners: np.ndarray, style: _Style, em: float) -> None:
         """Puts the glyphs onto the picture, some of them on a sign or with an edge."""
-        inside = self._zone(corners, 0.2 * em).astype(bool)
-        if background.chance(self._random, 0.35):
-            self._paint_sign(corners, 0.2 * em)
+        margin = _SIGN_MARGIN * em
+        inside = self._zone(corners, margin).astype(bool)
+        if background.chance(self._random, 0.25):
+            self._paint_sign(corners, margin)
         colour = background.contrasting_colour(self._random, self.image[inside],
                                                style.min_contrast)
         opacity = _warp(glyphs, corners, self._size)
@@ -168,10 +171,15 @@ def _warp(glyphs: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
     """Lays upright glyphs into a quad; float32 (size, size), 0..1."""
     height, width = glyphs.shape
     source = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    matrix = cv2.getPerspectiveTransform(source, corners * _SUPERSAMPLING)
-    side = size * _SUPERSAMPLING
-    warped = cv2.warpPerspective(glyphs, matrix, (side, side), flags=cv2.INTER_LINEAR)
-    return cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    left, top = np.floor(corners.min(axis=0)).astype(int)
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
+    patch = (corners - (left, top)).astype(np.float32) * _SUPERSAMPLING
+    matrix = cv2.getPerspectiveTransform(source, patch)
+    shape = int(right - left), int(bottom - top)
+    warped = cv2.warpPerspective(glyphs, matrix, tuple(_SUPERSAMPLING * side for side in shape))
+    opacity = np.zeros((size, size), np.float32)
+    opacity[top:bottom, left:right] = cv2.resize(warped, shape, interpolation=cv2.INTER_AREA)
+    return opacity / 255
 
 
 def _finish(random_state: np.random.RandomState, image: np.ndarray) -> np.ndarray:
