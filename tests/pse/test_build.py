@@ -26,6 +26,8 @@ def copy_sources(project_root, root):
     folder.mkdir(parents=True)
     for name in SOURCES:
         shutil.copy(str(project_root / 'pse' / name), str(folder))
+    (root / 'utils').mkdir()
+    shutil.copy(str(project_root / 'utils' / 'errors.py'), str(root / 'utils'))
     return folder
 
 
