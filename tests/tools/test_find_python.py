@@ -132,7 +132,7 @@ def posing_python(machine, customization, tensorflow):
     (packages / 'tensorflow_core' / '__init__.py').touch()
     (packages / 'tensorflow.py').write_text(tensorflow)
     (packages / 'sitecustomize.py').write_text(f'import sys\n{customization}\n')
-    return machine.add('posing/python', f'PYTHONPATH={packages} exec {sys.executable} "$@"')
+    return machine.add('posing/python', f'PYTHONPATH="{packages}" exec "{sys.executable}" "$@"')
 
 
 @pytest.mark.parametrize(('tensorflow', 'accepted'), [
