@@ -1,0 +1,184 @@
+"""What a person sees of train.py and of a small script: help, mistakes, errors, Ctrl-C."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+# Flag -> default as the help shows it: the published ones, then the project's own.
+TRAIN_FLAGS = {
+    'input_size': '512', 'batch_size_per_gpu': '8', 'num_readers': '32', 'learning_rate': '1e-05',
+    'max_steps': '100000', 'moving_average_decay': '0.997', 'gpu_list': "'0'",
+    'checkpoint_path': "'./resnet_train/'", 'restore': 'false', 'save_checkpoint_steps': '1000',
+    'save_summary_steps': '100', 'pretrained_model_path': 'none',
+    'training_data_path': "'./ocr/icdar2015/'", 'max_image_large_side': '1280',
+    'max_text_size': '800', 'min_text_area_size': '10', 'min_crop_side_ratio': '0.1',
+    'batch_norm_decay': '0.997', 'overwrite': 'false', 'keep_checkpoints': '5', 'seed': 'none',
+}
+SCRIPT = '''"""Counts.
+
+Usage: count.py --number=3
+"""
+import os
+import signal
+import sys
+
+from absl import flags
+
+from utils import cli
+from utils.errors import PSENetError
+from utils.utils_tool import logger
+
+
+class NoMore(PSENetError):
+    exit_code = 3
+
+
+def main(argv):
+    logger.info('begins')
+    what = flags.FLAGS.what
+    if what == 'mistake':
+        raise PSENetError('data.txt:3 holds no number; write one')
+    if what == 'no more':
+        raise NoMore('enough')
+    if what == 'defect':
+        raise ValueError('a defect')
+    if what == 'interrupt':
+        os.kill(os.getpid(), signal.SIGINT)
+    print(flags.FLAGS.number, len(argv), 'tensorflow' in sys.modules)
+    return {'nothing': None, 'four': 4}.get(what, 0)
+
+
+if __name__ == '__main__':
+    flags.DEFINE_integer('number', 7, 'How many.', **cli.group('counting'))
+    flags.DEFINE_string('what', 'nothing', 'What happens.', **cli.group('the rest'))
+    cli.run(main, __doc__)
+'''
+
+
+@pytest.fixture(scope='module')
+def script(tmp_path_factory):
+    """Path of a script that uses cli as the entry scripts do."""
+    path = tmp_path_factory.mktemp('script') / 'count.py'
+    path.write_text(SCRIPT)
+    return str(path)
+
+
+@pytest.fixture
+def run(project_root):
+    """run(script, argument, ...) -> the finished process, its output as text."""
+    def run_script(*command, **options):
+        return subprocess.run(
+            [sys.executable, *command], cwd=str(project_root), text=True,
+            env={**os.environ, 'PYTHONPATH': str(project_root)}, check=False,
+            **{'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, **options})
+    return run_script
+
+
+@pytest.fixture(scope='module')
+def train_help(project_root):
+    """What train.py --help prints."""
+    return subprocess.run([sys.executable, 'train.py', '--help'], cwd=str(project_root), check=True,
+                          text=True, stdout=subprocess.PIPE).stdout
+
+
+def flag_helps(text):
+    """{flag: help with its default}, one line each, from the text of --help."""
+    blocks = re.split(r'^  --', text, flags=re.M)[1:]
+    parts = [block.split('\n\n')[0].split('\n', 1) for block in blocks]
+    return {head.split('=')[0]: ' '.join(body.split()) for head, body in parts}
+
+
+def test_help_begins_with_what_the_script_does(train_help):
+    assert train_help.startswith('Trains PSENet')
+    assert 'python train.py' in train_help
+
+
+def test_help_groups_the_flags(train_help):
+    titles = re.findall(r'^\n(\w.*):$', train_help, flags=re.M)
+    assert titles == ['Device', 'Data', 'Optimisation', 'Checkpoints and logs']
+
+
+def test_help_shows_every_flag_of_ours_and_none_of_absl(train_help):
+    assert set(flag_helps(train_help)) == set(TRAIN_FLAGS)
+
+
+@pytest.mark.parametrize('flag', sorted(TRAIN_FLAGS))
+def test_help_of_a_flag_is_a_sentence_with_the_default(train_help, flag):
+    sentence, default = re.match(r'(.*) \(default: (.*)\)$', flag_helps(train_help)[flag]).groups()
+    assert default == TRAIN_FLAGS[flag]
+    assert len(sentence.split()) >= 5
+    assert re.match(r'[A-Z].*\.$', sentence)
+
+
+@pytest.mark.parametrize('flag', ['max_image_large_side', 'max_text_size', 'min_text_area_size'])
+def test_help_says_which_flags_are_not_used(train_help, flag):
+    assert 'never used' in flag_helps(train_help)[flag]
+
+
+def test_help_fits_the_screen(train_help):
+    assert max(map(len, train_help.splitlines())) <= 100
+
+
+@pytest.mark.parametrize('argument', ['-h', '-?', '-help', '--help', '--helpshort', '--helpfull'])
+def test_every_way_to_ask_for_help(run, script, argument):
+    done = run(script, '--number=no', argument)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout == (
+        'Counts.\n\nUsage: count.py --number=3\n\n'
+        'Counting:\n  --number=int\n      How many. (default: 7)\n\n'
+        "The rest:\n  --what=string\n      What happens. (default: 'nothing')\n")
+
+
+def test_help_into_a_closed_pipe_is_no_error(run):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, 'w') as closed_pipe:
+        done = run('train.py', '--help', stdout=closed_pipe)
+    assert (done.returncode, done.stderr) == (0, '')
+
+
+@pytest.mark.parametrize('arguments, sentence', [
+    (['--maxsteps=3'], r"Unknown command line flag 'maxsteps'.*\(train\.py --help lists the flags"),
+    (['--max_steps=many'], r'flag --max_steps=many: .*\(train\.py --help lists the flags'),
+    (['--max_steps'], r'Missing value for flag --max_steps'),
+    (['--restore=perhaps'], r'flag --restore=perhaps: '),
+    (['ocr/icdar2015'], r"'ocr/icdar2015' is no flag; .*--flag=value"),
+    (['--restore', 'False'], r"'False' is no flag"),
+    (['--training_data_path=/nowhere'], r'--training_data_path=/nowhere is no folder'),
+    (['--training_data_path=tests', '--restore', '--overwrite'], r'--restore .*--overwrite'),
+    (['--training_data_path=tests', '--input_size=100'], r'--input_size=100 must be a multiple'),
+    (['--training_data_path=tests', '--gpu_list=cpu'], r'--gpu_list=cpu must be GPU numbers'),
+])
+def test_a_mistake_costs_one_line(run, arguments, sentence):
+    done = run('train.py', *arguments)
+    assert done.returncode == 1
+    assert done.stdout == ''
+    assert re.match(r'error: [^\n]*%s[^\n]*\n\Z' % sentence, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize('what, exit_code', [('nothing', 0), ('zero', 0), ('four', 4)])
+def test_the_exit_code_is_what_main_returns(run, script, what, exit_code):
+    done = run(script, '--what=%s' % what, '--number=3')
+    assert done.returncode == exit_code
+    assert done.stdout == '3 1 False\n'
+    assert re.match(r'[-\d]+ [:\d]+ INFO\] begins\n\Z', done.stderr)
+
+
+@pytest.mark.parametrize('what, exit_code, sentence', [
+    ('mistake', 1, 'error: data.txt:3 holds no number; write one'), ('no more', 3, 'error: enough'),
+    ('interrupt', 130, 'error: interrupted'),
+])
+def test_an_error_is_a_sentence_and_an_exit_code(run, script, what, exit_code, sentence):
+    done = run(script, '--what=%s' % what)
+    assert done.returncode == exit_code
+    assert done.stderr.splitlines()[1:] == [sentence]
+
+
+def test_a_defect_keeps_its_traceback(run, script):
+    done = run(script, '--what=defect')
+    assert done.returncode == 1
+    assert 'Traceback' in done.stderr
+    assert done.stderr.endswith('ValueError: a defect\n')
