@@ -1,0 +1,110 @@
+"""The published defaults, and a sentence for every value or pair that cannot work."""
+
+import pytest
+from absl import flags
+
+from training.config import TrainConfig, define_train_flags, train_config_from_flags, validate
+from utils.errors import PSENetError
+
+PUBLISHED = {
+    'training_data_path': './ocr/icdar2015/', 'input_size': 512, 'batch_size_per_gpu': 8,
+    'num_readers': 32, 'seed': None, 'min_crop_side_ratio': 0.1, 'learning_rate': 1e-5,
+    'max_steps': 100000, 'moving_average_decay': 0.997, 'batch_norm_decay': 0.997,
+    'pretrained_model_path': None, 'checkpoint_path': './resnet_train/', 'restore': False,
+    'overwrite': False, 'save_checkpoint_steps': 1000, 'keep_checkpoints': 5,
+    'save_summary_steps': 100,
+}
+ACCEPTED_AND_UNUSED = {'max_image_large_side': 1280, 'max_text_size': 800, 'min_text_area_size': 10}
+
+
+@pytest.fixture
+def train_flags():
+    """The training flags, defined for a test; absl keeps one table for the whole process."""
+    others = set(flags.FLAGS)
+    define_train_flags()
+    yield flags.FLAGS
+    for name in set(flags.FLAGS) - others:
+        delattr(flags.FLAGS, name)
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def parse(train_flags, tmp_path):
+    """parse('--flag=value', ...) -> the configuration; the data path is a folder that exists."""
+    def parse_arguments(*arguments):
+        train_flags(['train.py', '--training_data_path=%s' % tmp_path, *arguments])
+        return train_config_from_flags(train_flags)
+    return parse_arguments
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A configuration that works."""
+    return TrainConfig(training_data_path=str(tmp_path), checkpoint_path=str(tmp_path / 'run'))
+
+
+def test_defaults_are_the_published_ones():
+    assert TrainConfig()._asdict() == PUBLISHED
+
+
+@pytest.mark.parametrize('name, value', sorted({**PUBLISHED, **ACCEPTED_AND_UNUSED}.items()))
+def test_flags_have_the_published_defaults(train_flags, name, value):
+    assert train_flags[name].default == value
+
+
+def test_flags_arrive_in_the_fields_of_their_names(parse, tmp_path):
+    config = parse('--input_size=64', '--learning_rate=1e-3', '--restore', '--seed=3',
+                   '--pretrained_model_path=a.ckpt', '--max_steps=20')
+    assert config == TrainConfig(
+        training_data_path=str(tmp_path), input_size=64, learning_rate=1e-3, restore=True, seed=3,
+        pretrained_model_path='a.ckpt', max_steps=20)
+
+
+def test_published_flags_that_are_not_used_are_accepted(parse, tmp_path):
+    arguments = ['--%s=1' % name for name in ACCEPTED_AND_UNUSED]
+    assert parse(*arguments) == TrainConfig(training_data_path=str(tmp_path))
+
+
+def test_flags_are_checked(parse):
+    with pytest.raises(PSENetError, match='--input_size=100 must be a multiple of 32'):
+        parse('--input_size=100')
+
+
+def test_a_configuration_that_works_is_accepted(config):
+    validate(config)
+
+
+@pytest.mark.parametrize('name, value', [
+    ('input_size', 32), ('batch_size_per_gpu', 1), ('max_steps', 2 ** 24), ('seed', 0),
+    ('seed', 2 ** 32 - 1), ('min_crop_side_ratio', 0), ('min_crop_side_ratio', 1),
+    ('moving_average_decay', 0), ('batch_norm_decay', 0), ('learning_rate', 1e-30),
+])
+def test_limits_are_accepted(config, name, value):
+    validate(config._replace(**{name: value}))
+
+
+@pytest.mark.parametrize('name, value', [
+    (name, value)
+    for name in ('input_size', 'batch_size_per_gpu', 'num_readers', 'max_steps',
+                 'save_checkpoint_steps', 'keep_checkpoints', 'save_summary_steps')
+    for value in (0, -1)
+] + [
+    ('input_size', 100), ('max_steps', 2 ** 24 + 1),
+    ('learning_rate', 0), ('learning_rate', -1e-5), ('learning_rate', float('nan')),
+    ('learning_rate', float('inf')), ('moving_average_decay', 1), ('moving_average_decay', -0.1),
+    ('batch_norm_decay', 1), ('batch_norm_decay', float('nan')), ('min_crop_side_ratio', -0.1),
+    ('min_crop_side_ratio', 1.1), ('seed', -1), ('seed', 2 ** 32),
+    ('training_data_path', ''), ('training_data_path', '/nowhere'),
+    ('training_data_path', __file__),
+    ('checkpoint_path', ''), ('checkpoint_path', __file__),
+])
+def test_a_value_that_cannot_work_is_named_with_its_flag(config, name, value):
+    with pytest.raises(PSENetError, match='^--%s' % name) as caught:
+        validate(config._replace(**{name: value}))
+    assert str(value) in str(caught.value) or isinstance(value, float)
+    assert '\n' not in str(caught.value)
+
+
+def test_restore_and_overwrite_are_a_pair_that_cannot_work(config):
+    with pytest.raises(PSENetError, match=r'--restore .* and --overwrite .*; give one of them'):
+        validate(config._replace(restore=True, overwrite=True))
