@@ -1,0 +1,192 @@
+"""Every path that a person may give for a checkpoint, and what is said of those that are none."""
+
+import os
+
+import pytest
+import tensorflow as tf
+
+from tests.training.conftest import write_checkpoint
+from training.checkpoint_files import (
+    CheckpointError,
+    files_of,
+    find_checkpoints,
+    first_line,
+    indexed_name,
+    resolve_checkpoint,
+    step_of,
+)
+
+DATA = '.data-00000-of-00001'
+VALUES = {'weight': [1.0, 2.0]}
+
+
+def touch(folder, *names):
+    """Makes empty files; all that finding looks at is names."""
+    for name in names:
+        (folder / name).write_bytes(b'')
+
+
+def touch_checkpoint(folder, *names):
+    """Makes the files of checkpoints, empty."""
+    for name in names:
+        touch(folder, name + '.index', name + DATA)
+
+
+def write_index(folder, path):
+    """Writes an index file that names a checkpoint."""
+    (folder / 'checkpoint').write_text('model_checkpoint_path: "%s"\n' % path)
+
+
+def resolved(path):
+    """The name of the checkpoint that a path means."""
+    return os.path.basename(resolve_checkpoint(str(path)))
+
+
+def test_folder_with_an_index_gives_what_it_names(tmp_path):
+    touch_checkpoint(tmp_path, 'model.ckpt-900', 'model.ckpt-1000')
+    write_index(tmp_path, 'model.ckpt-900')
+    assert resolve_checkpoint(str(tmp_path)) == str(tmp_path / 'model.ckpt-900')
+
+
+@pytest.mark.parametrize('foreign', ['/home/somebody/resnet_train/model.ckpt-900',
+                                     r'C:\\train\\model.ckpt-900', '../elsewhere/model.ckpt-900'])
+def test_index_with_a_foreign_path_is_looked_for_in_this_folder(tmp_path, foreign):
+    touch_checkpoint(tmp_path, 'model.ckpt-900', 'model.ckpt-1000')
+    write_index(tmp_path, foreign)
+    assert resolve_checkpoint(str(tmp_path)) == str(tmp_path / 'model.ckpt-900')
+
+
+def test_folder_as_tensorflow_wrote_it(tmp_path):
+    write_checkpoint(tmp_path, VALUES, 'model.ckpt-5', index=True)
+    write_checkpoint(tmp_path, VALUES, 'model.ckpt-7')
+    assert resolved(tmp_path) == 'model.ckpt-5'
+
+
+def test_folder_without_an_index_gives_the_highest_step(tmp_path):
+    touch_checkpoint(tmp_path, 'model.ckpt-1000', 'model.ckpt-900', 'best.ckpt')
+    assert resolved(tmp_path) == 'model.ckpt-1000'
+
+
+def test_folder_with_one_checkpoint_that_names_no_step(tmp_path):
+    touch_checkpoint(tmp_path, 'psenet')
+    assert resolved(tmp_path) == 'psenet'
+
+
+@pytest.mark.parametrize('content', [b'no index at all {', b'\xff\xfe\x00', b''])
+def test_index_that_cannot_be_read_gives_the_highest_step_with_a_warning(
+        tmp_path, messages, content):
+    touch_checkpoint(tmp_path, 'model.ckpt-900', 'model.ckpt-1000')
+    (tmp_path / 'checkpoint').write_bytes(content)
+    assert resolved(tmp_path) == 'model.ckpt-1000'
+    assert messages() == ['%s cannot be read; taking the highest step' % (tmp_path / 'checkpoint')]
+
+
+def test_index_of_a_removed_checkpoint_gives_the_highest_step_with_a_warning(tmp_path, messages):
+    touch_checkpoint(tmp_path, 'model.ckpt-900')
+    write_index(tmp_path, 'model.ckpt-1000')
+    assert resolved(tmp_path) == 'model.ckpt-900'
+    assert 'names model.ckpt-1000, which is not there' in messages()[0]
+
+
+def test_sub_folder_called_checkpoint_is_no_index(tmp_path, messages):
+    touch_checkpoint(tmp_path, 'model.ckpt-900')
+    (tmp_path / 'checkpoint').mkdir()
+    assert resolved(tmp_path) == 'model.ckpt-900'
+    assert not messages()
+
+
+def test_index_of_a_v1_checkpoint(tmp_path):
+    touch(tmp_path, 'resnet_v1_50.ckpt')
+    write_index(tmp_path, '/data/resnet_v1_50.ckpt')
+    assert resolved(tmp_path) == 'resnet_v1_50.ckpt'
+
+
+@pytest.mark.parametrize('suffix', ['', '.index', DATA, '.meta'])
+def test_prefix_and_each_of_its_files(tmp_path, suffix):
+    touch_checkpoint(tmp_path, 'model.ckpt-900', 'model.ckpt-1000')
+    assert resolved(str(tmp_path / 'model.ckpt-900') + suffix) == 'model.ckpt-900'
+
+
+def test_v1_file(tmp_path):
+    touch(tmp_path, 'resnet_v1_50.ckpt')
+    assert resolved(tmp_path / 'resnet_v1_50.ckpt') == 'resnet_v1_50.ckpt'
+
+
+def test_folder_with_pattern_characters_in_its_name(tmp_path):
+    folder = tmp_path / 'run [a]*'
+    folder.mkdir()
+    touch_checkpoint(folder, 'model.ckpt-3')
+    assert resolved(folder) == resolved(folder / 'model.ckpt-3') == 'model.ckpt-3'
+
+
+@pytest.mark.parametrize('path', ['nowhere', 'nowhere/', 'model.ckpt-10', 'model.ckpt-1.index'])
+def test_missing_path_is_named(tmp_path, path):
+    touch_checkpoint(tmp_path, 'model.ckpt-100')
+    with pytest.raises(CheckpointError, match=r'there is no checkpoint at .*(nowhere|ckpt-1)'):
+        resolve_checkpoint(os.path.join(str(tmp_path), path))
+
+
+def test_empty_folder_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match='no checkpoint in the folder %s' % tmp_path):
+        resolve_checkpoint(str(tmp_path))
+
+
+def test_folder_with_a_v1_file_alone_asks_for_its_name(tmp_path):
+    touch(tmp_path, 'resnet_v1_50.ckpt')
+    with pytest.raises(CheckpointError, match='a single file has to be named itself'):
+        resolve_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize('given', ['', 'model.ckpt-7', 'model.ckpt-7.index'])
+def test_index_file_without_data_is_refused(tmp_path, given):
+    touch(tmp_path, 'model.ckpt-7.index')
+    with pytest.raises(CheckpointError, match=r'model\.ckpt-7\.index has no model\.ckpt-7\.data'):
+        resolve_checkpoint(str(tmp_path / given))
+
+
+def test_indexed_checkpoint_without_data_is_refused(tmp_path):
+    touch_checkpoint(tmp_path, 'model.ckpt-3')
+    touch(tmp_path, 'model.ckpt-7.index')
+    write_index(tmp_path, 'model.ckpt-7')
+    with pytest.raises(CheckpointError, match=r'model\.ckpt-7\.index has no'):
+        resolve_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize('given', ['model.ckpt-7', 'model.ckpt-7' + DATA])
+def test_data_without_index_file_is_refused(tmp_path, given):
+    touch(tmp_path, 'model.ckpt-7' + DATA)
+    with pytest.raises(CheckpointError, match=r'model\.ckpt-7\.data-\* has no model'):
+        resolve_checkpoint(str(tmp_path / given))
+
+
+def test_find_checkpoints_sorts_by_step_then_by_name(tmp_path):
+    touch_checkpoint(tmp_path, 'model.ckpt-1000', 'model.ckpt-900', 'b', 'a', 'other-900')
+    touch(tmp_path, 'model.ckpt-5' + DATA, 'notes.txt')
+    assert [os.path.basename(prefix) for prefix in find_checkpoints(str(tmp_path))] == [
+        'a', 'b', 'model.ckpt-900', 'other-900', 'model.ckpt-1000']
+
+
+@pytest.mark.parametrize('name, step', [('model.ckpt-900', 900), ('a/model.ckpt-0', 0),
+                                        ('model.ckpt', -1), ('model-7/psenet', -1)])
+def test_step_of(name, step):
+    assert step_of(name) == step
+
+
+def test_files_of_lists_the_index_last_and_nothing_else(tmp_path):
+    touch_checkpoint(tmp_path, 'model.ckpt-1', 'model.ckpt-10')
+    touch(tmp_path, 'model.ckpt-1.zip', 'model.ckpt-1.index.bak', 'model.ckpt-1.meta')
+    assert files_of(str(tmp_path / 'model.ckpt-1')) == [
+        str(tmp_path / 'model.ckpt-1') + suffix for suffix in (DATA, '.index')]
+
+
+def test_indexed_name_of_a_folder_without_an_index(tmp_path):
+    assert indexed_name(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize('error, line', [
+    (ValueError('first.\nsecond'), 'first'),
+    (tf.errors.NotFoundError(None, None, '\n gone'), 'gone'),
+    (RuntimeError(), 'RuntimeError'),
+])
+def test_first_line(error, line):
+    assert first_line(error) == line

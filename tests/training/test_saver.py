@@ -1,0 +1,226 @@
+"""Which files of a folder are written, kept and removed, and what a failing save leaves."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.training.conftest import write_checkpoint
+from training.checkpoint import open_checkpoint
+from training.checkpoint_files import find_checkpoints, resolve_checkpoint, step_of
+from training.saver import CheckpointWriter, Manifest, remove_earlier_run
+from training.summaries import EVENTS_SUFFIX
+from utils.errors import PSENetError
+
+DATA = '.data-00000-of-00001'
+
+
+@pytest.fixture
+def weight(session):
+    """The one variable of the session, 0."""
+    variable = tf.get_variable('weight', initializer=0.0)
+    session.run(variable.initializer)
+    return variable
+
+
+def save(session, folder, steps, keep=5):
+    """Saves at these steps as one run does, the weight being the step."""
+    writer = CheckpointWriter(str(folder), keep)
+    for step in steps:
+        tf.global_variables()[0].load(step, session)
+        writer.save(session, step)
+    return writer
+
+
+def steps_in(folder):
+    """Steps of the checkpoints in a folder that can be read and hold their step as weight."""
+    checkpoints = [open_checkpoint(prefix) for prefix in find_checkpoints(str(folder))]
+    steps = [int(checkpoint.reader.get_tensor('weight')) for checkpoint in checkpoints]
+    assert steps == [step_of(checkpoint.prefix) for checkpoint in checkpoints]
+    return steps
+
+
+def listed(folder):
+    """Names in the folder's manifest."""
+    return json.loads((folder / 'training_files.json').read_text())['checkpoints']
+
+
+def listed_steps(folder):
+    """Steps of the names in the folder's manifest."""
+    return [step_of(name) for name in listed(folder)]
+
+
+def test_save_returns_the_prefix_and_remembers_the_step(session, weight, tmp_path):
+    writer = CheckpointWriter(str(tmp_path), 5)
+    assert writer.last_saved_step == -1
+    assert writer.save(session, 7) == str(tmp_path / 'model.ckpt-7')
+    assert writer.last_saved_step == 7
+
+
+def test_files_of_a_save(session, weight, tmp_path):
+    save(session, tmp_path, [7])
+    assert sorted(os.listdir(str(tmp_path))) == [
+        'checkpoint', 'model.ckpt-7' + DATA, 'model.ckpt-7.index', 'training_files.json']
+
+
+def test_saved_folder_can_be_moved(session, weight, tmp_path):
+    (tmp_path / 'here').mkdir()
+    save(session, tmp_path / 'here', [7])
+    (tmp_path / 'here').rename(tmp_path / 'there')
+    assert resolve_checkpoint(str(tmp_path / 'there')) == str(tmp_path / 'there' / 'model.ckpt-7')
+
+
+def test_rotation_keeps_the_newest(session, weight, tmp_path):
+    save(session, tmp_path, [10, 20, 30, 40], keep=2)
+    assert steps_in(tmp_path) == [30, 40]
+    assert listed(tmp_path) == ['model.ckpt-30', 'model.ckpt-40']
+
+
+def test_rotation_goes_on_after_a_restart(session, weight, tmp_path):
+    save(session, tmp_path, [10, 20, 30], keep=3)
+    save(session, tmp_path, [40], keep=3)
+    assert steps_in(tmp_path) == listed_steps(tmp_path) == [20, 30, 40]
+
+
+def test_a_smaller_number_to_keep_holds_after_a_restart(session, weight, tmp_path):
+    save(session, tmp_path, [10, 20, 30, 40], keep=4)
+    save(session, tmp_path, [50], keep=2)
+    assert steps_in(tmp_path) == listed_steps(tmp_path) == [40, 50]
+
+
+def test_saving_a_step_again_counts_it_once(session, weight, tmp_path):
+    save(session, tmp_path, [10, 20])
+    save(session, tmp_path, [10], keep=2)
+    assert steps_in(tmp_path) == [10, 20]
+    assert listed_steps(tmp_path) == [20, 10]
+
+
+def test_rotation_leaves_checkpoints_that_were_there_before(session, weight, tmp_path):
+    write_checkpoint(tmp_path, {'weight': np.float32(5)}, 'model.ckpt-5', index=True)
+    save(session, tmp_path, [10, 20], keep=1)
+    save(session, tmp_path, [30], keep=1)
+    assert steps_in(tmp_path) == [5, 30]
+    assert resolve_checkpoint(str(tmp_path)) == str(tmp_path / 'model.ckpt-30')
+
+
+def test_rotation_leaves_files_beside_a_checkpoint(session, weight, tmp_path):
+    save(session, tmp_path, [10])
+    (tmp_path / 'model.ckpt-10.notes.txt').write_text('the one of the paper')
+    save(session, tmp_path, [20], keep=1)
+    assert steps_in(tmp_path) == [20]
+    assert (tmp_path / 'model.ckpt-10.notes.txt').exists()
+
+
+def test_remove_earlier_run_removes_what_training_wrote(session, weight, tmp_path, messages):
+    save(session, tmp_path, [10, 20])
+    (tmp_path / ('events.out.tfevents.1.host' + EVENTS_SUFFIX)).write_bytes(b'')
+    remove_earlier_run(str(tmp_path))
+    assert os.listdir(str(tmp_path)) == ['training_files.json']
+    assert listed(tmp_path) == []
+    assert 'removed 6 files of an earlier run' in messages()[-1]
+
+
+def test_remove_earlier_run_leaves_everything_else(session, weight, tmp_path):
+    write_checkpoint(tmp_path, {'weight': np.float32(5)}, 'model.ckpt-5')
+    foreign = ['events.out.tfevents.1.host', 'model.ckpt-10.zip', 'model.ckpt-10.index.bak',
+               'model.ckpt-100.index', 'notes.txt', 'graph.pbtxt', 'model.ckpt-5.index',
+               'model.ckpt-5' + DATA]
+    save(session, tmp_path, [10])
+    for name in foreign[:-2]:
+        (tmp_path / name).write_bytes(b'mine')
+    remove_earlier_run(str(tmp_path))
+    assert sorted(os.listdir(str(tmp_path))) == sorted(foreign + ['training_files.json'])
+
+
+def test_remove_earlier_run_leaves_the_index_of_a_foreign_checkpoint(session, weight, tmp_path):
+    save(session, tmp_path, [10])
+    write_checkpoint(tmp_path, {'weight': np.float32(5)}, 'model.ckpt-5', index=True)
+    remove_earlier_run(str(tmp_path))
+    assert resolve_checkpoint(str(tmp_path)) == str(tmp_path / 'model.ckpt-5')
+
+
+def test_remove_earlier_run_from_a_folder_that_was_never_ours(tmp_path):
+    (tmp_path / 'model.ckpt-5.index').write_bytes(b'mine')
+    remove_earlier_run(str(tmp_path))
+    assert (tmp_path / 'model.ckpt-5.index').exists()
+
+
+def test_remove_earlier_run_names_what_stays(session, weight, tmp_path, monkeypatch):
+    save(session, tmp_path, [10])
+
+    def refuse(path):
+        raise PermissionError(13, 'Permission denied', path)
+    monkeypatch.setattr(os, 'remove', refuse)
+    with pytest.raises(PSENetError, match=r'--overwrite: .*Permission denied.*another folder'):
+        remove_earlier_run(str(tmp_path))
+
+
+@pytest.mark.parametrize('content', ['{"checkpoints": ["model.ckpt-10"', '[]', '{}', 'null',
+                                     '{"checkpoints": 5}', '{"checkpoints": [5]}', '\udcff'])
+def test_a_broken_manifest_means_that_nothing_is_removed(
+        session, weight, tmp_path, messages, content):
+    save(session, tmp_path, [10])
+    (tmp_path / 'training_files.json').write_bytes(content.encode(errors='surrogateescape'))
+    remove_earlier_run(str(tmp_path))
+    assert steps_in(tmp_path) == [10]
+    assert any('training_files.json cannot be read' in message for message in messages())
+
+
+def test_after_a_broken_manifest_new_checkpoints_are_listed(session, weight, tmp_path):
+    save(session, tmp_path, [10])
+    (tmp_path / 'training_files.json').write_text('{')
+    save(session, tmp_path, [20, 30], keep=1)
+    assert steps_in(tmp_path) == [10, 30]
+    assert listed(tmp_path) == ['model.ckpt-30']
+
+
+def test_a_manifest_cannot_point_out_of_its_folder(session, weight, tmp_path):
+    for name in ('outside', 'run'):
+        (tmp_path / name).mkdir()
+    save(session, tmp_path / 'outside', [10])
+    (tmp_path / 'run' / 'training_files.json').write_text(
+        json.dumps({'checkpoints': ['../outside/model.ckpt-10']}))
+    remove_earlier_run(str(tmp_path / 'run'))
+    assert steps_in(tmp_path / 'outside') == [10]
+
+
+def test_manifest_leaves_out_what_is_gone(session, weight, tmp_path):
+    save(session, tmp_path, [10, 20])
+    os.remove(str(tmp_path / 'model.ckpt-10.index'))
+    assert Manifest(str(tmp_path)).checkpoints == [str(tmp_path / 'model.ckpt-20')]
+
+
+# A folder where a file should go is in the way of everybody, of root as well.
+@pytest.mark.parametrize('obstacle', ['model.ckpt-20' + DATA, 'model.ckpt-20.index',
+                                      'training_files.json.partial'])
+def test_a_save_that_fails_leaves_the_earlier_checkpoint(session, weight, tmp_path, obstacle):
+    writer = save(session, tmp_path, [10], keep=1)
+    (tmp_path / obstacle / 'something').mkdir(parents=True)
+    with pytest.raises(PSENetError, match=r'step 20 cannot be written .*intact.*--restore'):
+        writer.save(session, 20)
+    assert writer.last_saved_step == 10
+    assert resolve_checkpoint(str(tmp_path)) == str(tmp_path / 'model.ckpt-10')
+    assert open_checkpoint(str(tmp_path)).reader.get_tensor('weight') == 10
+
+
+def test_a_folder_that_is_gone_is_named(session, weight, tmp_path):
+    (tmp_path / 'run').mkdir()
+    writer = save(session, tmp_path / 'run', [])
+    (tmp_path / 'run').rmdir()
+    with pytest.raises(PSENetError, match='step 3 cannot be written to %s/run' % tmp_path):
+        writer.save(session, 3)
+
+
+def test_saving_goes_on_after_a_failure(session, weight, tmp_path):
+    writer = save(session, tmp_path, [10], keep=1)
+    obstacle = tmp_path / ('model.ckpt-20' + DATA)
+    (obstacle / 'something').mkdir(parents=True)
+    with pytest.raises(PSENetError):
+        writer.save(session, 20)
+    (obstacle / 'something').rmdir()
+    obstacle.rmdir()
+    weight.load(20, session)
+    writer.save(session, 20)
+    assert steps_in(tmp_path) == listed_steps(tmp_path) == [20]

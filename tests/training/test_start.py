@@ -1,0 +1,184 @@
+"""Where a run may start, and what it starts with."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.training.conftest import write_checkpoint
+from training.config import TrainConfig
+from training.saver import CheckpointWriter
+from training.start import find_start, initialise
+from utils.errors import PSENetError
+
+VALUES = {'weight': np.float32([1, 2]), 'global_step': np.float32(7)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The run's folder; not made yet."""
+    return tmp_path / 'run'
+
+
+def config(folder, **options):
+    """A run in that folder."""
+    return TrainConfig(checkpoint_path=str(folder), **options)
+
+
+def checkpoint_in(folder, step=7, **options):
+    """Somebody else's checkpoint, model.ckpt-<step>."""
+    folder.mkdir(exist_ok=True)
+    return write_checkpoint(folder, {**VALUES, 'global_step': np.float32(step)},
+                            'model.ckpt-%d' % step, **options)
+
+
+def our_checkpoint_in(folder, step):
+    """A checkpoint as training writes it."""
+    folder.mkdir(exist_ok=True)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable('global_step', initializer=float(step))
+        session.run(tf.global_variables_initializer())
+        CheckpointWriter(str(folder), 5).save(session, step)
+
+
+def test_a_new_folder_is_made(folder):
+    assert find_start(config(folder / 'deep')) is None
+    assert os.listdir(str(folder / 'deep')) == []
+
+
+def test_a_folder_with_other_files_will_do(folder):
+    folder.mkdir()
+    (folder / 'notes.txt').write_text('mine')
+    assert find_start(config(folder)) is None
+
+
+def test_a_folder_with_a_checkpoint_is_refused(folder):
+    checkpoint_in(folder)
+    with pytest.raises(PSENetError, match=r'holds a checkpoint already: .*--restore.*--overwrite'):
+        find_start(config(folder))
+
+
+def test_a_folder_with_nothing_but_an_index_is_refused(folder):
+    folder.mkdir()
+    (folder / 'checkpoint').write_text('model_checkpoint_path: "resnet_v1_50.ckpt"')
+    with pytest.raises(PSENetError, match='holds a checkpoint already'):
+        find_start(config(folder))
+
+
+def test_a_sub_folder_in_place_of_the_index_is_refused(folder):
+    (folder / 'checkpoint').mkdir(parents=True)
+    with pytest.raises(PSENetError, match='has a folder named checkpoint'):
+        find_start(config(folder))
+
+
+def test_overwrite_starts_anew_and_touches_nothing_yet(folder):
+    our_checkpoint_in(folder, 7)
+    before = sorted(os.listdir(str(folder)))
+    assert find_start(config(folder, overwrite=True)) is None
+    assert sorted(os.listdir(str(folder))) == before
+
+
+def test_overwrite_is_refused_where_a_foreign_checkpoint_would_be_written_over(folder):
+    checkpoint_in(folder, 7)
+    with pytest.raises(PSENetError, match=r'holds model\.ckpt-7, which training_files\.json does'):
+        find_start(config(folder, overwrite=True, max_steps=7))
+
+
+def test_overwrite_may_stay_below_a_foreign_checkpoint(folder):
+    checkpoint_in(folder, 7)
+    assert find_start(config(folder, overwrite=True, max_steps=6)) is None
+
+
+def test_overwrite_may_stand_beside_a_checkpoint_of_another_name(folder):
+    folder.mkdir()
+    write_checkpoint(folder, VALUES, 'published-7')
+    assert find_start(config(folder, overwrite=True)) is None
+
+
+def test_restore_finds_the_newest(folder):
+    checkpoint_in(folder, 900)
+    checkpoint_in(folder, 1000)
+    start = find_start(config(folder, restore=True))
+    assert start.prefix == str(folder / 'model.ckpt-1000')
+    assert start.global_step() == 1000
+
+
+def test_restore_is_refused_where_a_foreign_checkpoint_would_be_written_over(folder):
+    checkpoint_in(folder, 900, index=True)
+    checkpoint_in(folder, 1000)
+    with pytest.raises(PSENetError, match=r'holds model\.ckpt-1000, which'):
+        find_start(config(folder, restore=True))
+
+
+def test_restore_from_an_earlier_step_may_write_over_its_own(folder):
+    our_checkpoint_in(folder, 900)
+    our_checkpoint_in(folder, 1000)
+    (folder / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-900"')
+    assert find_start(config(folder, restore=True)).global_step() == 900
+
+
+def test_restore_without_a_checkpoint_is_refused(folder):
+    with pytest.raises(PSENetError, match=r'--restore: no checkpoint .*without --restore a new'):
+        find_start(config(folder, restore=True))
+
+
+def test_restore_of_a_truncated_checkpoint_is_refused(folder):
+    os.truncate(checkpoint_in(folder) + '.data-00000-of-00001', 1)
+    with pytest.raises(PSENetError, match=r'model\.ckpt-7 is damaged'):
+        find_start(config(folder, restore=True))
+
+
+def test_restore_says_that_pretrained_weights_are_not_loaded_again(folder, messages):
+    checkpoint_in(folder)
+    find_start(config(folder, restore=True, pretrained_model_path='nowhere'))
+    assert '--pretrained_model_path is not loaded again' in messages()[0]
+
+
+def test_pretrained_weights_are_looked_for_before_anything_starts(folder):
+    with pytest.raises(PSENetError, match='there is no checkpoint at nowhere'):
+        find_start(config(folder, pretrained_model_path='nowhere'))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(PSENetError, match=r'=.*/file/run cannot be written \(Not a directory\)'):
+        find_start(config(tmp_path / 'file' / 'run'))
+
+
+@pytest.fixture
+def graph(session):
+    """(session, average) of a weight [2] that starts from 5 and a float32 step."""
+    weight = tf.get_variable('weight', [2], initializer=tf.constant_initializer(5))
+    tf.get_variable('global_step', [], tf.float32, trainable=False,
+                    initializer=tf.zeros_initializer())
+    average = tf.train.ExponentialMovingAverage(0.9)
+    average.apply([weight])
+    return session, average
+
+
+def values_of(session):
+    """(weight, its average, step)."""
+    names = ('weight:0', 'weight/ExponentialMovingAverage:0', 'global_step:0')
+    return [np.asarray(value).tolist() for value in session.run(names)]
+
+
+def test_initialise_without_a_start_takes_the_initial_values(graph, folder):
+    session, average = graph
+    initialise(session, config(folder), None, average)
+    assert values_of(session) == [[5, 5], [5, 5], 0]
+
+
+def test_initialise_from_pretrained_weights(graph, folder, tmp_path):
+    session, average = graph
+    prefix = write_checkpoint(tmp_path, VALUES)
+    initialise(session, config(folder, pretrained_model_path=prefix), None, average)
+    assert values_of(session) == [[1, 2], [1, 2], 0]
+
+
+def test_initialise_from_a_checkpoint(graph, folder):
+    session, average = graph
+    checkpoint_in(folder)
+    options = config(folder, restore=True, pretrained_model_path='nowhere')
+    initialise(session, options, find_start(options), average)
+    assert values_of(session) == [[1, 2], [1, 2], 7]
