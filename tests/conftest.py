@@ -24,7 +24,7 @@ def data_dir() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def shared_dir() -> pathlib.Path:
-    """The shared folder beside the project; tests that need it skip with the reason where it is absent."""
+    """The shared folder beside the project; without it, tests that need it skip and say so."""
     if not SHARED.is_dir():
         pytest.skip('needs the shared folder with real ICDAR2015 samples at %s' % SHARED)
     return SHARED

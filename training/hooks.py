@@ -59,8 +59,8 @@ class DivergenceGuard(Hook):
                if not math.isfinite(value)]
         if bad:
             raise DivergenceError(
-                'training diverged at step %d (%s) on the batch of %s; the last checkpoint is from '
-                'before it: go on with --restore and a lower --learning_rate'
+                'training diverged at step %d (%s) on the batch of %s; no checkpoint holds it: '
+                'lower --learning_rate, and go on with --restore from what was saved before'
                 % (result.step, ', '.join(bad), ', '.join(result.batch.paths)))
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from training.config import TrainConfig
 from training.device import Device
-from training.graph import TrainGraph, build_train_graph
+from training.graph import Fetches, TrainGraph, build_train_graph
 from training.hooks import (
     Batch,
     CheckpointHook,
@@ -129,15 +129,23 @@ class _Run:
         started = time.perf_counter()
         batch = Batch(*next(self._batches))
         waited = time.perf_counter() - started
-        inputs = self._graph.inputs
         with self._stop.deferred():
-            values = self._session.run(self._graph.fetches, {
-                inputs.images: batch.images, inputs.seg_maps: batch.seg_maps,
-                inputs.training_masks: batch.training_masks})
+            values = self._compute(batch)
             self._step = int(values.global_step)
             result = StepResult(self._step, values, batch, waited)
             for hook in self._hooks:
                 hook.after_step(self._session, result)
+
+    def _compute(self, batch: Batch) -> Fetches:
+        inputs = self._graph.inputs
+        try:
+            return self._session.run(self._graph.fetches, {
+                inputs.images: batch.images, inputs.seg_maps: batch.seg_maps,
+                inputs.training_masks: batch.training_masks})
+        except tf.errors.ResourceExhaustedError:
+            raise PSENetError('the device has too little memory for a batch of images of shape %s: '
+                              'lower --batch_size_per_gpu or --input_size'
+                              % (batch.images.shape,)) from None
 
     def _end(self) -> None:
         with self._stop.deferred():

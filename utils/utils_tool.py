@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Tuple
 
 
 class Constants(NamedTuple):
@@ -26,18 +26,10 @@ logger = logging.getLogger('psenet')
 _LOG_FORMAT = '%(asctime)s %(levelname)s] %(message)s'
 
 
-def configure_logging(level: int = logging.INFO, log_file: Optional[str] = None) -> None:
-    """Sends the project's log to stderr, or to a file; entry scripts call this once.
-
-    Args:
-        level: lowest level that is shown.
-        log_file: path of a file to append to instead of stderr.
-    """
-    if log_file:
-        handler: logging.Handler = logging.FileHandler(log_file, encoding='utf-8')
-    else:
-        handler = logging.StreamHandler(sys.stderr)
+def configure_logging() -> None:
+    """Sends the project's log to stderr; entry scripts call this once."""
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(_LOG_FORMAT, '%Y-%m-%d %H:%M:%S'))
     logger.handlers[:] = [handler]
-    logger.setLevel(level)
+    logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -14,6 +14,7 @@ from training.config import TrainConfig
 from training.gpu import GpuDevice
 from training.graph import Fetches, Inputs, Scalars, TrainGraph
 from training.hooks import DivergenceError
+from training.signals import StopTraining
 from utils.errors import PSENetError
 
 
@@ -120,6 +121,34 @@ def test_a_signal_saves_and_gives_its_exit_code(run, signum):
     assert run({3: lambda: os.kill(os.getpid(), signum)}) == 128 + signum
     assert saved(run.folder) == {3: 3}
     assert run.batches.closed
+
+
+def test_a_signal_during_the_last_save_waits_for_it(run, monkeypatch):
+    save = loop.CheckpointWriter.save
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return save(*arguments)
+    monkeypatch.setattr(loop.CheckpointWriter, 'save', interrupted)
+    assert run() == 130
+    assert saved(run.folder) == {5: 10}
+
+
+def test_a_second_signal_ends_the_run_without_saving(run):
+    assert run({3: fail(StopTraining(signal.SIGINT, at_once=True))}) == 130
+    assert saved(run.folder) == {}
+
+
+def test_too_little_memory_is_said_in_a_sentence(run, monkeypatch):
+    compute = tf.Session.run
+
+    def exhausted(session, fetches, feed=None):
+        if feed:
+            raise tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating')
+        return compute(session, fetches)
+    monkeypatch.setattr(tf.Session, 'run', exhausted)
+    with pytest.raises(PSENetError, match='lower --batch_size_per_gpu'):
+        run()
 
 
 def test_a_data_error_saves_what_was_trained(run):
