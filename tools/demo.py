@@ -29,7 +29,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET_HMEAN = 0.80
 DEFAULT_STEPS = 110
 # Points that the loss curve has at least, where there are as many steps.
-_CURVE_POINTS = 20
+_CURVE_POINTS = 50
 
 
 class DemoConfig(NamedTuple):

@@ -62,7 +62,7 @@ def draw_background(random_state: np.random.RandomState, size: int) -> np.ndarra
     image = np.clip(image, 0, 255)
     if chance(random_state, 0.3):
         _draw_stripes(random_state, image)
-    for _ in range(random_state.randint(1, 7)):
+    for _ in range(random_state.randint(1, 5)):
         _draw_shape(random_state, image)
     return image
 

@@ -15,10 +15,13 @@ from tools.demo_synth import background, words
 _SUPERSAMPLING = 3
 _MAX_ANGLE = 30.0
 # Font sizes as fractions of the picture's side.
-_READABLE_EM = (0.10, 0.22)
+_READABLE_EM = (0.10, 0.19)
 _TINY_EM = (0.03, 0.04)
 # How far a sign reaches beyond its word, as a share of the font size.
 _SIGN_MARGIN = 0.12
+# What is kept free around a word, as a share of the font size, and along the picture's edge.
+_GAP = 0.45
+_EDGE = 0.02
 _PLACING_TRIES = 25
 DO_NOT_CARE = '###'
 
@@ -70,7 +73,7 @@ def draw_scene(random_state: np.random.RandomState, size: int) -> Scene:
     for _ in range(random_state.randint(1, 6)):
         painter.place(_READABLE)
     for style in (_TINY, _BLURRED):
-        if background.chance(random_state, 0.25):
+        if background.chance(random_state, 0.15):
             painter.place(style)
     return Scene(_finish(random_state, painter.image), tuple(painter.words))
 
@@ -97,7 +100,7 @@ class _Painter:
         em = self._random.uniform(*style.em) * self._size
         glyphs = words.glyph_mask(text, words.draw_font(self._random),
                                   max(1, int(round(em * _SUPERSAMPLING))))
-        corners = self._find_room(glyphs.shape, gap=0.3 * em)
+        corners = self._find_room(glyphs.shape, gap=_GAP * em)
         if corners is None:
             return False
         self._paint(glyphs, corners, style, em)
@@ -111,10 +114,11 @@ class _Painter:
         for _ in range(_PLACING_TRIES):
             angle = np.clip(self._tilt + self._random.uniform(-5, 5), -_MAX_ANGLE, _MAX_ANGLE)
             corners = _turned_rectangle(width, height, angle)
-            room = self._size - 1 - corners.max(axis=0)
+            edge = _EDGE * self._size
+            room = self._size - 1 - 2 * edge - corners.max(axis=0)
             if room.min() <= 0:
                 continue
-            corners += self._random.uniform(0, 1, 2).astype(np.float32) * room
+            corners += (edge + self._random.uniform(0, 1, 2) * room).astype(np.float32)
             zone = self._zone(corners, gap)
             if not (self._taken & zone).any():
                 self._taken |= self._zone(corners, 0)
