@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 import pse as package
 from pse import pse, pse_from_scores, row_extents
@@ -51,6 +52,17 @@ def test_equals_the_reference_pixel_for_pixel(data_dir):
         labels, values = pse(kernels, min_area)
         assert same_partition(labels, expected)
         assert len(values) == len(np.unique(expected[expected > 0]))
+
+
+@given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)),
+       st.integers(0, 6))
+def test_seeds_are_the_components_of_the_smallest_kernel(kernel, min_area):
+    labels, values = pse(kernel[np.newaxis], min_area)
+    components, count = ndimage.label(kernel)
+    areas = ndimage.sum(kernel, components, np.arange(1, count + 1))
+    kept = np.isin(components, 1 + np.flatnonzero(areas >= min_area))
+    assert same_partition(labels, np.where(kept, components, 0))
+    assert len(values) == np.sum(areas >= min_area)
 
 
 def test_scores_give_the_same_labels_as_their_kernels(data_dir):
