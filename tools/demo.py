@@ -27,7 +27,7 @@ from utils.errors import PSENetError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET_HMEAN = 0.80
-DEFAULT_STEPS = 110
+DEFAULT_STEPS = 100
 # Points that the loss curve has at least, where there are as many steps.
 _CURVE_POINTS = 50
 
