@@ -65,7 +65,7 @@ def _define_data_flags() -> None:
         **data)
     flags.DEFINE_integer(
         'num_readers', _DEFAULTS.num_readers,
-        'Processes that read and augment samples.', **data)
+        'Processes that read and augment samples; at most 16 are started.', **data)
     flags.DEFINE_integer(
         'seed', _DEFAULTS.seed,
         'Seed of initial weights, sample order and augmentation; drawn and logged when not given.',
