@@ -29,7 +29,7 @@ lint: setup ## check style and spelling
 bench: setup ## measure the expansion and the detection
 	@$(VENV_PYTHON) tools/benchmark.py $(ARGS)
 
-clean: ## remove what builds, tests and the demo made; .venv and results stay
+clean: ## remove what builds, tests and the demo made; .venv and output/ stay
 	$(MAKE) -s -C pse clean
 	rm -rf demo .pytest_cache .ruff_cache .hypothesis
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -40,7 +40,7 @@ def define_detect_flags() -> None:
     flags.DEFINE_string(
         'output_dir', _DEFAULTS.output_dir,
         'Folder for res_<image>.txt and the images with boxes; made when it does not exist. '
-        'Results of an earlier run in it are removed, nothing else.', **files)
+        'Result files of an earlier run in it are removed, nothing else.', **files)
     flags.DEFINE_boolean(
         'no_write_images', _DEFAULTS.no_write_images,
         'Leave out the images with boxes drawn on them.', **files)

@@ -89,8 +89,8 @@ def _define_optimisation_flags() -> None:
         'Step at which the run ends, counted over all its restarts.', **optimisation)
     flags.DEFINE_float(
         'moving_average_decay', _DEFAULTS.moving_average_decay,
-        'Decay of the moving average of the weights that eval.py uses; lower it (0.99) for runs of '
-        'some hundred steps.', **optimisation)
+        'Decay of the moving average of the weights that eval.py uses; at step n no more than '
+        '(1 + n) / (10 + n).', **optimisation)
     flags.DEFINE_float(
         'batch_norm_decay', _DEFAULTS.batch_norm_decay,
         "Decay of batch normalisation's moving mean and variance; lower it (0.9) for runs of some "
