@@ -1,0 +1,1 @@
+"""The layout of the adapter; NPU.md, section 1."""
