@@ -5,9 +5,19 @@ know nothing else about it.
 """
 
 import abc
-from typing import ContextManager, Optional
+from typing import ContextManager, Dict, NamedTuple, Optional
 
 import tensorflow as tf
+
+
+class Limits(NamedTuple):
+    """Where training on a device counts as diverged, besides NaN and Inf."""
+
+    max_loss: float = float('inf')   # of the total loss
+    max_skipped_steps: int = 0       # in a row; more of them end the run
+
+
+UNLIMITED = Limits()
 
 
 class Device(abc.ABC):
@@ -28,6 +38,20 @@ class Device(abc.ABC):
         """How many processes train together."""
         return 1
 
+    @property
+    def may_skip_steps(self) -> bool:
+        """Whether the wrapped optimizer leaves out an update whose gradients overflowed.
+
+        Such a step must not advance ``global_step``. The graph then keeps back all else that an
+        update brings: batch normalisation's statistics and the moving average of the weights.
+        """
+        return False
+
+    @property
+    def limits(self) -> Limits:
+        """When the divergence guard ends a run on this device."""
+        return UNLIMITED
+
     @abc.abstractmethod
     def prepare(self) -> None:
         """Checks the device; called once, when the readers run and before the graph is built."""
@@ -43,6 +67,13 @@ class Device(abc.ABC):
     def wrap_optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
         """The optimizer with whatever the device adds to it (all-reduce, loss scaling)."""
         return optimizer
+
+    def step_scalars(self) -> Dict[str, tf.Tensor]:
+        """What the device reports of a step by name, scalars; read after the step's update.
+
+        Called once, when the optimizer has been wrapped and its update stands in the graph.
+        """
+        return {}
 
     def broadcast_op(self) -> Optional[tf.Operation]:
         """An op that gives every process rank 0's variables; None where there is one process.

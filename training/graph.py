@@ -4,7 +4,7 @@ Every shape is static, and one fetch list serves every step: the scalars and the
 the hooks need come with the update, so that no step is computed twice for the sake of a summary.
 """
 
-from typing import List, NamedTuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import tensorflow as tf
 
@@ -12,6 +12,7 @@ from nets.losses import loss_terms
 from nets.model import model
 from training.config import TrainConfig
 from training.device import Device
+from training.skipping import apply_then
 from training.towers import average_gradients, combine_update_ops, mean
 from utils.utils_tool import cfg
 
@@ -45,6 +46,7 @@ class Fetches(NamedTuple):
     global_step: tf.Tensor    # float32 scalar, after the update
     scalars: Scalars
     score_maps: tf.Tensor     # [H/4, W/4, 6], the batch's first sample, for the pictures
+    device_scalars: Dict[str, tf.Tensor] = {}  # noqa: RUF012 - what Device.step_scalars() adds
 
 
 class TrainGraph(NamedTuple):
@@ -80,15 +82,21 @@ def build_train_graph(config: TrainConfig, device: Device) -> TrainGraph:
     optimizer = device.wrap_optimizer(tf.train.AdamOptimizer(learning_rate))
     towers = _build_towers(config, device, inputs, optimizer)
     gradients = average_gradients([tower.gradients for tower in towers])
-    applied = optimizer.apply_gradients(gradients, global_step=global_step)
     updates = combine_update_ops([tower.update_ops for tower in towers])
-    average, update = _average_after([applied] + updates, global_step, config.moving_average_decay)
+    if device.may_skip_steps:
+        average, update = apply_then(optimizer, gradients, global_step, updates,
+                                     config.moving_average_decay)
+    else:
+        applied = optimizer.apply_gradients(gradients, global_step=global_step)
+        average, update = _average_after([applied] + updates, global_step,
+                                         config.moving_average_decay)
     with tf.control_dependencies([update]):
         step_after = global_step.read_value()
+        device_scalars = device.step_scalars()
     losses = tf.unstack(mean([tower.losses for tower in towers]))
     scalars = Scalars(learning_rate, *losses,
                       gradient_norm=tf.global_norm([gradient for gradient, _ in gradients]))
-    fetches = Fetches(update, step_after, scalars, towers[0].score_maps[0])
+    fetches = Fetches(update, step_after, scalars, towers[0].score_maps[0], device_scalars)
     return TrainGraph(inputs, fetches, average)
 
 
@@ -131,7 +139,8 @@ def _build_tower(config: TrainConfig, share: Inputs, optimizer: tf.train.Optimiz
                   updates, score_maps)
 
 
-def _average_after(ops: List[tf.Operation], global_step: tf.Variable, decay: float):
+def _average_after(ops: List[tf.Operation], global_step: tf.Variable, decay: float
+                   ) -> Tuple[tf.train.ExponentialMovingAverage, tf.Operation]:
     """The moving average of the trainable variables, ordered after ``ops``."""
     with tf.control_dependencies(ops):
         average = tf.train.ExponentialMovingAverage(decay, num_updates=global_step.read_value())

@@ -8,6 +8,7 @@ from typing import List, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from training.device import UNLIMITED, Limits
 from training.graph import Fetches
 from training.saver import CheckpointWriter
 from training.summaries import SummaryWriter, map_picture
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """A finished step."""
+    """A finished step, or one whose update the device left out."""
 
     step: int              # global_step after it
     values: Fetches        # evaluated
@@ -36,7 +37,7 @@ class StepResult(NamedTuple):
 
 
 class DivergenceError(PSENetError):
-    """The loss or its gradient is no number any more."""
+    """The loss or its gradient is no number any more, too large, or overflows step after step."""
 
 
 class Hook:
@@ -45,27 +46,65 @@ class Hook:
     def after_step(self, session: tf.Session, result: StepResult) -> None:
         """Looks at a step; an exception ends the run."""
 
+    def after_skip(self, session: tf.Session, result: StepResult) -> None:
+        """Looks at a step that the device left out: nothing changed, ``global_step`` included."""
+
     def end(self, session: tf.Session, step: int) -> None:
         """Called once when the run ends in good order, with the last step done."""
 
 
 class DivergenceGuard(Hook):
-    """Ends the run when the loss or the gradient's norm is NaN or Inf, before anything is saved."""
+    """Ends the run before anything is saved that cannot be gone on from.
+
+    The signs are a loss or gradient norm of NaN or Inf, and, as some devices saturate where others
+    overflow, a loss beyond a bound, and updates that overflow one after the other.
+    """
+
+    def __init__(self, limits: Limits = UNLIMITED):
+        """Takes the device's limits."""
+        self._limits = limits
+        self._skipped = 0
+        self._scales = []
 
     def after_step(self, _: tf.Session, result: StepResult) -> None:
         """Raises DivergenceError naming the step and the batch's files."""
+        self._skipped, self._scales = 0, []
         scalars = result.values.scalars
         bad = ['%s is %s' % (name, value) for name, value in scalars._asdict().items()
                if not math.isfinite(value)]
+        if not bad and scalars.total_loss > self._limits.max_loss:
+            bad = ['total_loss is %g, beyond --max_loss=%g'
+                   % (scalars.total_loss, self._limits.max_loss)]
         if bad:
             raise DivergenceError(
                 'training diverged at step %d (%s) on the batch of %s; no checkpoint holds it: '
                 'lower --learning_rate, and go on with --restore from what was saved before'
                 % (result.step, ', '.join(bad), ', '.join(result.batch.paths)))
 
+    def after_skip(self, _: tf.Session, result: StepResult) -> None:
+        """Counts; raises DivergenceError with the loss scale's history when it is too often."""
+        scale = '%g' % result.values.device_scalars.get('loss_scale', float('nan'))
+        self._skipped += 1
+        if self._scales[-1:] != [scale]:
+            self._scales.append(scale)
+        logger.info('step %d: the gradients overflowed, the update is left out; loss scale %s',
+                    result.step + 1, scale)
+        if self._skipped > self._limits.max_skipped_steps:
+            raise DivergenceError(
+                'training is stuck after step %d: %d steps in a row overflowed, more than '
+                '--max_skipped_steps=%d, with the loss scale at %s, the last on the batch of %s; '
+                'go on with --restore from what was saved before and a lower --loss_scale or '
+                '--learning_rate'
+                % (result.step, self._skipped, self._limits.max_skipped_steps,
+                   ' -> '.join(self._scales), ', '.join(result.batch.paths)))
+
 
 class LogHook(Hook):
-    """The log line every 10 steps, in the published form that scripts parse."""
+    """The log line every 10 steps, in the published form that scripts parse.
+
+    A step that the device left out takes time and makes no progress: its seconds count to the
+    steps of its window, and the line tells how many there were.
+    """
 
     def __init__(self, batch_size: int, max_steps: int):
         """Starts the clock.
@@ -81,6 +120,7 @@ class LogHook(Hook):
     def _start_window(self) -> None:
         self._since = time.perf_counter()
         self._steps = 0
+        self._skipped = 0
         self._data_seconds = 0.0
 
     def after_step(self, _: tf.Session, result: StepResult) -> None:
@@ -91,15 +131,21 @@ class LogHook(Hook):
             logger.info('%s', self.line(result, time.perf_counter() - self._since))
             self._start_window()
 
+    def after_skip(self, _: tf.Session, result: StepResult) -> None:
+        """Counts the step to the window."""
+        self._skipped += 1
+        self._data_seconds += result.data_seconds
+
     def line(self, result: StepResult, seconds: float) -> str:
         """The log line of a window that took ``seconds``."""
         per_step = seconds / self._steps
         left = timedelta(seconds=round(per_step * max(0, self._max_steps - result.step)))
+        skipped = ', skipped %d' % self._skipped if self._skipped else ''
         return ('Step %06d, model loss %.4f, total loss %.4f, %.2f seconds/step, '
-                '%.2f examples/second, data wait %.1f%%, ETA %s' % (
+                '%.2f examples/second, data wait %.1f%%, ETA %s%s' % (
                     result.step, result.values.scalars.model_loss,
                     result.values.scalars.total_loss, per_step, self._batch_size / per_step,
-                    100 * self._data_seconds / seconds, left))
+                    100 * self._data_seconds / seconds, left, skipped))
 
 
 class SummaryHook(Hook):
@@ -115,7 +161,8 @@ class SummaryHook(Hook):
         if result.step % self._every:
             return
         batch = result.batch
-        self._writer.add_scalars(result.step, result.values.scalars._asdict())
+        self._writer.add_scalars(result.step, {**result.values.scalars._asdict(),
+                                               **result.values.device_scalars})
         self._writer.add_pictures(result.step, {
             'input_image': np.uint8(batch.images[0]),
             'seg_map_gt': map_picture(batch.seg_maps[0]),

@@ -93,7 +93,7 @@ def _writers(config: TrainConfig, first_step: int
 def _make_hooks(config: TrainConfig, device: Device, saver: CheckpointWriter,
                 summaries: SummaryWriter) -> List[Hook]:
     batch_size = config.batch_size_per_gpu * device.num_towers
-    return [DivergenceGuard(), LogHook(batch_size, config.max_steps),
+    return [DivergenceGuard(device.limits), LogHook(batch_size, config.max_steps),
             SummaryHook(summaries, config.save_summary_steps),
             CheckpointHook(saver, config.save_checkpoint_steps)]
 
@@ -131,10 +131,11 @@ class _Run:
         waited = time.perf_counter() - started
         with self._stop.deferred():
             values = self._compute(batch)
-            self._step = int(values.global_step)
+            before, self._step = self._step, int(values.global_step)
             result = StepResult(self._step, values, batch, waited)
             for hook in self._hooks:
-                hook.after_step(self._session, result)
+                told = hook.after_skip if self._step == before else hook.after_step
+                told(self._session, result)
 
     def _compute(self, batch: Batch) -> Fetches:
         inputs = self._graph.inputs
