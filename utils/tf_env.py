@@ -63,6 +63,16 @@ def configure_tensorflow(gpu_list: str) -> None:
     logging.getLogger('tensorflow').setLevel(logging.ERROR)
 
 
+def hide_gpus() -> None:
+    """Keeps TensorFlow off the GPUs of a machine whose other devices are to be used.
+
+    The adapter of such a device reports its errors through TensorFlow's log, so those stay on; a
+    value of TF_CPP_MIN_LOG_LEVEL that the user has set is left alone.
+    """
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    configure_tensorflow('')
+
+
 def warn_of_missing_gpus(gpu_list: str, device_types: Iterable[str]) -> None:
     """Logs a warning when TensorFlow sees fewer GPUs than were asked for and so takes the CPU.
 

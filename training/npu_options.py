@@ -1,0 +1,225 @@
+"""The options of the NPU adapter that a user sets: one table, its flags, and what is refused.
+
+The adapter reads each option from one typed field of ``NpuOptimizer``'s ``parameter_map``; a wrong
+field, a misspelt key or an option that lacks its partner it ignores without a word, and many wrong
+values abort the process minutes later. So all of that is refused here, before anything starts.
+"""
+
+from typing import Dict, List, NamedTuple, Optional, Union
+
+from absl import flags
+
+from training.npu_table import OPTIONS, OTHER_KEYS, UNUSABLE_KEYS
+from utils.cli import group
+from utils.errors import PSENetError
+
+Value = Union[bool, int, str]
+_BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
+
+
+class NpuConfig(NamedTuple):
+    """How training uses an NPU; the field names are flag names, but for ``options``."""
+
+    loss_scale: float = 1024.0
+    loss_scale_mode: str = 'fixed'
+    max_skipped_steps: int = 100
+    max_loss: float = 100.0
+    options: Dict[str, Value] = {}  # noqa: RUF012 - NpuOptimizer's key -> value, only what was given
+
+
+_DEFAULTS = NpuConfig()
+
+
+def field_of(key: str) -> str:
+    """The oneof field that the adapter reads a key from: 'b', 'i' or 's'.
+
+    Raises:
+        KeyError: no release knows the key.
+    """
+    return OPTIONS[key].field if key in OPTIONS else OTHER_KEYS[key]
+
+
+def define_npu_flags() -> None:
+    """Defines the flags of training on an NPU (absl; call once, in an entry script)."""
+    _define_loss_flags()
+    npu = group('NPU (left to the adapter unless given)')
+    define = {'b': flags.DEFINE_boolean, 'i': flags.DEFINE_integer, 's': flags.DEFINE_string}
+    for key, option in OPTIONS.items():
+        define[option.field](key, None, option.help, **npu)
+    flags.DEFINE_multi_string(
+        'npu_option', [],
+        'Any other option of the adapter, key=value; may be given several times. An option that '
+        'the installed release does not know has no effect.', **npu)
+
+
+def _define_loss_flags() -> None:
+    scaling = group('loss scaling and divergence')
+    flags.DEFINE_float(
+        'loss_scale', _DEFAULTS.loss_scale,
+        'The loss is multiplied by this, and the gradients divided, so that small gradients '
+        'survive in float16; with --loss_scale_mode=dynamic the scale to start from.', **scaling)
+    flags.DEFINE_enum(
+        'loss_scale_mode', _DEFAULTS.loss_scale_mode, ['fixed', 'dynamic'],
+        'dynamic doubles the scale after 1000 steps without overflow, and halves it after 2 with.',
+        **scaling)
+    flags.DEFINE_integer(
+        'max_skipped_steps', _DEFAULTS.max_skipped_steps,
+        'A step whose gradients overflow is left out; the run ends after more than this many of '
+        'them in a row. (A dynamic scale needs up to 64 to come down from 2**32 to 1.)', **scaling)
+    flags.DEFINE_float(
+        'max_loss', _DEFAULTS.max_loss,
+        'The run ends when the total loss exceeds this: the device saturates where others give Inf '
+        'or NaN. The dice terms stay below 1, weight decay adds little.', **scaling)
+
+
+def npu_config_from_flags(flag_values: flags.FlagValues) -> NpuConfig:
+    """Reads and checks the flags of ``define_npu_flags``.
+
+    Args:
+        flag_values: the parsed absl flags.
+
+    Returns:
+        The device's configuration.
+
+    Raises:
+        PSENetError: a key, a value or a pair cannot work; the sentence names the flag.
+    """
+    given = {key: getattr(flag_values, key) for key in OPTIONS}
+    options = {key: value for key, value in given.items() if value is not None}
+    options.update(parse_npu_options(flag_values.npu_option))
+    config = NpuConfig(flag_values.loss_scale, flag_values.loss_scale_mode,
+                       flag_values.max_skipped_steps, flag_values.max_loss, options)
+    validate(config)
+    return config
+
+
+def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
+    """Reads what ``--npu_option`` was given.
+
+    Args:
+        texts: each ``key=value``.
+
+    Returns:
+        Key -> value of the type that the adapter reads.
+
+    Raises:
+        PSENetError: a text has another form, the key is unknown, has a flag of its own, is given
+            twice or can have no effect here, or the value is of another type.
+    """
+    options = {}
+    for text in texts:
+        key, equals, value = text.partition('=')
+        fault = _key_fault(text, key, bool(equals)) or (
+            '--npu_option=%s is given twice; give it once' % key if key in options else None)
+        if fault:
+            raise PSENetError(fault)
+        options[key] = _parse_value(text, OTHER_KEYS[key], value)
+    return options
+
+
+def _key_fault(text: str, key: str, has_value: bool) -> Optional[str]:
+    if not has_value:
+        return '--npu_option=%s must have the form key=value' % text
+    if key in OPTIONS:
+        return '--npu_option=%s has a flag of its own: give --%s' % (text, text)
+    if key in UNUSABLE_KEYS:
+        return '--npu_option=%s cannot be set: %s' % (text, UNUSABLE_KEYS[key])
+    if key not in OTHER_KEYS:
+        return ('--npu_option=%s: no release of the adapter knows %r, and an unknown key has no '
+                'effect; look at the spelling' % (text, key))
+    return None
+
+
+def _parse_value(text: str, field: str, value: str) -> Value:
+    if field == 'b' and value.lower() in _BOOLEANS:
+        return _BOOLEANS[value.lower()]
+    if field == 'i':
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    if field == 's' and value:
+        return value
+    wanted = {'b': 'true or false', 'i': 'a whole number', 's': 'a text that is not empty'}[field]
+    raise PSENetError('--npu_option=%s must have %s for a value' % (text, wanted))
+
+
+def validate(config: NpuConfig) -> None:
+    """Refuses what cannot work, before anything is started.
+
+    Raises:
+        PSENetError: the first fault found.
+    """
+    for fault in (_loss_faults(config) + _value_faults(config.options)
+                  + _partner_faults(config.options) + _conflicts(config.options)):
+        raise PSENetError(fault)
+
+
+def _loss_faults(config: NpuConfig) -> List[str]:
+    faults = []
+    if not 1 <= config.loss_scale < 2.0 ** 127:
+        faults.append('--loss_scale=%g must be at least 1 and less than 2**127' % config.loss_scale)
+    if config.max_skipped_steps < 0:
+        faults.append('--max_skipped_steps=%d must be at least 0' % config.max_skipped_steps)
+    if not config.max_loss > 0:
+        faults.append('--max_loss=%g must be a positive number' % config.max_loss)
+    return faults
+
+
+def _value_faults(options: Dict[str, Value]) -> List[str]:
+    checked = ((key, value, OPTIONS[key].check(value)) for key, value in options.items()
+               if key in OPTIONS and OPTIONS[key].check)
+    return ['--%s=%s %s' % fault for fault in checked if fault[2]]
+
+
+# Option -> those of which one has to be on as well; the adapter ignores it, or aborts, without.
+_PARTNERS = {
+    'enable_dump': ('dump_path',), 'enable_dump_debug': ('dump_path',),
+    'dump_path': ('enable_dump', 'enable_dump_debug'),
+    'dump_step': ('enable_dump',), 'dump_mode': ('enable_dump',),
+    'dump_debug_mode': ('enable_dump_debug',),
+    'profiling_mode': ('profiling_options',), 'profiling_options': ('profiling_mode',),
+    'fp_point': ('profiling_mode',), 'bp_point': ('profiling_mode',),
+    'optypelist_for_implmode': ('op_select_implmode',),
+    'work_path': ('aoe_mode',),
+    'in_out_pair_flag': ('in_out_pair',),
+    'dump_data': ('enable_dump',), 'dump_layer': ('enable_dump',),
+}
+_CONFLICTS = {
+    ('precision_mode', 'precision_mode_v2'): 'they set the same thing',
+    ('enable_compress_weight', 'compress_weight_conf'): 'the adapter aborts on both',
+    ('auto_tune_mode', 'aoe_mode'): 'the adapter ignores the former beside the latter',
+}
+
+
+def _given(options: Dict[str, Value], key: str) -> bool:
+    return options.get(key, False) is not False
+
+
+def _flag(key: str) -> str:
+    return '--%s' % key if key in OPTIONS else '--npu_option=%s=...' % key
+
+
+def _partner_faults(options: Dict[str, Value]) -> List[str]:
+    faults = ['%s has no effect without %s; give both or neither'
+              % (_flag(key), ' or '.join(map(_flag, partners)))
+              for key, partners in _PARTNERS.items()
+              if _given(options, key) and not any(_given(options, one) for one in partners)]
+    if (_given(options, 'modify_mixlist')
+            and options.get('precision_mode') != 'allow_mix_precision'):
+        faults.append('--modify_mixlist is only for --precision_mode=allow_mix_precision; give '
+                      'both or neither')
+    mode = options.get('op_compiler_cache_mode')
+    if _given(options, 'op_compiler_cache_dir') and mode not in ('enable', 'force'):
+        faults.append('--op_compiler_cache_dir has no effect without '
+                      '--op_compiler_cache_mode=enable or force; give both or neither')
+    return faults
+
+
+def _conflicts(options: Dict[str, Value]) -> List[str]:
+    faults = ['%s and %s cannot be given together: %s' % (_flag(one), _flag(other), why)
+              for (one, other), why in _CONFLICTS.items()
+              if one in options and other in options]
+    if options.get('mix_compile_mode') and options.get('iterations_per_loop', 1) != 1:
+        faults.append('--mix_compile_mode needs --iterations_per_loop=1')
+    return faults

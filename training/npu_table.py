@@ -1,0 +1,201 @@
+"""What the NPU adapter's releases of 2021 to 2023 read from ``NpuOptimizer``'s ``parameter_map``.
+
+``OPTIONS`` have a flag each, ``OTHER_KEYS`` go through ``--npu_option``, and ``UNUSABLE_KEYS``
+would be ignored, or break the run, in a loop that feeds one device a graph of static shapes.
+"""
+
+import os
+import re
+from typing import Callable, NamedTuple, Optional, Union
+
+Check = Callable[[Union[bool, int, str]], Optional[str]]
+# The adapter takes at most so many parts of dump_step.
+_MAX_DUMP_PARTS = 100
+
+
+class NpuOption(NamedTuple):
+    """An option with a flag of its own, which has the option's key for a name.
+
+    field: the oneof field that the adapter reads: 'b', 'i' or 's'.
+    check: value -> what is wrong with it, to stand behind ``--key=value``; None: nothing.
+    """
+
+    field: str
+    help: str
+    check: Optional[Check] = None
+
+
+def _one_of(*choices: str) -> Check:
+    return lambda value: None if value in choices else 'must be one of %s' % ', '.join(choices)
+
+
+def _between(low: int, high: int) -> Check:
+    return lambda value: (None if low <= value <= high
+                          else 'must be between %d and %d' % (low, high))
+
+
+def _matches(pattern: str, form: str) -> Check:
+    return lambda value: None if re.fullmatch(pattern, value) else 'must be %s' % form
+
+
+def _folder(value: str) -> Optional[str]:
+    if not os.path.isdir(value):
+        return 'is no folder; the adapter does not make it'
+    writable = os.access(value, os.R_OK | os.W_OK | os.X_OK)
+    return None if writable else 'must be a folder that can be read and written'
+
+
+def _file(value: str) -> Optional[str]:
+    return None if os.path.isfile(value) else 'is no file'
+
+
+def _at_least_0(value: int) -> Optional[str]:
+    return None if value >= 0 else 'must be at least 0'
+
+
+def _one_iteration(value: int) -> Optional[str]:
+    return None if value == 1 else ('must be 1: the loop feeds the device every step, and a device '
+                                    'that loops by itself cannot be fed')
+
+
+def _dump_step(value: str) -> Optional[str]:
+    parts = value.split('|')
+    if len(parts) > _MAX_DUMP_PARTS or not all(re.fullmatch(r'\d+(-\d+)?', one) for one in parts):
+        return ('must be step numbers and ranges such as 0|5|10-20, at most %d of them'
+                % _MAX_DUMP_PARTS)
+    return None
+
+
+_bytes = _matches('[1-9][0-9]*', 'a number of bytes, such as 16106127360')
+_not_empty = _matches('.+', 'a text that is not empty')
+
+OPTIONS = {
+    'precision_mode': NpuOption(
+        's', 'How float32 operators run: allow_fp32_to_fp16 (the default of training), force_fp16, '
+        'must_keep_origin_dtype, allow_mix_precision, force_fp32; from late 2023 on also '
+        'cube_fp16in_fp32out, allow_mix_precision_fp16, allow_mix_precision_bf16, '
+        'allow_fp32_to_bf16.',
+        _one_of('allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype',
+                'allow_mix_precision', 'force_fp32', 'cube_fp16in_fp32out',
+                'allow_mix_precision_fp16', 'allow_mix_precision_bf16', 'allow_fp32_to_bf16')),
+    'precision_mode_v2': NpuOption(
+        's', 'From late 2023 on, instead of --precision_mode: fp16, origin, cube_fp16in_fp32out, '
+        'mixed_float16, mixed_bfloat16.',
+        _one_of('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16', 'mixed_bfloat16')),
+    'modify_mixlist': NpuOption(
+        's', 'JSON file that adds operator types to the lists of --precision_mode='
+        'allow_mix_precision or removes them; from r1.5.0 on.', _file),
+    'op_precision_mode': NpuOption(
+        's', 'INI file with precision or performance per operator; from r1.5.0 on.', _file),
+    'op_select_implmode': NpuOption(
+        's', 'high_performance (the default) or high_precision operators.',
+        _one_of('high_performance', 'high_precision')),
+    'optypelist_for_implmode': NpuOption(
+        's', 'Operator types, separated by commas, that --op_select_implmode is for.', _not_empty),
+    'mix_compile_mode': NpuOption(
+        'b', 'Let operators that the device lacks run on the host.'),
+    'iterations_per_loop': NpuOption(
+        'i', 'Steps on the device between two of the host; 1, as each is fed.', _one_iteration),
+    'graph_memory_max_size': NpuOption(
+        's', 'Bytes of device memory for feature maps; with --variable_memory_max_size at most '
+        'what the device has.', _bytes),
+    'variable_memory_max_size': NpuOption(
+        's', 'Bytes of device memory for variables.', _bytes),
+    'enable_dump': NpuOption(
+        'b', 'Write tensors of each operator to --dump_path.'),
+    'enable_dump_debug': NpuOption(
+        'b', 'Write the operators that overflow to --dump_path.'),
+    'dump_path': NpuOption(
+        's', 'Existing folder for dumps.', _folder),
+    'dump_step': NpuOption(
+        's', 'Steps to dump, such as 0|5|10-20; all when not given.', _dump_step),
+    'dump_mode': NpuOption(
+        's', 'What to dump of an operator: input, output (the default) or all.',
+        _one_of('input', 'output', 'all')),
+    'dump_debug_mode': NpuOption(
+        's', 'Overflows to look for: aicore_overflow, atomic_overflow or all (the default).',
+        _one_of('aicore_overflow', 'atomic_overflow', 'all')),
+    'profiling_mode': NpuOption(
+        'b', 'Profile; --profiling_options says what.'),
+    'profiling_options': NpuOption(
+        's', 'Before April 2021 a text like training_trace:task_trace, later JSON: {"output": '
+        '"/folder", "training_trace": "on", "task_trace": "on"}.', _not_empty),
+    'auto_tune_mode': NpuOption(
+        's', 'Tune operators when they are built: RL, GA or RL,GA.', _one_of('RL', 'GA', 'RL,GA',
+                                                                        'GA,RL')),
+    'aoe_mode': NpuOption(
+        's', 'Tune with AOE: 1, 2 or 4; from r1.5.0 on, instead of --auto_tune_mode.',
+        _one_of('1', '2', '4')),
+    'work_path': NpuOption(
+        's', 'Existing folder for what --aoe_mode finds.', _folder),
+    'op_compiler_cache_mode': NpuOption(
+        's', 'Cache of compiled operators: enable, force (empty it first) or disable.',
+        _one_of('enable', 'force', 'disable')),
+    'op_compiler_cache_dir': NpuOption(
+        's', 'Folder of the cache of compiled operators.', _not_empty),
+    'op_debug_level': NpuOption(
+        'i', "How much of the operators' building is kept for debugging; 0 (the default): nothing.",
+        _at_least_0),
+    'debug_dir': NpuOption(
+        's', 'Folder for what compiling leaves behind.', _not_empty),
+    'enable_exception_dump': NpuOption(
+        'i', 'Dump inputs and outputs of an operator that fails: 0, 1, or from late 2023 on 2.',
+        _between(0, 2)),
+    'fusion_switch_file': NpuOption(
+        's', 'JSON file that switches fusion rules on and off.', _file),
+    'buffer_optimize': NpuOption(
+        's', 'l2_optimize (the default) or off_optimize.', _one_of('l2_optimize', 'off_optimize')),
+    'stream_max_parallel_num': NpuOption(
+        's', 'Streams per engine, such as DNN_VM_AICPU:20 or DNN_VM_TF:10,DNN_V100:1.',
+        _matches(r'\w+:[1-9]\d*(,\w+:[1-9]\d*)*', 'ENGINE:number, separated by commas')),
+    'session_device_id': NpuOption(
+        'i', 'Logical number of the device, instead of ASCEND_DEVICE_ID.', _at_least_0),
+    'deterministic': NpuOption(
+        'i', '1 for results that repeat; from late 2023 on.', _between(0, 1)),
+    'jit_compile': NpuOption(
+        's', 'true, false or auto; from late 2023 on.', _one_of('true', 'false', 'auto')),
+}
+
+_ONE_DEVICE = 'this process trains on one device'
+_STATIC = 'all shapes of the training graph are static'
+_FED = 'the loop feeds every step, and the option is for data that TensorFlow itself reads'
+
+UNUSABLE_KEYS = {
+    'use_off_line': 'it is on here; train.py is for the host',
+    'graph_run_mode': 'it is 1, training, here',
+    'job': 'a session script leaves it unset',
+    'task_index': 'a session script leaves it unset',
+    'enable_data_pre_proc': _FED,
+    'dynamic_input': _STATIC,
+    'dynamic_graph_execute_mode': _STATIC,
+    'dynamic_inputs_shape_range': _STATIC,
+    'dynamic_dims': _STATIC,
+    'dynamic_node_type': _STATIC,
+    'input_shape': _STATIC,
+    'local_rank_id': _ONE_DEVICE,
+    'local_device_list': _ONE_DEVICE,
+    'mstune_mode': 'it is for several devices only; --aoe_mode tunes one',
+    'is_tailing_optimization': 'it goes with an optimizer that is not used here',
+}
+
+# Every other key, by the field that it is read from.
+OTHER_KEYS = {
+    **dict.fromkeys((
+        'enable_compress_weight', 'enable_graph_parallel', 'external_weight', 'frozen_variable',
+        'hcom_multi_mode', 'hcom_parallel', 'in_out_pair_flag', 'lower_functional_ops',
+        'variable_format_optimize'), 'b'),
+    **dict.fromkeys((
+        'atomic_clean_policy', 'enable_small_channel', 'event_sync_timeout', 'graph_exec_timeout',
+        'hccl_timeout', 'op_execute_timeout', 'op_wait_timeout', 'static_memory_policy',
+        'stream_sync_timeout', 'topo_sorting_mode'), 'i'),
+    **dict.fromkeys((
+        'HCCL_algorithm', 'ac_parallel_enable', 'aoe_config_file', 'bp_point',
+        'compress_weight_conf', 'const_input', 'customize_dtypes', 'device_type',
+        'distribute_config', 'dump_data', 'dump_layer', 'enable_scope_fusion_passes',
+        'es_cluster_config', 'experimental_accelerate_train_mode',
+        'experimental_logical_device_cluster_deploy_mode', 'experimental_logical_device_id',
+        'experimental_model_deploy_devicelist', 'experimental_model_deploy_mode', 'fp_point',
+        'graph_compiler_cache_dir', 'graph_parallel_option_path', 'graph_slice', 'in_out_pair',
+        'insert_op_file', 'memory_optimization_policy', 'op_debug_config', 'op_tune_mode',
+        'resource_config_path', 'soc_config', 'variable_placement'), 's'),
+}
