@@ -1,7 +1,10 @@
-"""The environment that the adapter's Python demands; NPU.md, section 3."""
+"""The environment that the adapter demands, in Python and natively; NPU.md, section 3."""
 
 import os
 
+from fake_npu import record
+from fake_npu.rank_table import table_faults
+from fake_npu.refusal import refuse, refuse_first
 from fake_npu.release import since
 
 
@@ -25,3 +28,36 @@ def demand_job() -> None:
     """
     if not os.environ.get('JOB_ID'):
         raise AttributeError("'NoneType' object has no attribute '_rank_size'")
+
+
+def check_device_environment() -> None:
+    """What the native part demands when the first session is made.
+
+    Raises:
+        AssertionError: the process would abort, use another device than meant, or wait for ranks
+            that never come.
+    """
+    for name in ('ASCEND_DEVICE_ID', 'DEVICE_ID', 'RANK_ID'):
+        if os.environ.get(name) and not os.environ[name].isdecimal():
+            refuse('%s=%s is no non-negative integer' % (name, os.environ[name]))
+    if not (os.environ.get('ASCEND_DEVICE_ID') or os.environ.get('DEVICE_ID')):
+        record.write('warning', text='neither ASCEND_DEVICE_ID nor DEVICE_ID is set: device 0')
+    if not os.environ.get('JOB_ID'):
+        record.write('warning', text='JOB_ID is not set')
+    if rank_size() > 1:
+        _check_ranks(rank_size())
+    table = os.environ.get('RANK_TABLE_FILE')
+    if table:
+        if not (os.environ.get('RANK_ID') or os.environ.get('POD_NAME')):
+            refuse('RANK_TABLE_FILE is set without RANK_ID or POD_NAME')
+        refuse_first(table_faults(table, rank_size()))
+
+
+def _check_ranks(size: int) -> None:
+    if not os.environ.get('JOB_ID'):
+        refuse('RANK_SIZE=%d needs JOB_ID' % size)
+    chief = since('r1.8.0') and os.environ.get('CM_CHIEF_IP')
+    if not (os.environ.get('RANK_TABLE_FILE') or chief):
+        refuse('RANK_SIZE=%d needs RANK_TABLE_FILE' % size)
+    if int(os.environ.get('RANK_ID') or 0) >= size:
+        refuse('RANK_ID=%s is not below RANK_SIZE=%d' % (os.environ['RANK_ID'], size))

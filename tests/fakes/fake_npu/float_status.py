@@ -71,6 +71,11 @@ def overflow_feeds(graph: tf.Graph, reached: Set[tf.Operation]) -> Dict[tf.Tenso
     return {status: np.ones(_SIZE, np.float32) for status in reads}
 
 
+def runs() -> int:
+    """How often the process has run an apply op."""
+    return _runs
+
+
 def _steps_to_overflow() -> List[int]:
     text = os.environ.get(VARIABLE, '')
     return [int(step) for step in text.split(',') if step.strip()]

@@ -1,41 +1,132 @@
-"""Watches every session of the process from the moment that ``npu_bridge`` is imported."""
+"""Watches every session of the process from the moment that ``npu_bridge`` is imported.
+
+Source: NPU.md, section 0 (one configuration for every session), 5 and 10 (no fork).
+"""
 
 import functools
-from typing import Callable, Dict
+import os
+from typing import Any, Callable, Dict, Optional
 
+import tensorflow as tf
 from tensorflow.python.client.session import BaseSession, _FetchHandler
 
-from fake_npu import float_status
+from fake_npu import float_status, record
+from fake_npu.environment import check_device_environment
+from fake_npu.parameters import check_config
 from fake_npu.reach import reached_ops
+from fake_npu.refusal import refuse
+from fake_npu.run_rules import ITERATIONS, Run, RunRules
 
+
+class Watch:
+    """What a process has done with its sessions."""
+
+    def __init__(self):
+        self.config: Optional[tf.ConfigProto] = None
+        self.parameters: Dict[str, Any] = {}
+        self.of_estimator = False
+        # Completes a configuration, as importing npu_init does in master.
+        self.complete: Callable = lambda config: config
+        self._pid: Optional[int] = None
+        self._rules = RunRules()
+
+    def open(self, config: Optional[tf.ConfigProto]) -> None:
+        """Checks a session that is being made."""
+        self._check_process()
+        check_device_environment()
+        parameters = check_config(config, self.of_estimator)
+        if self.config is not None and config != self.config:
+            refuse('two sessions of the process have different configurations:\n%s\n%s'
+                   % (self.config, config))
+        self.parameters = parameters
+        self.config = tf.ConfigProto()
+        self.config.CopyFrom(config)
+        self._pid = os.getpid()
+        record.write('session', parameters=parameters,
+                     config=config.SerializeToString(deterministic=True).hex(),
+                     allow_soft_placement=config.allow_soft_placement)
+
+    def run(self, run: Run) -> Dict[tf.Tensor, Any]:
+        """Checks a run; returns what to feed besides so that it overflows when it is to."""
+        self._check_process()
+        self._rules.check(run, self.parameters)
+        feeds = float_status.overflow_feeds(run.graph, run.reached)
+        if feeds:
+            record.write('overflow', run=float_status.runs())
+        return feeds
+
+    def fork(self) -> None:
+        """Refuses a fork of a process that has had a session."""
+        if self._pid == os.getpid():
+            refuse('the process is forked after its device was initialised; start processes '
+                   'before, or by forkserver or spawn')
+
+    def _check_process(self) -> None:
+        if self._pid not in (None, os.getpid()):
+            refuse('a forked process uses the sessions of its parent')
+
+
+watch = Watch()
 _originals: Dict[str, Callable] = {}
 
 
 def install() -> None:
-    """Replaces ``run`` of every kind of session; a second call does nothing."""
-    if not _originals:
-        _originals['run'] = BaseSession.run
-        BaseSession.run = _watched_run(BaseSession.run)
+    """Replaces what makes, runs and forks; a second call does nothing."""
+    if _originals:
+        return
+    _originals.update(__init__=BaseSession.__init__, run=BaseSession.run, fork=os.fork)
+    BaseSession.__init__ = _watched_init(BaseSession.__init__)
+    BaseSession.run = _watched_run(BaseSession.run)
+    os.fork = _watched_fork(os.fork)
 
 
 def uninstall() -> None:
-    """Gives the sessions their own methods back."""
+    """Gives the sessions and the process their own functions back."""
+    if _originals:
+        os.fork = _originals.pop('fork')
     for name, method in _originals.items():
         setattr(BaseSession, name, method)
     _originals.clear()
 
 
-def _watched_run(run: Callable) -> Callable:
-    @functools.wraps(run)
-    def watched(self, fetches, feed_dict=None, options=None, run_metadata=None):
-        feed_dict = dict(feed_dict or {})
-        handler = _FetchHandler(self.graph, fetches, {})
-        fetched = [tensor.op for tensor in handler.fetches()] + handler.targets()
-        reached = reached_ops(fetched, _fed_ops(self.graph, feed_dict))
-        feed_dict.update(float_status.overflow_feeds(self.graph, reached))
-        return run(self, fetches, feed_dict, options, run_metadata)
+def _watched_init(init: Callable) -> Callable:
+    @functools.wraps(init)
+    def watched(self, target='', graph=None, config=None):
+        self._session = None  # __del__ asks for it
+        config = watch.complete(config)
+        watch.open(config)
+        init(self, target, graph, config)
     return watched
 
 
-def _fed_ops(graph, feed_dict):
-    return [graph.as_graph_element(key, allow_operation=False).op for key in feed_dict]
+def _watched_run(run: Callable) -> Callable:
+    @functools.wraps(run)
+    def watched(self, fetches, feed_dict=None, options=None, run_metadata=None):
+        seen = _describe(self.graph, fetches, feed_dict or {})
+        loops = [(op, steps) for op, steps in self.graph.get_collection(ITERATIONS)
+                 if op in seen.reached]
+        for op, steps in loops:
+            for _ in range(steps - 1):
+                run(self, op, watch.run(seen))
+        feeds = {**(feed_dict or {}), **watch.run(seen)}
+        return run(self, fetches, feeds, options, run_metadata)
+    return watched
+
+
+def _watched_fork(fork: Callable) -> Callable:
+    @functools.wraps(fork)
+    def watched():
+        watch.fork()
+        return fork()
+    return watched
+
+
+def _describe(graph: tf.Graph, fetches, feed_dict: Dict) -> Run:
+    handler = _FetchHandler(graph, fetches, {})
+    fetched = [*handler.fetches(), *handler.targets()]
+    feeds = {graph.as_graph_element(key, allow_operation=False): value
+             for key, value in feed_dict.items()}
+    ops = [getattr(item, 'op', item) for item in fetched]
+    return Run(graph, [item.name for item in fetched],
+               {tensor.name: value for tensor, value in feeds.items()},
+               reached_ops(ops, [tensor.op for tensor in feeds]))

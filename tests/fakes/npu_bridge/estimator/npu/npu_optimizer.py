@@ -7,6 +7,7 @@ import tensorflow as tf
 from fake_npu.environment import demand_job, rank_size
 from fake_npu.loss_scaling import apply_scaled, compute_scaled
 from fake_npu.release import not_established, since
+from fake_npu.run_rules import TAILING
 
 from npu_bridge.hccl import hccl_ops
 
@@ -70,7 +71,7 @@ class NPUOptimizer(tf.train.Optimizer):
         self._opt = opt
         self._manager = loss_scale_manager if is_loss_scale else None
         self._is_distributed = is_distributed
-        tf.add_to_collection('fake_npu_tailing', is_tailing_optimization)
+        tf.add_to_collection(TAILING, is_tailing_optimization)
 
     def compute_gradients(self, loss, *args, **kwargs):
         """The gradients of the loss, scaled on the way and reduced as the arguments said."""

@@ -1,0 +1,21 @@
+"""The record of a process: JSON lines appended to the file that FAKE_NPU_RECORD names.
+
+Events: ``session`` (its configuration), ``run`` (once for each distinct pair of fetches and feeds),
+``warning`` (what the adapter only warns of), ``overflow`` (an injected one).
+"""
+
+import json
+import os
+from typing import Any
+
+VARIABLE = 'FAKE_NPU_RECORD'
+
+
+def write(event: str, **fields: Any) -> None:
+    """Appends an event; does nothing when nobody asked for a record."""
+    path = os.environ.get(VARIABLE)
+    if not path:
+        return
+    line = dict(event=event, pid=os.getpid(), rank=os.environ.get('RANK_ID', ''), **fields)
+    with open(path, 'a', encoding='utf-8') as file:
+        file.write(json.dumps(line, sort_keys=True) + '\n')

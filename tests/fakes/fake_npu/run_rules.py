@@ -1,0 +1,86 @@
+"""What may differ between the runs of a process; NPU.md, sections 8, 10 and 13.
+
+The device compiles each distinct set of fetches once, for the shapes that it was first fed.
+"""
+
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Set, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from fake_npu import record
+from fake_npu.graph_rules import kind_of, offload_faults, placement_faults
+from fake_npu.refusal import refuse, refuse_first
+
+ITERATIONS = 'fake_npu_iterations'
+TAILING = 'fake_npu_tailing'
+Key = Tuple[tf.Graph, FrozenSet[str], FrozenSet[str]]
+
+
+class Run(NamedTuple):
+    """A session.run as the checks see it."""
+
+    graph: tf.Graph
+    fetches: List[str]
+    feeds: Dict[str, Any]      # name of a tensor -> what is fed
+    reached: FrozenSet[tf.Operation]
+
+
+class RunRules:
+    """Remembers what was run."""
+
+    def __init__(self):
+        self._shapes: Dict[Key, Dict[str, tuple]] = {}
+        self._offloaded: Set[FrozenSet[str]] = set()
+
+    def check(self, run: Run, parameters: Dict[str, Any]) -> None:
+        """Refuses a run that the device would not do as the CPU does.
+
+        Args:
+            run: what is about to be run.
+            parameters: of the session's NpuOptimizer.
+
+        Raises:
+            AssertionError: see the module.
+        """
+        key = (run.graph, frozenset(run.fetches), frozenset(run.feeds))
+        shapes = {name: np.shape(value) for name, value in run.feeds.items()}
+        if key not in self._shapes:
+            kind = self._check_new(run, parameters)
+            record.write('run', kind=kind, fetches=sorted(run.fetches), feeds=shapes)
+            self._shapes[key] = shapes if kind != 'host' else {}
+        for name, shape in self._shapes[key].items():
+            if shapes[name] != shape:
+                refuse('%s is fed the shape %s, and was compiled for %s'
+                       % (name, shapes[name], shape))
+
+    def _check_new(self, run: Run, parameters: Dict[str, Any]) -> str:
+        refuse_first(placement_faults(run.reached))
+        with run.graph.as_default():
+            kind = kind_of(run.reached)
+        if kind != 'host':
+            refuse_first(offload_faults(run.reached))
+        if kind == 'train':
+            _check_iterations(run, parameters.get('iterations_per_loop', 1))
+            _check_tailing(run, parameters.get('is_tailing_optimization', False))
+        return kind
+
+
+def _check_iterations(run: Run, iterations: int) -> None:
+    """The loops of the device: the same number in the script and in the configuration."""
+    loops = [steps for op, steps in run.graph.get_collection(ITERATIONS) if op in run.reached]
+    if (loops or [1]) != [iterations]:
+        refuse('iterations_per_loop=%d in the session, and set_iteration_per_loop got %s'
+               % (iterations, loops or 'no call'))
+    if iterations == 1:
+        return
+    if run.feeds:
+        refuse('iterations_per_loop=%d with feeds: each step would see the same' % iterations)
+    if any(op.type == 'OneShotIterator' for op in run.reached):
+        refuse('iterations_per_loop=%d does not go with a one-shot iterator' % iterations)
+
+
+def _check_tailing(run: Run, tailing: bool) -> None:
+    if any(own != tailing for own in run.graph.get_collection(TAILING)):
+        refuse('is_tailing_optimization=%s in the session, and the NPUOptimizer was told otherwise'
+               % tailing)
