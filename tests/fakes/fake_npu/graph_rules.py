@@ -62,7 +62,18 @@ def _dtype_faults(op: tf.Operation) -> Iterator[str]:
 
 
 def _shape_faults(op: tf.Operation) -> Iterator[str]:
+    # Grappler computes it from constants before the graph is offloaded.
+    if op.type == 'BroadcastGradientArgs' and all(map(_is_constant, op.inputs)):
+        return
     for output in op.outputs[:_SHAPED_OUTPUTS.get(op.type)]:
         if not output.shape.is_fully_defined():
             yield '%s (%s) has the shape %s, which the device cannot compile' % (
                 output.name, op.type, output.shape)
+
+
+def _is_constant(tensor: tf.Tensor) -> bool:
+    """Whether grappler knows a shape tensor's value."""
+    op = tensor.op
+    if op.type in ('Shape', 'ShapeN'):
+        return all(source.shape.is_fully_defined() for source in op.inputs)
+    return op.type == 'Const'
