@@ -61,3 +61,18 @@ def _check_ranks(size: int) -> None:
         refuse('RANK_SIZE=%d needs RANK_TABLE_FILE' % size)
     if int(os.environ.get('RANK_ID') or 0) >= size:
         refuse('RANK_ID=%s is not below RANK_SIZE=%d' % (os.environ['RANK_ID'], size))
+
+
+def demand_estimator_job() -> None:
+    """What making an NPUEstimator demands.
+
+    Raises:
+        AttributeError: JOB_ID is missing, or RANK_SIZE beside it; before master.
+        ValueError: JOB_ID is missing; master.
+    """
+    if not os.environ.get('JOB_ID'):
+        if since('master'):
+            raise ValueError('JOB_ID must be set')
+        raise AttributeError("'NPUEstimator' object has no attribute '_NPUEstimator__job_info'")
+    if not os.environ.get('RANK_SIZE') and not since('master'):
+        raise AttributeError("'int' object has no attribute 'isdigit'")

@@ -3,7 +3,7 @@
 The device compiles each distinct set of fetches once, for the shapes that it was first fed.
 """
 
-from typing import Any, Dict, FrozenSet, List, NamedTuple, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,7 @@ from fake_npu.refusal import refuse, refuse_first
 
 ITERATIONS = 'fake_npu_iterations'
 TAILING = 'fake_npu_tailing'
+HOST_SCOPE = 'fake_npu_without_npu_compile'
 Key = Tuple[tf.Graph, FrozenSet[str], FrozenSet[str]]
 
 
@@ -31,14 +32,17 @@ class RunRules:
 
     def __init__(self):
         self._shapes: Dict[Key, Dict[str, tuple]] = {}
-        self._offloaded: Set[FrozenSet[str]] = set()
+        self._kinds: Dict[Key, str] = {}
 
-    def check(self, run: Run, parameters: Dict[str, Any]) -> None:
+    def check(self, run: Run, parameters: Dict[str, Any]) -> str:
         """Refuses a run that the device would not do as the CPU does.
 
         Args:
             run: what is about to be run.
             parameters: of the session's NpuOptimizer.
+
+        Returns:
+            The kind of the run: train, compute or host.
 
         Raises:
             AssertionError: see the module.
@@ -49,10 +53,12 @@ class RunRules:
             kind = self._check_new(run, parameters)
             record.write('run', kind=kind, fetches=sorted(run.fetches), feeds=shapes)
             self._shapes[key] = shapes if kind != 'host' else {}
+            self._kinds[key] = kind
         for name, shape in self._shapes[key].items():
             if shapes[name] != shape:
                 refuse('%s is fed the shape %s, and was compiled for %s'
                        % (name, shapes[name], shape))
+        return self._kinds[key]
 
     def _check_new(self, run: Run, parameters: Dict[str, Any]) -> str:
         refuse_first(placement_faults(run.reached))
@@ -60,6 +66,8 @@ class RunRules:
             kind = kind_of(run.reached)
         if kind != 'host':
             refuse_first(offload_faults(run.reached))
+            if run.graph.get_collection(HOST_SCOPE) and not parameters.get('mix_compile_mode'):
+                refuse('without_npu_compile_scope has no effect without mix_compile_mode')
         if kind == 'train':
             _check_iterations(run, parameters.get('iterations_per_loop', 1))
             _check_tailing(run, parameters.get('is_tailing_optimization', False))

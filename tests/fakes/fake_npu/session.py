@@ -27,6 +27,8 @@ class Watch:
         self.of_estimator = False
         # Completes a configuration, as importing npu_init does in master.
         self.complete: Callable = lambda config: config
+        self.initialised = False     # whether the collectives' queries can be answered
+        self.trained = False
         self._pid: Optional[int] = None
         self._rules = RunRules()
 
@@ -49,11 +51,24 @@ class Watch:
     def run(self, run: Run) -> Dict[tf.Tensor, Any]:
         """Checks a run; returns what to feed besides so that it overflows when it is to."""
         self._check_process()
-        self._rules.check(run, self.parameters)
+        kind = self._rules.check(run, self.parameters)
+        self.trained |= kind == 'train'
+        self._note_initialisation(run, kind)
         feeds = float_status.overflow_feeds(run.graph, run.reached)
         if feeds:
             record.write('overflow', run=float_status.runs())
         return feeds
+
+    def close(self) -> None:
+        """A session is closed, which ends the collectives."""
+        self.initialised = False
+
+    def _note_initialisation(self, run: Run, kind: str) -> None:
+        # The first graph on the device initialises it as the op does.
+        if kind != 'host' or _reaches(run, 'fake_npu_NPUInit'):
+            self.initialised = True
+        if _reaches(run, 'fake_npu_NPUShutdown'):
+            self.initialised = False
 
     def fork(self) -> None:
         """Refuses a fork of a process that has had a session."""
@@ -66,6 +81,10 @@ class Watch:
             refuse('a forked process uses the sessions of its parent')
 
 
+def _reaches(run: Run, collection: str) -> bool:
+    return any(op in run.reached for op in run.graph.get_collection(collection))
+
+
 watch = Watch()
 _originals: Dict[str, Callable] = {}
 
@@ -74,9 +93,11 @@ def install() -> None:
     """Replaces what makes, runs and forks; a second call does nothing."""
     if _originals:
         return
-    _originals.update(__init__=BaseSession.__init__, run=BaseSession.run, fork=os.fork)
+    _originals.update(__init__=BaseSession.__init__, run=BaseSession.run,
+                      close=BaseSession.close, fork=os.fork)
     BaseSession.__init__ = _watched_init(BaseSession.__init__)
     BaseSession.run = _watched_run(BaseSession.run)
+    BaseSession.close = _watched_close(BaseSession.close)
     os.fork = _watched_fork(os.fork)
 
 
@@ -110,6 +131,14 @@ def _watched_run(run: Callable) -> Callable:
                 run(self, op, watch.run(seen))
         feeds = {**(feed_dict or {}), **watch.run(seen)}
         return run(self, fetches, feeds, options, run_metadata)
+    return watched
+
+
+def _watched_close(close: Callable) -> Callable:
+    @functools.wraps(close)
+    def watched(self):
+        watch.close()
+        close(self)
     return watched
 
 

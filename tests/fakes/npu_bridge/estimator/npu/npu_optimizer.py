@@ -25,7 +25,8 @@ def _reduce_mean(tensor, size: int):
     return hccl_ops.allreduce(tensor, 'sum') / size
 
 
-def _reduce_all(grads_and_vars, size: int, inner: tf.train.Optimizer):
+def reduce_all(grads_and_vars, size: int, inner: tf.train.Optimizer):
+    """All gradients averaged over the ranks, under the name that marks a training graph."""
     with tf.name_scope('Distributed%s_Allreduce' % type(inner).__name__):
         return [(None if gradient is None else _reduce_mean(gradient, size), variable)
                 for gradient, variable in grads_and_vars]
@@ -51,7 +52,7 @@ class NPUDistributedOptimizer(tf.train.Optimizer):
             return gradients
         if self._is_weight_update_sharding:
             not_established('weight-update sharding')
-        return _reduce_all(gradients, size, self._optimizer)
+        return reduce_all(gradients, size, self._optimizer)
 
     def apply_gradients(self, *args, **kwargs):
         """The inner optimizer's."""
@@ -77,7 +78,7 @@ class NPUOptimizer(tf.train.Optimizer):
         """The gradients of the loss, scaled on the way and reduced as the arguments said."""
         gradients = compute_scaled(self._opt, self._manager, loss, *args, **kwargs)
         if self._is_distributed:
-            return _reduce_all(gradients, rank_size(), self._opt)
+            return reduce_all(gradients, rank_size(), self._opt)
         return gradients
 
     def apply_gradients(self, grads_and_vars, global_step=None, name=None):

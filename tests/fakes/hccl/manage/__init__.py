@@ -1,0 +1,1 @@
+"""The layout of the library; NPU.md, section 1."""

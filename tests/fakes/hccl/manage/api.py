@@ -1,0 +1,73 @@
+"""Queries about ranks and groups, answered once the collectives are initialised; NPU.md, 4."""
+
+import os
+from typing import List
+
+from fake_npu.environment import rank_size
+from fake_npu.release import not_established
+from fake_npu.session import watch
+
+_WORLD = 'hccl_world_group'
+
+
+def _demand_initialisation(group: str) -> None:
+    if not watch.initialised:
+        raise RuntimeError('the collectives are not initialised: run initialize_system in an open '
+                           'session before')
+    if group != _WORLD:
+        not_established('a group of its own (%s)' % group)
+
+
+def _demand_one_rank(what: str) -> None:
+    if rank_size() > 1:
+        not_established('%s with several ranks' % what)
+
+
+def create_group(group: str, rank_num: int, rank_ids: List[int]) -> None:
+    """Makes a group of ranks."""
+    if rank_num != len(rank_ids):
+        raise ValueError('rank_num=%d, and rank_ids=%s' % (rank_num, rank_ids))
+    _demand_initialisation(group)
+
+
+def destroy_group(group: str) -> None:
+    """Ends a group of ranks."""
+    _demand_initialisation(group)
+
+
+def get_rank_size(group: str = _WORLD) -> int:
+    """Number of ranks."""
+    _demand_initialisation(group)
+    return rank_size()
+
+
+def get_local_rank_size(group: str = _WORLD) -> int:
+    """Number of ranks on this server."""
+    _demand_initialisation(group)
+    _demand_one_rank('get_local_rank_size')
+    return 1
+
+
+def get_rank_id(group: str = _WORLD) -> int:
+    """Number of this rank."""
+    _demand_initialisation(group)
+    return int(os.environ.get('RANK_ID') or 0)
+
+
+def get_local_rank_id(group: str = _WORLD) -> int:
+    """Number of this rank on its server."""
+    _demand_initialisation(group)
+    _demand_one_rank('get_local_rank_id')
+    return 0
+
+
+def get_world_rank_from_group_rank(group: str, group_rank_id: int) -> int:
+    """The number among all ranks of a rank of a group."""
+    _demand_initialisation(group)
+    return group_rank_id
+
+
+def get_group_rank_from_world_rank(world_rank_id: int, group: str) -> int:
+    """The number within a group of one of all ranks."""
+    _demand_initialisation(group)
+    return world_rank_id
