@@ -55,10 +55,14 @@ def _check_rank_table(given: Mapping[str, str]) -> None:
     remedy = 'unset it to train on one NPU'
     try:
         with open(path, encoding='utf-8') as file:
-            devices = _device_ids(json.load(file))
+            table = json.load(file)
+        status, devices = table['status'], _device_ids(table)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PSENetError('RANK_TABLE_FILE=%s cannot be read as a rank table (%s: %s); %s'
                           % (path, type(error).__name__, error, remedy)) from error
+    if status != 'completed':
+        raise PSENetError('RANK_TABLE_FILE=%s has the status %r, not completed; %s'
+                          % (path, status, remedy))
     if len(devices) != 1:
         raise PSENetError('RANK_TABLE_FILE=%s describes %d devices; %s'
                           % (path, len(devices), remedy))

@@ -176,7 +176,8 @@ def _value_faults(options: Dict[str, Value]) -> List[str]:
 _PARTNERS = {
     'enable_dump': ('dump_path',), 'enable_dump_debug': ('dump_path',),
     'dump_path': ('enable_dump', 'enable_dump_debug'),
-    'dump_step': ('enable_dump',), 'dump_mode': ('enable_dump',),
+    'dump_step': ('enable_dump', 'enable_dump_debug'),
+    'dump_mode': ('enable_dump', 'enable_dump_debug'),
     'dump_debug_mode': ('enable_dump_debug',),
     'profiling_mode': ('profiling_options',), 'profiling_options': ('profiling_mode',),
     'fp_point': ('profiling_mode',), 'bp_point': ('profiling_mode',),

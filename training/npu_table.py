@@ -4,6 +4,7 @@
 would be ignored, or break the run, in a loop that feeds one device a graph of static shapes.
 """
 
+import json
 import os
 import re
 from typing import Callable, NamedTuple, Optional, Union
@@ -49,6 +50,25 @@ def _file(value: str) -> Optional[str]:
     return None if os.path.isfile(value) else 'is no file'
 
 
+def _json_file(value: str) -> Optional[str]:
+    try:
+        with open(value, encoding='utf-8') as file:
+            json.load(file)
+    except (OSError, ValueError) as error:
+        return 'is no JSON file (%s)' % error
+    return None
+
+
+def _profiling(value: str) -> Optional[str]:
+    if re.fullmatch(r'\w+(:\w+)*', value):
+        return None
+    try:
+        json.loads(value)
+    except ValueError:
+        return 'must be names such as training_trace:task_trace, or JSON'
+    return None
+
+
 def _at_least_0(value: int) -> Optional[str]:
     return None if value >= 0 else 'must be at least 0'
 
@@ -84,7 +104,7 @@ OPTIONS = {
         _one_of('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16', 'mixed_bfloat16')),
     'modify_mixlist': NpuOption(
         's', 'JSON file that adds operator types to the lists of --precision_mode='
-        'allow_mix_precision or removes them; from r1.5.0 on.', _file),
+        'allow_mix_precision or removes them; from r1.5.0 on.', _json_file),
     'op_precision_mode': NpuOption(
         's', 'INI file with precision or performance per operator; from r1.5.0 on.', _file),
     'op_select_implmode': NpuOption(
@@ -119,7 +139,7 @@ OPTIONS = {
         'b', 'Profile; --profiling_options says what.'),
     'profiling_options': NpuOption(
         's', 'Before April 2021 a text like training_trace:task_trace, later JSON: {"output": '
-        '"/folder", "training_trace": "on", "task_trace": "on"}.', _not_empty),
+        '"/folder", "training_trace": "on", "task_trace": "on"}.', _profiling),
     'auto_tune_mode': NpuOption(
         's', 'Tune operators when they are built: RL, GA or RL,GA.', _one_of('RL', 'GA', 'RL,GA',
                                                                         'GA,RL')),
@@ -142,7 +162,7 @@ OPTIONS = {
         'i', 'Dump inputs and outputs of an operator that fails: 0, 1, or from late 2023 on 2.',
         _between(0, 2)),
     'fusion_switch_file': NpuOption(
-        's', 'JSON file that switches fusion rules on and off.', _file),
+        's', 'JSON file that switches fusion rules on and off.', _json_file),
     'buffer_optimize': NpuOption(
         's', 'l2_optimize (the default) or off_optimize.', _one_of('l2_optimize', 'off_optimize')),
     'stream_max_parallel_num': NpuOption(

@@ -1,0 +1,185 @@
+"""What NpuDevice answers, and steps that it leaves out, over the fake adapter."""
+
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+
+from tests.training.npu_on_path import fake_npu_bridge
+from training.device import Limits
+from training.npu import NpuDevice
+from training.npu_options import NpuConfig
+from training.skipping import apply_then
+from utils.errors import PSENetError
+
+RATE = 0.1
+
+
+@pytest.fixture
+def fake():
+    """The fake adapter, which overflows in the 2nd, 3rd and 5th step."""
+    with fake_npu_bridge(FAKE_NPU_OVERFLOW_STEPS='2,3,5'):
+        yield
+
+
+def prepared(**options):
+    """A device ready for a graph."""
+    device = NpuDevice(NpuConfig(**options))
+    device.prepare()
+    return device
+
+
+def test_without_the_adapter_a_sentence_says_what_is_missing():
+    with pytest.raises(PSENetError, match=r'npu_bridge.* not installed.*train\.py is for GPUs'):
+        NpuDevice(NpuConfig())
+
+
+def test_an_adapter_without_its_libraries_is_told_apart(tmp_path, monkeypatch):
+    (tmp_path / 'npu_bridge').mkdir()
+    (tmp_path / 'npu_bridge' / '__init__.py').write_text('npu_bridge_handle.init()\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    device = NpuDevice(NpuConfig())
+    with pytest.raises(PSENetError, match=r"cannot be loaded \(name 'npu_bridge_handle'.*set_env"):
+        device.prepare()
+
+
+def test_the_adapter_is_not_loaded_before_the_readers_run(fake):
+    device = NpuDevice(NpuConfig())
+    assert 'npu_bridge' not in sys.modules
+    device.prepare()
+    assert 'npu_bridge.estimator.npu.npu_optimizer' in sys.modules
+
+
+def test_the_environment_is_checked_at_once(fake, monkeypatch):
+    monkeypatch.setenv('RANK_SIZE', '8')
+    with pytest.raises(PSENetError, match='several NPUs'):
+        NpuDevice(NpuConfig())
+
+
+def test_one_tower_without_a_device_scope(fake):
+    device = NpuDevice(NpuConfig(max_loss=7.0, max_skipped_steps=3))
+    assert (device.num_towers, device.rank, device.world_size) == (1, 0, 1)
+    assert device.limits == Limits(7.0, 3)
+    assert device.broadcast_op() is None
+    with tf.Graph().as_default(), device.tower_scope(0):
+        assert tf.constant(0.0).device == ''
+
+
+def test_the_session_has_one_optimizer_and_no_rewrites(fake, tmp_path):
+    options = {'precision_mode': 'allow_mix_precision', 'mix_compile_mode': True,
+               'op_debug_level': 2, 'enable_dump': True, 'dump_path': str(tmp_path)}
+    config = prepared(options=options).session_config()
+    rewrites = config.graph_options.rewrite_options
+    optimizer, = rewrites.custom_optimizers
+    assert optimizer.name == 'NpuOptimizer'
+    assert rewrites.remapping == RewriterConfig.OFF
+    assert rewrites.memory_optimization == RewriterConfig.OFF
+    assert {key: (value.WhichOneof('value'), getattr(value, value.WhichOneof('value')))
+            for key, value in optimizer.parameter_map.items()} == {
+        'use_off_line': ('b', True), 'precision_mode': ('s', b'allow_mix_precision'),
+        'mix_compile_mode': ('b', True), 'op_debug_level': ('i', 2), 'enable_dump': ('b', True),
+        'dump_path': ('s', str(tmp_path).encode())}
+
+
+def test_sessions_are_configured_alike_and_by_what_was_given_alone(fake):
+    device = prepared()
+    assert device.session_config() == device.session_config()
+    # The fake refuses what the adapter would ignore, and two configurations in a process.
+    for _ in range(2):
+        with tf.Graph().as_default(), tf.Session(config=device.session_config()):
+            pass
+    optimizer, = device.session_config().graph_options.rewrite_options.custom_optimizers
+    assert list(optimizer.parameter_map) == ['use_off_line']
+
+
+class Training:
+    """A weight that falls by RATE a step, a statistic that gains 1, an average that follows."""
+
+    def __init__(self, **options):
+        self.device = prepared(**options)
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            self.step = tf.get_variable('global_step', initializer=0.0, trainable=False)
+            self.weight = tf.get_variable('weight', initializer=1.0)
+            statistic = tf.get_variable('statistic', initializer=0.0, trainable=False)
+            self.seen = tf.placeholder(tf.float32, [])
+            update = tf.assign_sub(statistic, -self.seen)
+            optimizer = self.device.wrap_optimizer(tf.train.GradientDescentOptimizer(RATE))
+            self.gradients = optimizer.compute_gradients(self.weight)
+            average, self.update = apply_then(optimizer, self.gradients, self.step, [update], 0.5)
+            with tf.control_dependencies([self.update]):
+                self.scale = self.device.step_scalars()['loss_scale']
+            self.state = [self.step, self.weight, statistic, average.average(self.weight)]
+
+    def run(self, seen):
+        """Steps that see these values: [step, weight, statistic, average], scale after each."""
+        rows = []
+        with tf.Session(graph=self.graph, config=self.device.session_config()) as session:
+            with self.graph.as_default():
+                session.run(tf.global_variables_initializer())
+            for value in seen:
+                scale = session.run([self.update, self.scale], {self.seen: value})[1]
+                rows.append((session.run(self.state), float(scale)))
+        return rows
+
+
+def test_a_step_that_overflows_changes_nothing(fake):
+    rows = [state for state, _ in Training().run([1.0] * 6)]
+    steps = [row[0] for row in rows]
+    assert steps == [1, 1, 1, 2, 2, 3]
+    np.testing.assert_allclose([row[1] for row in rows], 1 - RATE * np.array(steps), rtol=1e-6)
+    assert [row[2] for row in rows] == steps
+    assert [row[3] for row in rows] == [rows[0][3]] * 3 + [rows[3][3]] * 2 + [rows[5][3]]
+
+
+def test_statistics_of_a_step_that_overflows_are_lost_with_it(fake):
+    infinite = float('inf')
+    rows = [state for state, _ in Training().run([1.0, infinite, float('nan'), 1.0, infinite, 1.0])]
+    assert [row[2] for row in rows] == [1, 1, 1, 2, 2, 3]
+
+
+def test_the_average_counts_updates_only(fake):
+    average, expected = 1.0, []
+    for step in (1, 2, 3):
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * (1 - RATE * step)
+        expected.append(average)
+    rows = [state[3] for state, _ in Training().run([1.0] * 6)]
+    np.testing.assert_allclose([rows[0], rows[3], rows[5]], expected, rtol=1e-6)
+
+
+def test_a_fixed_scale_stays(fake):
+    assert {scale for _, scale in Training(loss_scale=512.0).run([0.0] * 6)} == {512.0}
+
+
+def test_a_dynamic_scale_halves_at_every_second_overflow(fake):
+    training = Training(loss_scale=2.0 ** 15, loss_scale_mode='dynamic')
+    scales = [scale for _, scale in training.run([0.0] * 6)]
+    assert np.log2(scales).tolist() == [15, 15, 14, 14, 14, 14]
+
+
+def test_a_dynamic_scale_doubles_after_a_thousand_clean_steps():
+    with fake_npu_bridge():
+        training = Training(loss_scale=1024.0, loss_scale_mode='dynamic')
+        scales = [scale for _, scale in training.run([0.0] * 1001)]
+    assert scales[998:] == [1024, 2048, 2048]
+
+
+def test_gradients_come_out_unscaled(fake):
+    training = Training(loss_scale=1024.0)
+    with tf.Session(graph=training.graph, config=training.device.session_config()) as session:
+        session.run(training.weight.initializer)
+        assert session.run(training.gradients[0][0]) == 1.0
+
+
+def test_a_statistic_that_cannot_be_left_out_is_refused(fake):
+    device = prepared()
+    with tf.Graph().as_default():
+        step = tf.get_variable('global_step', initializer=0.0, trainable=False)
+        weight = tf.get_variable('weight', initializer=1.0)
+        optimizer = device.wrap_optimizer(tf.train.GradientDescentOptimizer(RATE))
+        gradients = optimizer.compute_gradients(weight)
+        with pytest.raises(ValueError, match='is no AssignSub'):
+            apply_then(optimizer, gradients, step, [tf.assign(weight, 0.0)], 0.5)

@@ -1,0 +1,207 @@
+"""The adapter's options: the table against the releases' own, and what is refused with a flag."""
+
+import json
+import os
+
+import pytest
+from absl import flags
+
+from training.npu_options import (
+    NpuConfig,
+    define_npu_flags,
+    field_of,
+    npu_config_from_flags,
+    parse_npu_options,
+    validate,
+)
+from training.npu_table import OPTIONS, OTHER_KEYS, UNUSABLE_KEYS
+from utils.errors import PSENetError
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """read('--flag=value', ...): the configuration that the flags give."""
+    values = flags.FlagValues()
+    for name in ('boolean', 'integer', 'float', 'string', 'enum', 'multi_string'):
+        define = getattr(flags, 'DEFINE_' + name)
+        monkeypatch.setattr(flags, 'DEFINE_' + name,
+                            lambda *args, define=define, **kwargs: define(
+                                *args, **{**kwargs, 'flag_values': values}))
+    define_npu_flags()
+
+    def read_flags(*arguments):
+        values.unparse_flags()
+        values(['npu_train.py', *arguments])
+        return npu_config_from_flags(values)
+    return read_flags
+
+
+@pytest.fixture(scope='module')
+def releases(project_root):
+    """What each release of the adapter reads: {release: {key: field}}."""
+    path = project_root / 'tests' / 'fakes' / 'fake_npu' / 'parameter_map.json'
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def test_every_key_of_every_release_has_its_place_and_field(releases):
+    known = {key: field for table in releases.values() for key, field in table.items()}
+    ours = {**{key: option.field for key, option in OPTIONS.items()}, **OTHER_KEYS}
+    assert set(known) == set(ours) | set(UNUSABLE_KEYS)
+    assert {key: known[key] for key in ours} == ours
+    assert len(OPTIONS) + len(OTHER_KEYS) + len(UNUSABLE_KEYS) == len(known)
+    assert all(field_of(key) == field for key, field in ours.items())
+
+
+def test_nothing_is_set_unless_asked_for(read):
+    assert read() == NpuConfig(loss_scale=1024.0, loss_scale_mode='fixed', options={})
+
+
+def test_flags_give_values_of_their_types(read, tmp_path):
+    config = read('--precision_mode=allow_mix_precision', '--mix_compile_mode',
+                  '--op_debug_level=1', '--enable_dump_debug', '--dump_path=%s' % tmp_path,
+                  '--npu_option=hcom_parallel=true', '--npu_option=frozen_variable=0',
+                  '--npu_option=hccl_timeout=600', '--npu_option=fp_point=a=b',
+                  '--profiling_mode', '--profiling_options={"a": "on"}',
+                  '--loss_scale=4096', '--loss_scale_mode=dynamic', '--max_loss=5',
+                  '--max_skipped_steps=7')
+    assert config == NpuConfig(4096.0, 'dynamic', 7, 5.0, {
+        'precision_mode': 'allow_mix_precision', 'mix_compile_mode': True, 'op_debug_level': 1,
+        'enable_dump_debug': True, 'dump_path': str(tmp_path), 'hcom_parallel': True,
+        'frozen_variable': False, 'hccl_timeout': 600, 'fp_point': 'a=b', 'profiling_mode': True,
+        'profiling_options': '{"a": "on"}'})
+
+
+def test_a_switch_that_is_turned_off_is_set_to_false(read):
+    assert read('--nomix_compile_mode').options == {'mix_compile_mode': False}
+
+
+@pytest.mark.parametrize('mode', [
+    'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype', 'allow_mix_precision',
+    'force_fp32', 'cube_fp16in_fp32out', 'allow_mix_precision_fp16', 'allow_mix_precision_bf16',
+    'allow_fp32_to_bf16'])
+def test_every_precision_mode_is_taken(mode):
+    validate(NpuConfig(options={'precision_mode': mode}))
+
+
+@pytest.mark.parametrize('options', [
+    {'dump_step': '0|5|10-20'}, {'graph_memory_max_size': '16106127360'},
+    {'stream_max_parallel_num': 'DNN_VM_TF:10,DNN_V100:1'}, {'auto_tune_mode': 'RL,GA'},
+    {'iterations_per_loop': 1, 'mix_compile_mode': True}, {'jit_compile': 'false'},
+    {'op_compiler_cache_mode': 'enable', 'op_compiler_cache_dir': '/cache'},
+    {'op_select_implmode': 'high_precision', 'optypelist_for_implmode': 'Gelu'},
+])
+def test_values_that_the_adapter_takes(options, tmp_path):
+    if 'dump_step' in options:
+        options = {**options, 'enable_dump': True, 'dump_path': str(tmp_path)}
+    validate(NpuConfig(options=options))
+
+
+@pytest.mark.parametrize('options, part', [
+    ({'precision_mode': 'fp16'}, '--precision_mode=fp16 must be one of allow_fp32_to_fp16'),
+    ({'precision_mode_v2': 'force_fp16'}, '--precision_mode_v2=force_fp16 must be one of fp16'),
+    ({'iterations_per_loop': 10}, '--iterations_per_loop=10 must be 1'),
+    ({'iterations_per_loop': 0}, '--iterations_per_loop=0 must be 1'),
+    ({'dump_path': '/no/such'}, '--dump_path=/no/such is no folder'),
+    ({'dump_step': '1,2'}, '--dump_step=1,2 must be'),
+    ({'dump_step': '|'.join(map(str, range(101)))}, 'at most 100'),
+    ({'dump_mode': 'both'}, '--dump_mode=both must be one of'),
+    ({'graph_memory_max_size': '16GB'}, '--graph_memory_max_size=16GB must be a number of bytes'),
+    ({'variable_memory_max_size': '0'}, '--variable_memory_max_size=0 must'),
+    ({'modify_mixlist': '/no/such.json'}, '--modify_mixlist=/no/such.json is no JSON file'),
+    ({'buffer_optimize': 'none'}, '--buffer_optimize=none must be one of'),
+    ({'stream_max_parallel_num': 'AICPU'}, '--stream_max_parallel_num=AICPU must be ENGINE'),
+    ({'session_device_id': -1}, '--session_device_id=-1 must be at least 0'),
+    ({'enable_exception_dump': 3}, '--enable_exception_dump=3 must be between 0 and 2'),
+    ({'jit_compile': 'True'}, '--jit_compile=True must be one of'),
+    ({'aoe_mode': '3'}, '--aoe_mode=3 must be one of'),
+    ({'profiling_options': ''}, '--profiling_options= must be'),
+    ({'profiling_options': '{"a": '}, 'must be names such as training_trace:task_trace'),
+    ({'modify_mixlist': __file__}, 'is no JSON file'),
+    ({'fusion_switch_file': '/no/such.cfg'}, 'is no JSON file'),
+])
+def test_values_that_the_adapter_aborts_on_are_refused(options, part):
+    with pytest.raises(PSENetError) as caught:
+        validate(NpuConfig(options=options))
+    assert part in str(caught.value)
+
+
+def existing(tmp_path):
+    """A JSON file, for flags that name one."""
+    path = tmp_path / 'list.json'
+    path.write_text('{}')
+    return str(path)
+
+
+@pytest.mark.parametrize('options, flags_named', [
+    ({'enable_dump': True}, ['--enable_dump', '--dump_path']),
+    ({'enable_dump_debug': True}, ['--enable_dump_debug', '--dump_path']),
+    ({'dump_path': '.'}, ['--dump_path', '--enable_dump', '--enable_dump_debug']),
+    ({'dump_path': '.', 'enable_dump': False}, ['--dump_path', '--enable_dump']),
+    ({'dump_mode': 'all'}, ['--dump_mode', '--enable_dump', '--enable_dump_debug']),
+    ({'dump_step': '5'}, ['--dump_step', '--enable_dump', '--enable_dump_debug']),
+    ({'dump_path': '.', 'enable_dump': True, 'dump_debug_mode': 'all'},
+     ['--dump_debug_mode', '--enable_dump_debug']),
+    ({'profiling_mode': True}, ['--profiling_mode', '--profiling_options']),
+    ({'profiling_options': 'task_trace'}, ['--profiling_options', '--profiling_mode']),
+    ({'fp_point': 'a'}, ['--npu_option=fp_point=...', '--profiling_mode']),
+    ({'optypelist_for_implmode': 'Gelu'}, ['--optypelist_for_implmode', '--op_select_implmode']),
+    ({'work_path': '.'}, ['--work_path', '--aoe_mode']),
+    ({'op_compiler_cache_dir': '/c'}, ['--op_compiler_cache_dir', '--op_compiler_cache_mode']),
+    ({'op_compiler_cache_dir': '/c', 'op_compiler_cache_mode': 'disable'},
+     ['--op_compiler_cache_dir', '--op_compiler_cache_mode']),
+    ({'modify_mixlist': existing}, ['--modify_mixlist', '--precision_mode=allow_mix_precision']),
+    ({'modify_mixlist': existing, 'precision_mode': 'force_fp16'},
+     ['--modify_mixlist', '--precision_mode=allow_mix_precision']),
+    ({'precision_mode': 'force_fp16', 'precision_mode_v2': 'fp16'},
+     ['--precision_mode', '--precision_mode_v2']),
+    ({'auto_tune_mode': 'GA', 'aoe_mode': '2'}, ['--auto_tune_mode', '--aoe_mode']),
+    ({'enable_compress_weight': False, 'compress_weight_conf': 'c'},
+     ['--npu_option=enable_compress_weight=...', '--npu_option=compress_weight_conf=...']),
+])
+def test_pairs_that_the_adapter_ignores_or_aborts_on_are_refused(options, flags_named, tmp_path):
+    options = {key: value(tmp_path) if callable(value) else value
+               for key, value in options.items()}
+    with pytest.raises(PSENetError) as caught:
+        validate(NpuConfig(options=options))
+    for name in flags_named:
+        assert name in str(caught.value)
+
+
+def test_a_dump_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(PSENetError, match='read and written'):
+        validate(NpuConfig(options={'enable_dump': True, 'dump_path': str(tmp_path)}))
+
+
+@pytest.mark.parametrize('text, part', [
+    ('hcom_parallel', 'key=value'),
+    ('sump_mode=all', "no release of the adapter knows 'sump_mode'"),
+    ('=1', "no release of the adapter knows ''"),
+    ('precision_mode=force_fp16', 'give --precision_mode=force_fp16'),
+    ('use_off_line=false', 'train.py is for the host'),
+    ('enable_data_pre_proc=true', 'the loop feeds every step'),
+    ('input_shape=data:1', 'all shapes of the training graph are static'),
+    ('dynamic_dims=1', 'all shapes of the training graph are static'),
+    ('mstune_mode=1', '--aoe_mode'),
+    ('hcom_parallel=yes', 'true or false'),
+    ('hccl_timeout=1.5', 'a whole number'),
+    ('soc_config=', 'not empty'),
+])
+def test_npu_options_that_would_do_nothing_are_refused(text, part):
+    with pytest.raises(PSENetError) as caught:
+        parse_npu_options([text])
+    assert str(caught.value).startswith('--npu_option=')
+    assert part in str(caught.value)
+
+
+def test_an_npu_option_given_twice_is_refused():
+    with pytest.raises(PSENetError, match='--npu_option=hccl_timeout is given twice'):
+        parse_npu_options(['hccl_timeout=1', 'hccl_timeout=2'])
+
+
+@pytest.mark.parametrize('name, value', [
+    ('loss_scale', 0.5), ('loss_scale', float('nan')), ('loss_scale', float('inf')),
+    ('max_skipped_steps', -1), ('max_loss', 0.0), ('max_loss', float('nan'))])
+def test_loss_scaling_that_cannot_work_is_refused(name, value):
+    with pytest.raises(PSENetError, match='--%s=' % name):
+        validate(NpuConfig()._replace(**{name: value}))
