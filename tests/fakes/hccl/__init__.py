@@ -1,1 +1,1 @@
-"""A fake of the collective library's Python, which comes with CANN; NPU.md, sections 1 and 4."""
+"""A fake of the collective library, no part of the adapter; NPU.md, sections 1 and 4."""

@@ -4,5 +4,7 @@ Source: NPU.md, sections 0 and 1. The real package loads its native part at this
 """
 
 from fake_npu import session
+from fake_npu.release import release
 
+release()  # an unknown one is refused at once
 session.install()
