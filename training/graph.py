@@ -13,7 +13,12 @@ from nets.model import model
 from training.config import TrainConfig
 from training.device import Device
 from training.skipping import apply_then
-from training.towers import average_gradients, combine_update_ops, mean
+from training.towers import (
+    GradientsAndVariables,
+    average_gradients,
+    combine_update_ops,
+    mean,
+)
 from utils.utils_tool import cfg
 
 LEARNING_RATE_DECAY_STEPS = 10000
@@ -58,7 +63,7 @@ class TrainGraph(NamedTuple):
 
 
 class _Tower(NamedTuple):
-    gradients: list
+    total_loss: tf.Tensor
     losses: tf.Tensor         # [4]: model, total, text, kernels
     update_ops: List[tf.Operation]
     score_maps: tf.Tensor
@@ -79,9 +84,11 @@ def build_train_graph(config: TrainConfig, device: Device) -> TrainGraph:
     learning_rate = tf.train.exponential_decay(
         config.learning_rate, global_step, LEARNING_RATE_DECAY_STEPS, LEARNING_RATE_DECAY_RATE,
         staircase=True)
+    towers = _build_towers(config, device, inputs)
+    # After the network: initial weights draw their seeds from the number of ops before them, and
+    # one --seed shall give the same weights on every device.
     optimizer = device.wrap_optimizer(tf.train.AdamOptimizer(learning_rate))
-    towers = _build_towers(config, device, inputs, optimizer)
-    gradients = average_gradients([tower.gradients for tower in towers])
+    gradients = average_gradients(_tower_gradients(device, towers, optimizer))
     updates = combine_update_ops([tower.update_ops for tower in towers])
     if device.may_skip_steps:
         average, update = apply_then(optimizer, gradients, global_step, updates,
@@ -115,28 +122,36 @@ def _create_global_step() -> tf.Variable:
                            collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP])
 
 
-def _build_towers(config: TrainConfig, device: Device, inputs: Inputs,
-                  optimizer: tf.train.Optimizer) -> List[_Tower]:
+def _build_towers(config: TrainConfig, device: Device, inputs: Inputs) -> List[_Tower]:
     towers = []
     shares = [Inputs(*share) for share in
               zip(*(tf.split(tensor, device.num_towers) for tensor in inputs))]
     for index, share in enumerate(shares):
         with device.tower_scope(index), tf.name_scope('tower_%d' % index), \
                 tf.variable_scope(tf.get_variable_scope(), reuse=index > 0):
-            towers.append(_build_tower(config, share, optimizer))
+            towers.append(_build_tower(config, share))
     return towers
 
 
-def _build_tower(config: TrainConfig, share: Inputs, optimizer: tf.train.Optimizer) -> _Tower:
+def _build_tower(config: TrainConfig, share: Inputs) -> _Tower:
     seen_updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     score_maps = model(share.images, is_training=True, batch_norm_decay=config.batch_norm_decay)
     terms = loss_terms(share.seg_maps, score_maps, share.training_masks)
     # Regularisers belong to the variables: only the first tower adds them, every tower counts them.
     total_loss = tf.add_n([terms.total] + tf.losses.get_regularization_losses())
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)[len(seen_updates):]
-    return _Tower(optimizer.compute_gradients(total_loss),
-                  tf.stack([terms.total, total_loss, terms.text, terms.kernels]),
+    return _Tower(total_loss, tf.stack([terms.total, total_loss, terms.text, terms.kernels]),
                   updates, score_maps)
+
+
+def _tower_gradients(device: Device, towers: List[_Tower], optimizer: tf.train.Optimizer
+                     ) -> List[GradientsAndVariables]:
+    gradients = []
+    for index, tower in enumerate(towers):
+        # The slash enters the scope that the tower was built in.
+        with device.tower_scope(index), tf.name_scope('tower_%d/' % index):
+            gradients.append(optimizer.compute_gradients(tower.total_loss))
+    return gradients
 
 
 def _average_after(ops: List[tf.Operation], global_step: tf.Variable, decay: float
