@@ -10,6 +10,11 @@ _NEEDS = {
     'optypelist_for_implmode': ('op_select_implmode',),
     'op_compiler_cache_dir': ('op_compiler_cache_mode',),
     'mstune_mode': ('work_path',),
+    'work_path': ('mstune_mode', 'aoe_mode'),
+    'fp_point': ('profiling_mode',),
+    'bp_point': ('profiling_mode',),
+    'dump_data': ('enable_dump',),
+    'dump_layer': ('enable_dump',),
     'dynamic_graph_execute_mode': ('dynamic_input',),
     'dynamic_inputs_shape_range': ('dynamic_input',),
     'profiling_options': ('profiling_mode',),
@@ -68,11 +73,12 @@ def _compilation(values: Dict[str, Any]) -> Iterator[str]:
             yield 'mix_compile_mode requires iterations_per_loop=1'
         if dynamic:
             yield 'mix_compile_mode does not go with %s' % ', '.join(dynamic)
-    if 'modify_mixlist' in values and not values.get('precision_mode', '').startswith(
-            'allow_mix_precision'):
+    if 'modify_mixlist' in values and values.get('precision_mode') != 'allow_mix_precision':
         yield 'modify_mixlist needs precision_mode=allow_mix_precision'
     if values.get('dynamic_input') and 'dynamic_inputs_shape_range' not in values:
         yield 'dynamic_input needs dynamic_inputs_shape_range'
+    if 'op_compiler_cache_dir' in values and values.get('op_compiler_cache_mode') == 'disable':
+        yield 'op_compiler_cache_dir has no effect with op_compiler_cache_mode=disable'
 
 
 def _ranks(values: Dict[str, Any]) -> Iterator[str]:
