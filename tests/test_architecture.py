@@ -23,7 +23,8 @@ MAY_IMPORT = {
     'evaluation': (),
 }
 TENSORFLOW = ('nets', 'training', 'inference.detector', *ENTRY_SCRIPTS)
-NOT_TENSORFLOW = ('training.config',)
+NOT_TENSORFLOW = ('training.config', 'training.npu_environment', 'training.npu_options',
+                  'training.npu_table')
 NPU_BRIDGE = ('training.npu',)
 
 
@@ -140,7 +141,7 @@ def test_flags_are_read_in_entry_scripts_alone(module):
 
 @pytest.mark.parametrize('modules', [
     ('utils.data_provider.data_provider', 'inference.postprocess', 'evaluation.protocol', 'pse'),
-    ('training.config', 'inference.config', 'inference.folder'),
+    ('training.config', 'training.npu_options', 'inference.config', 'inference.folder'),
     tuple(name for name in PROJECT if layer_of(name) in ('utils', 'utils.data_provider')),
 ], ids=['data, post-processing, scoring', 'configuration', 'utils'])
 def test_these_start_without_tensorflow(modules):

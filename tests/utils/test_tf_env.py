@@ -6,7 +6,7 @@ import os
 import pytest
 
 from utils.errors import PSENetError
-from utils.tf_env import configure_tensorflow, parse_gpu_list
+from utils.tf_env import configure_tensorflow, hide_gpus, parse_gpu_list
 
 VARIABLES = ('CUDA_VISIBLE_DEVICES', 'CUDA_DEVICE_ORDER', 'TF_CPP_MIN_LOG_LEVEL')
 
@@ -69,3 +69,15 @@ def test_a_bad_list_changes_nothing(environment):
     with pytest.raises(PSENetError):
         configure_tensorflow('first')
     assert environment() == {}
+
+
+def test_gpus_are_hidden_and_errors_of_another_device_are_shown(environment):
+    hide_gpus()
+    assert environment()['CUDA_VISIBLE_DEVICES'] == ''
+    assert environment()['TF_CPP_MIN_LOG_LEVEL'] == '2'
+
+
+def test_the_users_own_log_level_stays_for_another_device(environment, monkeypatch):
+    monkeypatch.setenv('TF_CPP_MIN_LOG_LEVEL', '0')
+    hide_gpus()
+    assert environment()['TF_CPP_MIN_LOG_LEVEL'] == '0'
