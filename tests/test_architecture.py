@@ -25,7 +25,7 @@ MAY_IMPORT = {
 TENSORFLOW = ('nets', 'training', 'inference.detector', *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.npu_environment', 'training.npu_options',
                   'training.npu_table')
-NPU_BRIDGE = ('training.npu',)
+NPU_BRIDGE = ('training.npu', 'training.npu_session')
 
 
 def module_name(path):

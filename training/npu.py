@@ -1,27 +1,24 @@
-"""One Ascend NPU in session style: the adapter's session options, loss scaling, and its imports.
+"""Training on one Ascend NPU in session style: the adapter's optimizers and loss scaling.
 
-This module alone knows ``npu_bridge``, by module paths that all releases of the adapter share, and
-imports it only when a run is about to build its graph: loading it loads the device's libraries.
+``npu_bridge`` is imported by module paths that all releases of the adapter share, and only when a
+run is about to build its graph: loading it loads the device's libraries.
 """
 
 import contextlib
-import importlib.util
 import os
 from typing import Any, ContextManager, Dict, NamedTuple
 
 import tensorflow as tf
-from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
+from training import npu_session
 from training.device import Device, Limits
 from training.npu_environment import check_one_device
-from training.npu_options import NpuConfig, field_of
-from utils.errors import PSENetError
+from training.npu_options import NpuConfig
 
 # The usual rule of the adapter's published examples.
 _SCALE_UP_EVERY = 1000
 _SCALE_DOWN_EVERY = 2
 _SCALE_DOWN_RATIO = 0.5
-_ALWAYS_ON = {'use_off_line': True}
 
 
 class _Bridge(NamedTuple):
@@ -34,19 +31,13 @@ class _Bridge(NamedTuple):
 
 
 def _import_bridge() -> _Bridge:
-    try:
+    with npu_session.loading():
         from npu_bridge.estimator.npu.npu_loss_scale_manager import (
             ExponentialUpdateLossScaleManager,
             FixedLossScaleManager,
         )
         from npu_bridge.estimator.npu.npu_loss_scale_optimizer import NPULossScaleOptimizer
         from npu_bridge.estimator.npu.npu_optimizer import NPUDistributedOptimizer
-    # Where its native part does not load, the adapter prints that and goes on, to a name or an
-    # attribute that is not there.
-    except (ImportError, NameError, AttributeError, OSError) as error:
-        raise PSENetError('npu_bridge is installed and cannot be loaded (%s); source the '
-                          'set_env.sh of the CANN installation, whose libraries it needs'
-                          % error) from error
     return _Bridge(NPUDistributedOptimizer, NPULossScaleOptimizer, FixedLossScaleManager,
                    ExponentialUpdateLossScaleManager)
 
@@ -64,10 +55,8 @@ class NpuDevice(Device):
             PSENetError: npu_bridge is not installed, or the environment is not that of one process
                 on one NPU.
         """
-        if importlib.util.find_spec('npu_bridge') is None:
-            raise PSENetError("npu_bridge, the TensorFlow adapter of Ascend's CANN, is not "
-                              'installed for this Python, and npu_train.py trains on Ascend NPUs '
-                              'only; train.py is for GPUs and CPUs')
+        npu_session.check_installed('npu_train.py trains on Ascend NPUs only; train.py is for GPUs '
+                                    'and CPUs')
         check_one_device(os.environ)
         self._npu_config = config
         self._bridge = None
@@ -98,17 +87,8 @@ class NpuDevice(Device):
         return contextlib.nullcontext()
 
     def session_config(self) -> tf.ConfigProto:
-        """One NpuOptimizer, and the two rewrites off that would put ops into the graph it lacks."""
-        config = tf.ConfigProto(allow_soft_placement=True)
-        rewrites = config.graph_options.rewrite_options
-        rewrites.remapping = RewriterConfig.OFF
-        rewrites.memory_optimization = RewriterConfig.OFF
-        optimizer = rewrites.custom_optimizers.add(name='NpuOptimizer')
-        for key, value in self._npu_config.options.items():
-            _set(optimizer.parameter_map[key], field_of(key), value)
-        for key, value in _ALWAYS_ON.items():
-            optimizer.parameter_map[key].b = value
-        return config
+        """That of every session on an NPU, with the options given."""
+        return npu_session.session_config(self._npu_config.options)
 
     def wrap_optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
         """Loss scaling outermost; the all-reduce inside it adds nothing on one device."""
@@ -129,7 +109,3 @@ class NpuDevice(Device):
     def step_scalars(self) -> Dict[str, tf.Tensor]:
         """The loss scale that the next step will have."""
         return {'loss_scale': tf.identity(self._scale)}
-
-
-def _set(value: Any, field: str, setting: Any) -> None:
-    setattr(value, field, setting.encode('utf-8') if field == 's' else setting)

@@ -42,6 +42,11 @@ def field_of(key: str) -> str:
 def define_npu_flags() -> None:
     """Defines the flags of training on an NPU (absl; call once, in an entry script)."""
     _define_loss_flags()
+    define_option_flags()
+
+
+def define_option_flags() -> None:
+    """Defines the flags of the adapter's options, which are for training and detection alike."""
     npu = group('NPU (left to the adapter unless given)')
     define = {'b': flags.DEFINE_boolean, 'i': flags.DEFINE_integer, 's': flags.DEFINE_string}
     for key, option in OPTIONS.items():
@@ -84,13 +89,36 @@ def npu_config_from_flags(flag_values: flags.FlagValues) -> NpuConfig:
     Raises:
         PSENetError: a key, a value or a pair cannot work; the sentence names the flag.
     """
+    config = NpuConfig(flag_values.loss_scale, flag_values.loss_scale_mode,
+                       flag_values.max_skipped_steps, flag_values.max_loss,
+                       _read_options(flag_values))
+    validate(config)
+    return config
+
+
+def options_from_flags(flag_values: flags.FlagValues) -> Dict[str, Value]:
+    """Reads and checks the flags of ``define_option_flags``.
+
+    Args:
+        flag_values: the parsed absl flags.
+
+    Returns:
+        NpuOptimizer's key -> value, only what was given.
+
+    Raises:
+        PSENetError: a key, a value or a pair cannot work; the sentence names the flag.
+    """
+    options = _read_options(flag_values)
+    for fault in _option_faults(options):
+        raise PSENetError(fault)
+    return options
+
+
+def _read_options(flag_values: flags.FlagValues) -> Dict[str, Value]:
     given = {key: getattr(flag_values, key) for key in OPTIONS}
     options = {key: value for key, value in given.items() if value is not None}
     options.update(parse_npu_options(flag_values.npu_option))
-    config = NpuConfig(flag_values.loss_scale, flag_values.loss_scale_mode,
-                       flag_values.max_skipped_steps, flag_values.max_loss, options)
-    validate(config)
-    return config
+    return options
 
 
 def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
@@ -150,8 +178,7 @@ def validate(config: NpuConfig) -> None:
     Raises:
         PSENetError: the first fault found.
     """
-    for fault in (_loss_faults(config) + _value_faults(config.options)
-                  + _partner_faults(config.options) + _conflicts(config.options)):
+    for fault in _loss_faults(config) + _option_faults(config.options):
         raise PSENetError(fault)
 
 
@@ -164,6 +191,10 @@ def _loss_faults(config: NpuConfig) -> List[str]:
     if not config.max_loss > 0:
         faults.append('--max_loss=%g must be a positive number' % config.max_loss)
     return faults
+
+
+def _option_faults(options: Dict[str, Value]) -> List[str]:
+    return _value_faults(options) + _partner_faults(options) + _conflicts(options)
 
 
 def _value_faults(options: Dict[str, Value]) -> List[str]:

@@ -91,9 +91,9 @@ _not_empty = _matches('.+', 'a text that is not empty')
 
 OPTIONS = {
     'precision_mode': NpuOption(
-        's', 'How float32 operators run: allow_fp32_to_fp16 (the default of training), force_fp16, '
-        'must_keep_origin_dtype, allow_mix_precision, force_fp32; from late 2023 on also '
-        'cube_fp16in_fp32out, allow_mix_precision_fp16, allow_mix_precision_bf16, '
+        's', 'How float32 operators run: allow_fp32_to_fp16 (the default of training), force_fp16 '
+        '(that of detection), must_keep_origin_dtype, allow_mix_precision, force_fp32; from late '
+        '2023 on also cube_fp16in_fp32out, allow_mix_precision_fp16, allow_mix_precision_bf16, '
         'allow_fp32_to_bf16.',
         _one_of('allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype',
                 'allow_mix_precision', 'force_fp32', 'cube_fp16in_fp32out',
@@ -176,13 +176,13 @@ OPTIONS = {
         's', 'true, false or auto; from late 2023 on.', _one_of('true', 'false', 'auto')),
 }
 
-_ONE_DEVICE = 'this process trains on one device'
-_STATIC = 'all shapes of the training graph are static'
-_FED = 'the loop feeds every step, and the option is for data that TensorFlow itself reads'
+_ONE_DEVICE = 'this process uses one device'
+_STATIC = 'all shapes of the graph are static'
+_FED = 'every run is fed, and the option is for data that TensorFlow itself reads'
 
 UNUSABLE_KEYS = {
-    'use_off_line': 'it is on here; train.py is for the host',
-    'graph_run_mode': 'it is 1, training, here',
+    'use_off_line': 'it is on here; train.py is for the host, and so is eval.py --platform=gpu',
+    'graph_run_mode': 'it is 1 where training, 0 where detecting',
     'job': 'a session script leaves it unset',
     'task_index': 'a session script leaves it unset',
     'enable_data_pre_proc': _FED,
