@@ -3,6 +3,9 @@
 The images come in an order drawn anew for each epoch. Each position of a batch has a random stream
 of its own; where its image cannot be used, it takes the next one from that stream. So a run can be
 continued, or spread over any number of processes, and sees the same batches.
+
+Processes that train together share each batch: rank r of W has the positions r * batch_size and up
+of a batch of W * batch_size, so that together they see what one process with that batch sees.
 """
 
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -24,9 +27,16 @@ class BatchOptions(NamedTuple):
     """What shapes a batch, beside the samples."""
 
     input_size: int                 # side of the network's input in pixels
-    batch_size: int
+    batch_size: int                 # samples of this process
     seed: int                       # 0 .. 2**32 - 1
     min_crop_side_ratio: float
+    rank: int = 0                   # of this process, 0 .. world_size - 1
+    world_size: int = 1             # processes that train together
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples of all processes."""
+        return self.world_size * self.batch_size
 
 
 class BatchReport:
@@ -102,7 +112,7 @@ class BatchBuilder:
         targets = np.empty((batch_size, side, side), np.uint8)
         indices, report = [], BatchReport()
         for position in range(batch_size):
-            found = self._find_sample(number, position, report)
+            found = self._find_sample(number, self._options.rank * batch_size + position, report)
             if found is None:
                 break
             index, image, plan = found
@@ -113,9 +123,9 @@ class BatchBuilder:
 
     def _find_sample(self, number: int, position: int, report: BatchReport,
                      ) -> Optional[Tuple[int, np.ndarray, SamplePlan]]:
-        """Index, image and plan of the first draw that works."""
+        """Index, image and plan of the first draw that works for a position of all processes."""
         rng = np.random.RandomState([self._options.seed, number, position])
-        index = self._ordered_index(number * self._options.batch_size + position)
+        index = self._ordered_index(number * self._options.global_batch_size + position)
         for _ in range(MAX_DRAWS):
             sample = self._samples[index]
             plan = plan_sample(sample.size, sample.polygons, sample.ignore_tags,

@@ -65,6 +65,16 @@ def test_every_epoch_has_every_image_in_an_order_of_its_own(samples, monkeypatch
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+def test_no_two_processes_have_an_image_of_an_epoch_in_common(samples, monkeypatch):
+    monkeypatch.setattr('utils.data_provider.augment.BACKGROUND_SHARE', 0)
+    shares = [BatchBuilder(samples, OPTIONS._replace(batch_size=1, rank=rank, world_size=5))
+              for rank in range(5)]
+    # Ten images, five a batch: two batches an epoch.
+    drawn = [{build(number).indices[0] for number in (0, 1)} for build in shares]
+    assert set.union(*drawn) == set(range(10))
+    assert sum(map(len, drawn)) == 10
+
+
 def test_colours_are_red_first(samples, monkeypatch):
     monkeypatch.setattr(batching, 'read_image', lambda path: np.full((64, 96, 3), (1, 2, 3), 'u1'))
     assert (BatchBuilder(samples, OPTIONS)(0).images == (3, 2, 1)).all()

@@ -52,9 +52,9 @@ def _assert_same(ones, others):
 def test_what_a_batch_is(make_folder):
     folder = make_folder(4)
     (images, paths, seg_maps, masks), = _take(folder, 1, seed=1)
-    assert (images.shape, images.dtype) == ((3, 32, 32, 3), np.float32)
-    assert (seg_maps.shape, seg_maps.dtype) == ((3, 8, 8, 6), np.float32)
-    assert (masks.shape, masks.dtype) == ((3, 8, 8, 1), np.float32)
+    assert (images.shape, images.dtype) == ((3, 32, 32, 3), np.uint8)
+    assert (seg_maps.shape, seg_maps.dtype) == ((3, 8, 8, 6), np.uint8)
+    assert (masks.shape, masks.dtype) == ((3, 8, 8, 1), np.uint8)
     assert images.max() > 1
     assert set(np.unique(seg_maps)) | set(np.unique(masks)) <= {0, 1}
     assert len(paths) == 3
@@ -84,6 +84,24 @@ def test_seeds(make_folder, inline, warnings):
     assert str(drawn[0]) in warnings.text
 
 
+@pytest.mark.parametrize('world_size', [2, 3])
+def test_processes_together_see_what_one_with_their_batch_sees(make_folder, inline, world_size):
+    folder = make_folder(8)
+    whole = _take(folder, 6, seed=5, batch_size=2 * world_size)
+    shares = [_take(folder, 6, seed=5, batch_size=2, rank=rank, world_size=world_size)
+              for rank in range(world_size)]
+    joined = [tuple(np.concatenate(parts) for parts in zip(*batch)) for batch in zip(*shares)]
+    _assert_same(whole, [(images, list(paths), *targets) for images, paths, *targets in joined])
+
+
+def test_processes_without_a_seed_share_one(make_folder, inline, warnings):
+    folder = make_folder(8)
+    shares = [get_batch(str(folder), 1, **SMALL, rank=rank, world_size=2) for rank in range(2)]
+    assert [share.seed for share in shares] == [0, 0]
+    assert 'seed of the training data is 0, which 2 processes share' in warnings.text
+    _assert_same([next(shares[1])], _take(folder, 1, seed=0, rank=1, world_size=2))
+
+
 def test_the_iterator_tells_where_it_stands(make_folder, inline):
     with get_batch(str(make_folder(4)), num_workers=1, **SMALL, seed=11,
                    first_batch=5) as batches:
@@ -109,6 +127,10 @@ def test_the_iterator_tells_where_it_stands(make_folder, inline):
     ({'min_crop_side_ratio': 1.5}, '--min_crop_side_ratio'),
     ({'min_crop_side_ratio': float('nan')}, '--min_crop_side_ratio'),
     ({'dataset': 'none'}, 'no dataset "none"'),
+    ({'world_size': 0}, 'number of processes must be at least 1'),
+    ({'rank': 1}, r'rank of one of 1 processes must lie in 0 \.\. 0, not 1'),
+    ({'rank': -1, 'world_size': 2}, r'rank of one of 2 processes .* not -1'),
+    ({'world_size': 2}, r'fewer usable images than a batch of 6 \(2 processes x 3\) needs'),
 ])
 def test_arguments_that_cannot_work(make_folder, argument, message):
     with pytest.raises(PSENetError, match=message):
