@@ -24,7 +24,7 @@ MAY_IMPORT = {
 }
 TENSORFLOW = ('nets', 'training', 'inference.detector', *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.npu_environment', 'training.npu_options',
-                  'training.npu_table')
+                  'training.npu_table', 'training.rank_table')
 NPU_BRIDGE = ('training.npu', 'training.npu_session')
 
 

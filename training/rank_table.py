@@ -1,0 +1,230 @@
+"""The rank table: which NPU of which server is which rank of a job, in both of its JSON templates.
+
+Everything that a table has to fulfil stands here: training reads the one that RANK_TABLE_FILE
+names, and tools/make_rank_table.py writes and checks them. What the collective library makes of a
+wrong table is a time-out after minutes, so such a table is refused before anything starts.
+The rules are those of CANN's documents for the Ascend 910 (Atlas training products).
+"""
+
+import json
+from collections import Counter
+from ipaddress import AddressValueError, IPv4Address
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+from utils.errors import PSENetError
+
+DEVICES_OF_A_SERVER = 8
+# Devices 0 to 3, and 4 to 7, are linked among themselves; a part of a server must not span both.
+_LINKED = 4
+_PARTS_OF_A_SERVER = (1, 2, 4, 8)
+_MAX_SERVER_ID = 63
+
+
+class RankTableError(PSENetError):
+    """A rank table that cannot be read, or that no job can start with."""
+
+
+class RankedDevice(NamedTuple):
+    """One NPU of a job."""
+
+    rank_id: int
+    server_id: str
+    device_id: int   # physical number within the server, 0..7
+    device_ip: str   # IPv4 address of its own network port
+
+
+def read_rank_table(path: str) -> Tuple[RankedDevice, ...]:
+    """Reads and checks a rank table of either template.
+
+    Args:
+        path: the JSON file that RANK_TABLE_FILE names.
+
+    Returns:
+        The devices in the order of their ranks: item i has rank i.
+
+    Raises:
+        RankTableError: the file cannot be read, is no rank table, or breaks a rule; the sentence
+            names the file and the first fault.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            text = file.read()
+    except (OSError, ValueError) as error:
+        raise RankTableError('the rank table %s cannot be read (%s)'
+                             % (path, getattr(error, 'strerror', None) or error)) from error
+    try:
+        return parse_rank_table(text)
+    except RankTableError as error:
+        raise RankTableError('the rank table %s cannot be used: %s' % (path, error)) from error
+
+
+def parse_rank_table(text: str) -> Tuple[RankedDevice, ...]:
+    """Reads and checks the text of a rank table.
+
+    Args:
+        text: JSON, of template 1 (``server_list``) or the older template 2 (``group_list``).
+
+    Returns:
+        The devices in the order of their ranks.
+
+    Raises:
+        RankTableError: what ``read_rank_table`` says, without the file's name.
+    """
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise RankTableError('it is no JSON (%s; JSON has no comments)' % error) from error
+    if not isinstance(table, dict) or not {'server_list', 'group_list'} & set(table):
+        raise RankTableError('it has neither a server_list nor a group_list')
+    status = _text(table, 'status', 'the table')
+    if status != 'completed':
+        raise RankTableError("its status is %r, and only 'completed' can be used" % status)
+    devices = _of_servers(table) if 'server_list' in table else _of_groups(table)
+    for fault in device_faults(devices):
+        raise RankTableError(fault)
+    return tuple(sorted(devices))
+
+
+def device_faults(devices: Sequence[RankedDevice]) -> Iterator[str]:
+    """Which rules the devices of a job break.
+
+    Args:
+        devices: in any order.
+
+    Yields:
+        Half a sentence for each fault.
+    """
+    ranks = sorted(device.rank_id for device in devices)
+    if not ranks or ranks != list(range(len(ranks))):
+        yield ('its rank_ids are %s, and must be every number from 0 on, once each'
+               % (', '.join(map(str, ranks)) or 'none'))
+    for address in _repeated(device.device_ip for device in devices):
+        yield 'two devices have the device_ip %s' % address
+    for device in devices:
+        yield from _address_faults(device)
+    servers = numbers_by_server(devices)
+    for server_id, numbers in servers.items():
+        yield from _server_faults(server_id, numbers)
+    if len({len(numbers) for numbers in servers.values()}) > 1:
+        yield ('its servers take part with different numbers of devices (%s)'
+               % ', '.join('%s with %d' % (server_id, len(numbers))
+                           for server_id, numbers in servers.items()))
+
+
+def numbers_by_server(devices: Sequence[RankedDevice]) -> Dict[str, List[int]]:
+    """The server_id -> device_ids of some devices, in their order."""
+    servers = {}
+    for device in devices:
+        servers.setdefault(device.server_id, []).append(device.device_id)
+    return servers
+
+
+def _address_faults(device: RankedDevice) -> Iterator[str]:
+    try:
+        IPv4Address(device.device_ip)
+    except AddressValueError:
+        yield ('rank %d has the device_ip %r, which is no IPv4 address'
+               % (device.rank_id, device.device_ip))
+
+
+def _server_faults(server_id: str, numbers: List[int]) -> Iterator[str]:
+    if not 0 < len(server_id) <= _MAX_SERVER_ID:
+        yield ('the server_id %r has %d characters, and must have 1 to %d'
+               % (server_id, len(server_id), _MAX_SERVER_ID))
+    outside = [number for number in numbers if not 0 <= number < DEVICES_OF_A_SERVER]
+    if outside:
+        yield ('server %s has the device_id %d, and they go from 0 to %d'
+               % (server_id, outside[0], DEVICES_OF_A_SERVER - 1))
+    for number in _repeated(numbers):
+        yield 'server %s has the device_id %d twice' % (server_id, number)
+    listed = ', '.join(map(str, sorted(numbers)))
+    if len(numbers) not in _PARTS_OF_A_SERVER:
+        yield ('server %s takes part with %d devices (%s), and 1, 2, 4 or 8 can be used'
+               % (server_id, len(numbers), listed))
+    elif len(numbers) in (2, 4) and len({number // _LINKED for number in numbers}) > 1:
+        yield ('server %s takes part with the devices %s, and %d must lie within 0-3 or within 4-7'
+               % (server_id, listed, len(numbers)))
+
+
+def _repeated(values: Iterator) -> List:
+    return [value for value, times in Counter(values).items() if times > 1]
+
+
+def _of_servers(table: Dict[str, Any]) -> List[RankedDevice]:
+    """The devices of template 1."""
+    version = _text(table, 'version', 'the table')
+    if version != '1.0':
+        raise RankTableError("its version is %r, and the one for this device is '1.0'" % version)
+    servers = _items(table, 'server_list', 'the table')
+    _check_count(table, 'server_count', len(servers), 'the table')
+    ids = [_text(server, 'server_id', 'a server') for server in servers]
+    for repeated in _repeated(ids):
+        raise RankTableError('two servers have the server_id %s' % repeated)
+    return [device for server_id, server in zip(ids, servers)
+            for device in _of_server(server_id, server)]
+
+
+def _of_server(server_id: str, server: Dict[str, Any]) -> List[RankedDevice]:
+    where = 'server %s' % server_id
+    return [_device(entry, _number(entry, 'rank_id', 'a device of ' + where), server_id)
+            for entry in _items(server, 'device', where)]
+
+
+def _of_groups(table: Dict[str, Any]) -> List[RankedDevice]:
+    """The devices of template 2, which has an instance for each rank."""
+    groups = _items(table, 'group_list', 'the table')
+    _check_count(table, 'group_count', len(groups), 'the table')
+    if 'para_plane_nic_name' in table:
+        _check_count(table, 'para_plane_nic_num', len(table['para_plane_nic_name']), 'the table')
+    return [device for group in groups for device in _of_group(group)]
+
+
+def _of_group(group: Dict[str, Any]) -> List[RankedDevice]:
+    instances = _items(group, 'instance_list', 'a group')
+    devices = [_of_instance(instance) for instance in instances]
+    _check_count(group, 'instance_count', len(instances), 'a group')
+    _check_count(group, 'device_num', len(devices), 'a group')
+    _check_count(group, 'server_num', len({device.server_id for device in devices}), 'a group')
+    return devices
+
+
+def _of_instance(instance: Dict[str, Any]) -> RankedDevice:
+    rank_id = _number(instance, 'rank_id', 'an instance')
+    where = 'the instance of rank %d' % rank_id
+    entries = _items(instance, 'devices', where)
+    if len(entries) != 1:
+        raise RankTableError('%s has %d devices, and must have one' % (where, len(entries)))
+    return _device(entries[0], rank_id, _text(instance, 'server_id', where))
+
+
+def _device(entry: Dict[str, Any], rank_id: int, server_id: str) -> RankedDevice:
+    where = 'the device of rank %d' % rank_id
+    return RankedDevice(rank_id, server_id, _number(entry, 'device_id', where),
+                        _text(entry, 'device_ip', where))
+
+
+def _items(owner: Dict[str, Any], key: str, where: str) -> List[Dict[str, Any]]:
+    value = owner.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise RankTableError('%s has no list of objects %r' % (where, key))
+    return value
+
+
+def _text(owner: Dict[str, Any], key: str, where: str) -> str:
+    value = owner.get(key)
+    if not isinstance(value, str):
+        raise RankTableError('%s has no %r in quotes' % (where, key))
+    return value
+
+
+def _number(owner: Dict[str, Any], key: str, where: str) -> int:
+    text = _text(owner, key, where)
+    if not (text.isascii() and text.isdigit()):
+        raise RankTableError('%s has the %s %r, which is no number' % (where, key, text))
+    return int(text)
+
+
+def _check_count(owner: Dict[str, Any], key: str, found: int, where: str) -> None:
+    said = _number(owner, key, where)
+    if said != found:
+        raise RankTableError('%s has %s %d, and %d are listed' % (where, key, said, found))
