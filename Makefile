@@ -26,7 +26,7 @@ lint: setup ## check style and spelling
 	@.venv/bin/clang-format --dry-run -Werror pse/*.cpp
 	@for script in $$(git ls-files '*.sh' .ci/run); do bash -n "$$script" || exit 1; done
 
-bench: setup ## measure the expansion and the detection
+bench: setup ## measure the parts of the system, each against a yardstick
 	@$(VENV_PYTHON) tools/benchmark.py $(ARGS)
 
 clean: ## remove what builds, tests and the demo made; .venv and output/ stay

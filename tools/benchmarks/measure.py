@@ -1,0 +1,161 @@
+"""What a case of the benchmark is, how it is measured, and how the result is worded.
+
+A case is measured in passes. Each is one pass of the work and, where the case has a yardstick, one
+of that, so that whatever else the machine does meets both; a ratio is the median over the passes.
+"""
+
+import time
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+
+class Sample(NamedTuple):
+    """What one pass took: seconds a unit of the work, and of the yardstick where there is one."""
+
+    seconds: float
+    yardstick_seconds: Optional[float] = None
+
+
+class Target(NamedTuple):
+    """A bound on a figure of a measurement.
+
+    Attributes:
+        figure: ``ratio``, ``median_ms`` or a name among the case's own figures.
+        limit: that the figure shall not exceed, or not fall below where ``at_least`` is set.
+        at_least: whether more is better.
+    """
+
+    figure: str
+    limit: float
+    at_least: bool = False
+
+    def is_met(self, value: float) -> bool:
+        """Whether a value of the figure keeps to the limit."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+class Case(NamedTuple):
+    """Something to measure.
+
+    Attributes:
+        data: what it works on, for people: '500 maps of ICDAR2015'.
+        unit: what a sample's seconds are counted by: 'map', 'image', 'step'.
+        sample: makes one pass.
+        passes: how many passes are measured unless the command says otherwise; at least 1.
+        warm_up: passes before these.
+        yardstick: its name; empty where the samples have none.
+        by_rate: whether the ratio is that of the rates, and not that of the times.
+        targets: what the case shall reach.
+        figures: called after the last pass; further figures by name, the unit in the name.
+    """
+
+    data: str
+    unit: str
+    sample: Callable[[], Sample]
+    passes: int
+    warm_up: int = 1
+    yardstick: str = ''
+    by_rate: bool = False
+    targets: Tuple[Target, ...] = ()
+    figures: Callable[[], Dict[str, float]] = dict
+
+
+class Measurement(NamedTuple):
+    """The result: times a unit in milliseconds; yardstick and ratio are None where there is none.
+
+    ``figures`` are the case's own; ``targets`` are its targets as dicts, with ``met``.
+    """
+
+    case: str
+    data: str
+    unit: str
+    passes: int
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    per_second: float
+    yardstick: Optional[str]
+    yardstick_ms: Optional[float]
+    ratio: Optional[float]
+    figures: Dict[str, float]
+    targets: List[Dict[str, Any]]
+
+
+def measure(name: str, case: Case, passes: Optional[int] = None) -> Measurement:
+    """Measures a case.
+
+    Args:
+        name: of the case.
+        case: what to measure.
+        passes: number of samples, at least 1; the case's own where None.
+
+    Returns:
+        The measurement.
+    """
+    passes = passes or case.passes
+    samples = [case.sample() for _ in range(case.warm_up + passes)][case.warm_up:]
+    times = np.array([sample.seconds for sample in samples]) * 1000
+    low, median, high = np.percentile(times, [10, 50, 90]).tolist()
+    figures = {'median_ms': median, **_against_yardstick(case, samples), **case.figures()}
+    own = {key: value for key, value in figures.items()
+           if key not in ('median_ms', 'yardstick_ms', 'ratio')}
+    targets = [dict(target._asdict(), met=bool(target.is_met(figures[target.figure])))
+               for target in case.targets]
+    return Measurement(name, case.data, case.unit, passes, median, low, high, 1000 / median,
+                       case.yardstick or None, figures.get('yardstick_ms'), figures.get('ratio'),
+                       own, targets)
+
+
+def _against_yardstick(case: Case, samples: List[Sample]) -> Dict[str, float]:
+    """Milliseconds a unit of the yardstick, and the ratio; nothing where there is no yardstick."""
+    if not case.yardstick:
+        return {}
+    times = np.array(samples, np.float64)
+    ratios = times[:, 0] / times[:, 1]
+    return {'yardstick_ms': float(np.median(times[:, 1])) * 1000,
+            'ratio': float(np.median(1 / ratios if case.by_rate else ratios))}
+
+
+def timed_pass(work: Callable, inputs: Iterable, prepare: Callable = lambda each: each) -> float:
+    """Runs a work on every input.
+
+    Args:
+        work: what is measured.
+        inputs: at least one.
+        prepare: makes of an input what the work takes; it is not measured.
+
+    Returns:
+        Seconds an input.
+    """
+    total, count = 0.0, 0
+    for each in inputs:
+        ready = prepare(each)
+        start = time.perf_counter()
+        work(ready)
+        total += time.perf_counter() - start
+        count += 1
+    return total / count
+
+
+def describe(result: Measurement) -> str:
+    """Words a measurement as a line for people."""
+    parts = [f'{result.case:8} {_short(result.median_ms)} ms/{result.unit} '
+             f'({_short(result.p10_ms)} to {_short(result.p90_ms)})',
+             f'{_short(result.per_second)} {result.unit}s/s']
+    if result.yardstick:
+        parts.append(f'{result.ratio:.2f}x {result.yardstick} ({_short(result.yardstick_ms)} ms)')
+    parts += [f'{name} {_short(value)}' for name, value in result.figures.items()]
+    parts += [_describe_target(target) for target in result.targets]
+    return f'{", ".join(parts)} [{result.data}]'
+
+
+def _describe_target(target: Dict[str, Any]) -> str:
+    bound = 'at least' if target['at_least'] else 'at most'
+    verdict = 'met' if target['met'] else 'MISSED'
+    return f'target {target["figure"]} {bound} {target["limit"]:g}: {verdict}'
+
+
+def _short(value: float) -> str:
+    """Three significant digits, and all digits before the point."""
+    return f'{value:.0f}' if abs(value) >= 100 else f'{value:.3g}'

@@ -1,0 +1,28 @@
+"""Case pse: kernels -> labels."""
+
+import contextlib
+from typing import Iterator
+
+import numpy as np
+
+from pse import pse
+from tools.benchmarks import maps
+from tools.benchmarks.measure import Case, Sample, Target, timed_pass
+from tools.benchmarks.samples import Samples
+
+_MIN_AREA = 6
+
+
+@contextlib.contextmanager
+def open_case(samples: Samples) -> Iterator[Case]:
+    """Prepares kernels of the ground truth, largest first as the expansion takes them."""
+    drawn = maps.draw_kernels(samples).values()
+    kernels = [np.ascontiguousarray(each[::-1]) for each in drawn]
+    smallest = [each[0] for each in drawn]
+
+    def sample() -> Sample:
+        return Sample(timed_pass(lambda each: pse(each, _MIN_AREA), kernels),
+                      timed_pass(maps.label_smallest, smallest))
+
+    yield Case(f'{len(kernels)} maps of {samples.name}', 'map', sample, passes=40,
+               yardstick=maps.YARDSTICK, targets=(Target('ratio', 1.5),))
