@@ -199,9 +199,13 @@ def load_pretrained(session: tf.Session, path: str,
 
 def model_variables() -> List[tf.Variable]:
     """The network's own variables: neither step, averages nor optimizer slots."""
-    return tf.trainable_variables() + [
-        variable for variable in tf.global_variables()
-        if variable.op.name.endswith(('/moving_mean', '/moving_variance'))]
+    return tf.trainable_variables() + moving_statistics()
+
+
+def moving_statistics() -> List[tf.Variable]:
+    """The moving means and variances of batch normalisation."""
+    return [variable for variable in tf.global_variables()
+            if variable.op.name.endswith(('/moving_mean', '/moving_variance'))]
 
 
 def start_averages(session: tf.Session, average: tf.train.ExponentialMovingAverage,

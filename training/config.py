@@ -25,6 +25,7 @@ class TrainConfig(NamedTuple):
     min_crop_side_ratio: float = 0.1
 
     learning_rate: float = 0.00001
+    scale_learning_rate: bool = False
     max_steps: int = 100000
     moving_average_decay: float = cfg.EMA_DECAY
     batch_norm_decay: float = 0.997
@@ -84,6 +85,9 @@ def _define_optimisation_flags() -> None:
     flags.DEFINE_float(
         'learning_rate', _DEFAULTS.learning_rate,
         "Adam's learning rate at step 0; multiplied by 0.94 every 10,000 steps.", **optimisation)
+    flags.DEFINE_boolean(
+        'scale_learning_rate', _DEFAULTS.scale_learning_rate,
+        'Multiply --learning_rate by the number of processes that train together.', **optimisation)
     flags.DEFINE_integer(
         'max_steps', _DEFAULTS.max_steps,
         'Step at which the run ends, counted over all its restarts.', **optimisation)

@@ -5,7 +5,7 @@ know nothing else about it.
 """
 
 import abc
-from typing import ContextManager, Dict, NamedTuple, Optional
+from typing import ContextManager, Dict, NamedTuple, Optional, Sequence
 
 import tensorflow as tf
 
@@ -75,9 +75,17 @@ class Device(abc.ABC):
         """
         return {}
 
-    def broadcast_op(self) -> Optional[tf.Operation]:
-        """An op that gives every process rank 0's variables; None where there is one process.
+    def mean_over_ranks(self, values: tf.Tensor) -> tf.Tensor:
+        """The mean over the processes of a float32 vector of the step; every one calls it alike."""
+        return values
 
-        Called when all variables exist, run once they are initialised or restored.
+    def broadcast_op(self, variables: Sequence[tf.Variable]) -> Optional[tf.Operation]:
+        """An op that gives variables rank 0's values in every process; None where there is one.
+
+        Called when all variables exist; every process runs the op at the same point of its run.
         """
         return None
+
+    def is_peer_failure(self, error: tf.errors.OpError) -> bool:
+        """Whether an op failed because another process has gone."""
+        return False

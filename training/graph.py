@@ -4,12 +4,13 @@ Every shape is static, and one fetch list serves every step: the scalars and the
 the hooks need come with the update, so that no step is computed twice for the sake of a summary.
 """
 
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
 from nets.losses import loss_terms
 from nets.model import model
+from training.checkpoint import moving_statistics
 from training.config import TrainConfig
 from training.device import Device
 from training.skipping import apply_then
@@ -26,7 +27,7 @@ LEARNING_RATE_DECAY_RATE = 0.94
 
 
 class Inputs(NamedTuple):
-    """Placeholders of one step's batch, float32, H = W = input_size, all dims static."""
+    """One step's batch, uint8, H = W = input_size, all dims static."""
 
     images: tf.Tensor          # [N, H, W, 3], RGB, 0..255
     seg_maps: tf.Tensor        # [N, H/4, W/4, 6], 0 or 1, smallest kernel first
@@ -34,7 +35,7 @@ class Inputs(NamedTuple):
 
 
 class Scalars(NamedTuple):
-    """What a step reports, float32 scalars, the losses as means over the towers."""
+    """What a step reports, float32 scalars, the losses as means over towers and processes."""
 
     learning_rate: tf.Tensor
     model_loss: tf.Tensor
@@ -51,6 +52,7 @@ class Fetches(NamedTuple):
     global_step: tf.Tensor    # float32 scalar, after the update
     scalars: Scalars
     score_maps: tf.Tensor     # [H/4, W/4, 6], the batch's first sample, for the pictures
+    news: tf.Tensor           # float32 [2], see TrainGraph.news
     device_scalars: Dict[str, tf.Tensor] = {}  # noqa: RUF012 - what Device.step_scalars() adds
 
 
@@ -58,8 +60,14 @@ class TrainGraph(NamedTuple):
     """The graph as the loop sees it."""
 
     inputs: Inputs
+    # float32 [2], fed with each step: 1 where this process was asked to stop, and where it cannot
+    # go on. Fetched, it is the mean over the processes, so that all of them stop after one step.
+    news: tf.Tensor
     fetches: Fetches
     average: tf.train.ExponentialMovingAverage
+    # Give every process rank 0's values; None where there is one process.
+    share_all: Optional[tf.Operation]
+    share_statistics: Optional[tf.Operation]    # batch normalisation's moving ones
 
 
 class _Tower(NamedTuple):
@@ -81,9 +89,7 @@ def build_train_graph(config: TrainConfig, device: Device) -> TrainGraph:
     """
     inputs = _placeholders(config.batch_size_per_gpu * device.num_towers, config.input_size)
     global_step = _create_global_step()
-    learning_rate = tf.train.exponential_decay(
-        config.learning_rate, global_step, LEARNING_RATE_DECAY_STEPS, LEARNING_RATE_DECAY_RATE,
-        staircase=True)
+    learning_rate = _learning_rate(config, device, global_step)
     towers = _build_towers(config, device, inputs)
     # After the network: initial weights draw their seeds from the number of ops before them, and
     # one --seed shall give the same weights on every device.
@@ -100,19 +106,29 @@ def build_train_graph(config: TrainConfig, device: Device) -> TrainGraph:
     with tf.control_dependencies([update]):
         step_after = global_step.read_value()
         device_scalars = device.step_scalars()
-    losses = tf.unstack(mean([tower.losses for tower in towers]))
-    scalars = Scalars(learning_rate, *losses,
+    news = tf.placeholder(tf.float32, [2], 'news')
+    losses, agreed = tf.split(device.mean_over_ranks(
+        tf.concat([mean([tower.losses for tower in towers]), news], axis=0)), [4, 2])
+    scalars = Scalars(learning_rate, *tf.unstack(losses),
                       gradient_norm=tf.global_norm([gradient for gradient, _ in gradients]))
-    fetches = Fetches(update, step_after, scalars, towers[0].score_maps[0], device_scalars)
-    return TrainGraph(inputs, fetches, average)
+    fetches = Fetches(update, step_after, scalars, towers[0].score_maps[0], agreed, device_scalars)
+    return TrainGraph(inputs, news, fetches, average, device.broadcast_op(tf.global_variables()),
+                      device.broadcast_op(moving_statistics()))
+
+
+def _learning_rate(config: TrainConfig, device: Device, global_step: tf.Variable) -> tf.Tensor:
+    factor = device.world_size if config.scale_learning_rate else 1
+    return tf.train.exponential_decay(
+        config.learning_rate * factor, global_step, LEARNING_RATE_DECAY_STEPS,
+        LEARNING_RATE_DECAY_RATE, staircase=True)
 
 
 def _placeholders(batch_size: int, size: int) -> Inputs:
     small = size // cfg.STRIDE
     return Inputs(
-        tf.placeholder(tf.float32, [batch_size, size, size, 3], 'input_images'),
-        tf.placeholder(tf.float32, [batch_size, small, small, cfg.NUM_KERNELS], 'input_seg_maps'),
-        tf.placeholder(tf.float32, [batch_size, small, small, 1], 'input_training_masks'))
+        tf.placeholder(tf.uint8, [batch_size, size, size, 3], 'input_images'),
+        tf.placeholder(tf.uint8, [batch_size, small, small, cfg.NUM_KERNELS], 'input_seg_maps'),
+        tf.placeholder(tf.uint8, [batch_size, small, small, 1], 'input_training_masks'))
 
 
 def _create_global_step() -> tf.Variable:
@@ -135,8 +151,9 @@ def _build_towers(config: TrainConfig, device: Device, inputs: Inputs) -> List[_
 
 def _build_tower(config: TrainConfig, share: Inputs) -> _Tower:
     seen_updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    score_maps = model(share.images, is_training=True, batch_norm_decay=config.batch_norm_decay)
-    terms = loss_terms(share.seg_maps, score_maps, share.training_masks)
+    images, seg_maps, training_masks = map(tf.to_float, share)
+    score_maps = model(images, is_training=True, batch_norm_decay=config.batch_norm_decay)
+    terms = loss_terms(seg_maps, score_maps, training_masks)
     # Regularisers belong to the variables: only the first tower adds them, every tower counts them.
     total_loss = tf.add_n([terms.total] + tf.losses.get_regularization_losses())
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)[len(seen_updates):]

@@ -188,3 +188,25 @@ class CheckpointHook(Hook):
         """Saves the last step unless that has been done."""
         if self._writer.last_saved_step != step:
             self._writer.save(session, step)
+
+
+class ShareStatisticsHook(Hook):
+    """Gives every process rank 0's batch-norm statistics whenever rank 0 is about to save.
+
+    Gradients are shared by all processes, these statistics are each one's own. After a save every
+    process stands where a restored one would.
+    """
+
+    def __init__(self, share: tf.Operation, every: int):
+        """Takes the op, which every process runs, and the interval in steps."""
+        self._share = share
+        self._every = every
+
+    def after_step(self, session: tf.Session, result: StepResult) -> None:
+        """Runs the op when it is time to save."""
+        if result.step % self._every == 0:
+            session.run(self._share)
+
+    def end(self, session: tf.Session, step: int) -> None:
+        """Runs the op for the last save."""
+        session.run(self._share)

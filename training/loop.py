@@ -2,10 +2,12 @@
 
 import time
 from contextlib import contextmanager
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow as tf
 
+from training.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.device import Device
 from training.graph import Fetches, TrainGraph, build_train_graph
@@ -16,9 +18,11 @@ from training.hooks import (
     DivergenceGuard,
     Hook,
     LogHook,
+    ShareStatisticsHook,
     StepResult,
     SummaryHook,
 )
+from training.ranks import PeerError, check_same_step, named_peer_failures, rank_log
 from training.saver import CheckpointWriter, remove_earlier_run
 from training.signals import GracefulStop, StopTraining
 from training.start import find_start, initialise
@@ -28,12 +32,13 @@ from utils.errors import PSENetError
 from utils.utils_tool import logger
 
 
-def train(config: TrainConfig, device: Device) -> int:
+def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = ()) -> int:
     """Trains until ``max_steps``, or until a signal or an error ends the run.
 
     Args:
         config: the run.
         device: what it runs on.
+        hooks: further ones, for the process of rank 0.
 
     Returns:
         The process's exit code: 0, or 128 + the number of the signal that stopped it.
@@ -41,31 +46,37 @@ def train(config: TrainConfig, device: Device) -> int:
     Raises:
         PSENetError: the run cannot start or go on; what was trained has been saved.
     """
-    start = find_start(config)
-    first_step = start.global_step() if start else 0
-    if first_step >= config.max_steps:
-        logger.info('nothing to do: %s is at step %d and --max_steps=%d', start.prefix, first_step,
-                    config.max_steps)
+    with rank_log(config.checkpoint_path, device.rank):
+        start = find_start(config)
+        first_step = start.global_step() if start else 0
+        if first_step >= config.max_steps:
+            logger.info('nothing to do: %s is at step %d and --max_steps=%d', start.prefix,
+                        first_step, config.max_steps)
+            return 0
+        try:
+            _train_from(start, first_step, config, device, hooks)
+        except StopTraining as stopped:
+            logger.warning('stopped by %s', stopped)
+            return stopped.exit_code
         return 0
-    try:
-        # Readers first: some devices forbid new processes once they are initialised.
-        with GracefulStop() as stop, _start_readers(config, device, first_step) as batches:
-            logger.info('training data: %s', batches.counts)
-            device.prepare()
-            tf.set_random_seed(batches.seed)
-            graph = build_train_graph(config, device)
-            broadcast = device.broadcast_op()
-            with tf.Session(config=device.session_config()) as session:
-                initialise(session, config, start, graph.average)
-                if broadcast is not None:
-                    session.run(broadcast)
-                with _writers(config, first_step) as (saver, summaries):
-                    hooks = _make_hooks(config, device, saver, summaries)
-                    _Run(session, graph, batches, stop, hooks).run(first_step, config.max_steps)
-    except StopTraining as stopped:
-        logger.warning('stopped by %s', stopped)
-        return stopped.exit_code
-    return 0
+
+
+def _train_from(start: Optional[Checkpoint], first_step: int, config: TrainConfig, device: Device,
+                hooks: Sequence[Hook]) -> None:
+    # Readers first: some devices forbid new processes once they are initialised.
+    with GracefulStop(alone=device.world_size == 1) as stop, \
+            _start_readers(config, device, first_step) as batches, named_peer_failures(device):
+        logger.info('training data: %s', batches.counts)
+        device.prepare()
+        tf.set_random_seed(batches.seed)
+        graph = build_train_graph(config, device)
+        with tf.Session(config=device.session_config()) as session:
+            initialise(session, config, start, graph.average)
+            if graph.share_all is not None:
+                session.run(graph.share_all)
+                check_same_step(session, first_step)
+            with _hooks(config, device, graph, first_step, hooks) as all_hooks:
+                _Run(session, graph, batches, stop, all_hooks).run(first_step, config.max_steps)
 
 
 def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batches:
@@ -74,6 +85,22 @@ def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batc
         input_size=config.input_size,
         batch_size=config.batch_size_per_gpu * device.num_towers, seed=config.seed,
         first_batch=first_step, min_crop_side_ratio=config.min_crop_side_ratio)
+
+
+@contextmanager
+def _hooks(config: TrainConfig, device: Device, graph: TrainGraph, first_step: int,
+           further: Sequence[Hook]) -> Iterator[List[Hook]]:
+    """The hooks of this process; rank 0 alone has those that write into the checkpoint folder."""
+    batch_size = config.batch_size_per_gpu * device.num_towers * device.world_size
+    hooks = [DivergenceGuard(device.limits), LogHook(batch_size, config.max_steps)]
+    if graph.share_statistics is not None:
+        hooks.append(ShareStatisticsHook(graph.share_statistics, config.save_checkpoint_steps))
+    if device.rank:
+        yield hooks
+        return
+    with _writers(config, first_step) as (saver, summaries):
+        yield [*hooks, SummaryHook(summaries, config.save_summary_steps),
+               CheckpointHook(saver, config.save_checkpoint_steps), *further]
 
 
 @contextmanager
@@ -90,14 +117,6 @@ def _writers(config: TrainConfig, first_step: int
         summaries.close()
 
 
-def _make_hooks(config: TrainConfig, device: Device, saver: CheckpointWriter,
-                summaries: SummaryWriter) -> List[Hook]:
-    batch_size = config.batch_size_per_gpu * device.num_towers
-    return [DivergenceGuard(device.limits), LogHook(batch_size, config.max_steps),
-            SummaryHook(summaries, config.save_summary_steps),
-            CheckpointHook(saver, config.save_checkpoint_steps)]
-
-
 class _Run:
     """The steps of one process, between the first value of every variable and the last save."""
 
@@ -109,6 +128,9 @@ class _Run:
         self._stop = stop
         self._hooks = hooks
         self._step = 0
+        self._batch: Optional[Batch] = None
+        self._failure: Optional[Exception] = None    # of the readers; the others are to be told
+        self._agreed = False                         # all processes end after the same step
 
     def run(self, first_step: int, max_steps: int) -> None:
         """Takes steps until the end, and saves however they ended, unless the weights are lost."""
@@ -119,15 +141,19 @@ class _Run:
         except DivergenceError:
             raise
         except (StopTraining, PSENetError, RuntimeError) as ending:
-            at_once = isinstance(ending, StopTraining) and ending.at_once
-            if self._step > first_step and not at_once:
+            if self._step > first_step and self._may_save_after(ending):
                 self._end()
             raise
         self._end()
 
+    def _may_save_after(self, ending: BaseException) -> bool:
+        at_once = isinstance(ending, StopTraining) and ending.at_once
+        # Ending takes collectives: a process that ends for a reason of its own has no partner.
+        return (self._stop.alone or self._agreed) and not at_once
+
     def _take_step(self) -> None:
         started = time.perf_counter()
-        batch = Batch(*next(self._batches))
+        batch = self._next_batch()
         waited = time.perf_counter() - started
         with self._stop.deferred():
             values = self._compute(batch)
@@ -136,13 +162,38 @@ class _Run:
             for hook in self._hooks:
                 told = hook.after_skip if self._step == before else hook.after_step
                 told(self._session, result)
+        self._heed(values.news)
+
+    def _next_batch(self) -> Batch:
+        try:
+            self._batch = Batch(*next(self._batches))
+        except (PSENetError, RuntimeError) as error:
+            if self._stop.alone or self._batch is None:
+                raise
+            # The other processes wait for this one: it takes the step with the batch that it has,
+            # so that all of them can save and stop after it.
+            self._failure = error
+        return self._batch
+
+    def _heed(self, news: np.ndarray) -> None:
+        """Ends the run where any process was asked to stop or cannot go on."""
+        asked, failed = news > 0
+        self._agreed = asked or failed
+        if self._failure is not None:
+            raise self._failure
+        if failed:
+            raise PeerError('another process cannot go on, and its log says why; what was trained '
+                            'has been saved: go on with --restore')
+        if asked:
+            self._stop.raise_agreed()
 
     def _compute(self, batch: Batch) -> Fetches:
         inputs = self._graph.inputs
         try:
             return self._session.run(self._graph.fetches, {
                 inputs.images: batch.images, inputs.seg_maps: batch.seg_maps,
-                inputs.training_masks: batch.training_masks})
+                inputs.training_masks: batch.training_masks,
+                self._graph.news: [self._stop.wanted, self._failure is not None]})
         except tf.errors.ResourceExhaustedError:
             raise PSENetError('the device has too little memory for a batch of images of shape %s: '
                               'lower --batch_size_per_gpu or --input_size'

@@ -2,7 +2,8 @@
 
 While the loop waits for data a signal ends it at once. While a step or a checkpoint is being
 computed the signal is kept until that is done; a second one, a second or more later, ends the run
-without waiting and without saving.
+without waiting and without saving. A process that trains with others only keeps the signal: the
+loop tells the others with the next step, and all of them stop after it.
 """
 
 import signal
@@ -39,7 +40,9 @@ class GracefulStop:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    def __init__(self, alone: bool = True) -> None:
+        """Takes whether this process trains alone; otherwise the first signal raises nothing."""
+        self.alone = alone
         self._pending: Optional[int] = None
         self._first_at = 0.0
         self._deferred = False
@@ -60,10 +63,19 @@ class GracefulStop:
                 return
             raise StopTraining(signum, at_once=True)
         self._pending, self._first_at = signum, now
-        if not self._deferred:
+        if self.alone and not self._deferred:
             raise StopTraining(signum)
         logger.warning('%s: finishing the step in progress, then saving; once more to stop without',
                        signal.Signals(signum).name)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a signal has asked for the end."""
+        return self._pending is not None
+
+    def raise_agreed(self) -> None:
+        """Raises StopTraining, for a signal that this process or another has got."""
+        raise StopTraining(self._pending or signal.SIGTERM)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -73,5 +85,5 @@ class GracefulStop:
             yield
         finally:
             self._deferred = False
-        if self._pending is not None:
+        if self.alone and self.wanted:
             raise StopTraining(self._pending)

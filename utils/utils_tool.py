@@ -28,8 +28,12 @@ _LOG_FORMAT = '%(asctime)s %(levelname)s] %(message)s'
 
 def configure_logging() -> None:
     """Sends the project's log to stderr; entry scripts call this once."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(_LOG_FORMAT, '%Y-%m-%d %H:%M:%S'))
-    logger.handlers[:] = [handler]
+    log_to(logging.StreamHandler(sys.stderr))
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def log_to(handler: logging.Handler) -> None:
+    """Sends the project's log to a handler and nowhere else."""
+    handler.setFormatter(logging.Formatter(_LOG_FORMAT, '%Y-%m-%d %H:%M:%S'))
+    logger.handlers[:] = [handler]

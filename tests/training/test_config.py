@@ -12,7 +12,7 @@ PUBLISHED = {
     'max_steps': 100000, 'moving_average_decay': 0.997, 'batch_norm_decay': 0.997,
     'pretrained_model_path': None, 'checkpoint_path': './resnet_train/', 'restore': False,
     'overwrite': False, 'save_checkpoint_steps': 1000, 'keep_checkpoints': 5,
-    'save_summary_steps': 100,
+    'save_summary_steps': 100, 'scale_learning_rate': False,
 }
 ACCEPTED_AND_UNUSED = {'max_image_large_side': 1280, 'max_text_size': 800, 'min_text_area_size': 10}
 

@@ -31,7 +31,7 @@ def test_a_bad_list_is_refused():
 def test_one_process_that_changes_nothing():
     device = GpuDevice('0,1')
     optimizer = tf.train.AdamOptimizer()
-    assert (device.rank, device.world_size, device.broadcast_op()) == (0, 1, None)
+    assert (device.rank, device.world_size, device.broadcast_op([])) == (0, 1, None)
     assert device.wrap_optimizer(optimizer) is optimizer
 
 

@@ -9,6 +9,7 @@ from training.config import TrainConfig
 from training.gpu import GpuDevice
 from training.graph import build_train_graph
 
+NO_NEWS = (0.0, 0.0)
 SIZE = 64
 
 
@@ -24,7 +25,7 @@ def start(session):
 
 def feed(graph, inputs):
     """The feed of one step from (images, seg_maps, training_masks)."""
-    return dict(zip(graph.inputs, inputs))
+    return {**dict(zip(graph.inputs, inputs)), graph.news: NO_NEWS}
 
 
 def variables_after(gpu_list, batches, **options):

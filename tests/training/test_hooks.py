@@ -27,9 +27,10 @@ PUBLISHED_LINE = re.compile(
 def result_of(step, data_seconds=0.0, **scalars):
     """A finished step on a batch of two."""
     values = {**dict.fromkeys(Scalars._fields, 0.5), **scalars}
-    fetches = Fetches(None, float(step), Scalars(**values), np.full((8, 8, 6), 0.5, np.float32))
-    batch = Batch(np.full((2, 32, 32, 3), 7.0, np.float32), ['a/img_1.jpg', 'a/img_2.jpg'],
-                  np.ones((2, 8, 8, 6), np.float32), np.ones((2, 8, 8, 1), np.float32))
+    fetches = Fetches(None, float(step), Scalars(**values), np.full((8, 8, 6), 0.5, np.float32),
+                      np.zeros(2, np.float32))
+    batch = Batch(np.full((2, 32, 32, 3), 7, np.uint8), ['a/img_1.jpg', 'a/img_2.jpg'],
+                  np.ones((2, 8, 8, 6), np.uint8), np.ones((2, 8, 8, 1), np.uint8))
     return StepResult(step, fetches, batch, data_seconds)
 
 

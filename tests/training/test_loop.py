@@ -21,8 +21,11 @@ from utils.errors import PSENetError
 def tiny_graph(_config, _device):
     """A graph of training's form: weight += mean(images), loss = weight."""
     inputs = Inputs(*(tf.placeholder(tf.float32, [1, 1, 1, depth]) for depth in (3, 6, 1)))
+    news = tf.placeholder(tf.float32, [2])
+    agreed = tf.identity(news)
     step = tf.get_variable('global_step', [], tf.float32, trainable=False,
-                           initializer=tf.zeros_initializer())
+                           initializer=tf.zeros_initializer(),
+                           collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP])
     weight = tf.get_variable('weight', [], initializer=tf.zeros_initializer())
     with tf.control_dependencies([tf.assign_add(weight, tf.reduce_mean(inputs.images)),
                                   tf.assign_add(step, 1.0)]):
@@ -31,8 +34,8 @@ def tiny_graph(_config, _device):
     with tf.control_dependencies([update]):
         value = weight.read_value()
         scalars = Scalars(*[tf.identity(value) for _ in Scalars._fields])
-        return TrainGraph(inputs, Fetches(update, step.read_value(), scalars, inputs.seg_maps[0]),
-                          average)
+        fetches = Fetches(update, step.read_value(), scalars, inputs.seg_maps[0], agreed)
+        return TrainGraph(inputs, news, fetches, average, None, None)
 
 
 class Batches:

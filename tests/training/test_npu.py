@@ -62,7 +62,7 @@ def test_one_tower_without_a_device_scope(fake):
     device = NpuDevice(NpuConfig(max_loss=7.0, max_skipped_steps=3))
     assert (device.num_towers, device.rank, device.world_size) == (1, 0, 1)
     assert device.limits == Limits(7.0, 3)
-    assert device.broadcast_op() is None
+    assert device.broadcast_op([]) is None
     with tf.Graph().as_default(), device.tower_scope(0):
         assert tf.constant(0.0).device == ''
 
