@@ -1,13 +1,35 @@
-"""What the backbone and the layers on top of it share: batch-norm settings and spatial sizes."""
+"""What the backbone and the layers on top of it share: first weights, batch norm, sizes."""
 
+import zlib
 from typing import Any, Dict, List, Union
 
 import tensorflow as tf
+from tensorflow.contrib import slim
 
 BATCH_NORM_EPSILON = 1e-5
 
 # [height, width] as ints where the graph knows them, as an int32 tensor of shape (2,) where not.
 SpatialSize = Union[List[int], tf.Tensor]
+
+
+def initial_weights(shape: List[int], dtype: tf.DType = tf.float32, partition_info=None
+                    ) -> tf.Tensor:
+    """He initialisation whose draw depends on the graph's seed and the variable's name alone.
+
+    TensorFlow would take the number of ops that the graph holds so far for the second half of the
+    seed, and one seed would give other weights in a graph that begins with another input pipeline.
+
+    Args:
+        shape: of the variable.
+        dtype: of the variable.
+        partition_info: unused; initialisers are called with it.
+
+    Returns:
+        The op that draws them, of ``shape``.
+    """
+    name = tf.get_default_graph().get_name_scope()
+    draw = slim.variance_scaling_initializer(seed=zlib.crc32(name.encode('utf-8')))
+    return draw(shape, dtype, partition_info)
 
 
 def batch_norm_params(is_training: bool, decay: float) -> Dict[str, Any]:
