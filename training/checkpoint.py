@@ -1,11 +1,12 @@
 """Reading checkpoints, whatever the file lacks.
 
 Moving averages may be missing, ``global_step`` may be an integer, optimizer slots may be gone. All
-of that loads; what cannot is named in a sentence.
+of that loads; what cannot is named in a sentence. Loading has two halves, as some sessions come
+with a graph that is final: ``build_...`` adds the ops and returns the Load that runs them.
 """
 
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, NamedTuple
+from typing import Callable, Dict, Iterator, List, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,8 @@ from utils.utils_tool import logger
 AVERAGE_SUFFIX = '/ExponentialMovingAverage'
 BACKBONE_PREFIX = 'resnet_v1_'
 GLOBAL_STEP = 'global_step'
+# Gives variables of a session their values; raises CheckpointError when the data is damaged.
+Load = Callable[[tf.Session], None]
 
 
 class Checkpoint(NamedTuple):
@@ -69,28 +72,33 @@ def open_checkpoint(path: str) -> Checkpoint:
     return Checkpoint(prefix, reader, reader.get_variable_to_shape_map())
 
 
-def load_variables(session: tf.Session, checkpoint: Checkpoint,
-                   sources: Dict[str, tf.Variable]) -> None:
-    """Copies values of a checkpoint into variables of the session's graph.
+def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
+    """Builds what copies values of a checkpoint into variables of the default graph.
 
     Args:
-        session: receives the values; its graph must not be finalised.
         checkpoint: where they come from.
         sources: name in the checkpoint -> variable; ``global_step`` may differ in dtype.
 
+    Returns:
+        What copies them.
+
     Raises:
-        CheckpointError: a shape differs, or the data cannot be read.
+        CheckpointError: a shape differs.
     """
     for name, variable in sources.items():
         if checkpoint.shapes[name] != variable.shape.as_list():
             raise CheckpointError('%s holds %s with shape %s, and the network needs %s' % (
                 checkpoint.prefix, name, checkpoint.shapes[name], variable.shape.as_list()))
     plain = {name: variable for name, variable in sources.items() if name != GLOBAL_STEP}
-    with _damage_named(checkpoint.prefix):
-        if plain:
-            tf.train.Saver(plain).restore(session, checkpoint.prefix)
-        if GLOBAL_STEP in sources:
-            sources[GLOBAL_STEP].load(checkpoint.global_step(), session)
+    saver = tf.train.Saver(plain) if plain else None
+
+    def load(session: tf.Session) -> None:
+        with _damage_named(checkpoint.prefix):
+            if saver is not None:
+                saver.restore(session, checkpoint.prefix)
+            if GLOBAL_STEP in sources:
+                sources[GLOBAL_STEP].load(checkpoint.global_step(), session)
+    return load
 
 
 def restore_for_inference(session: tf.Session, path: str) -> None:
@@ -110,9 +118,9 @@ def restore_for_inference(session: tf.Session, path: str) -> None:
         averaged = {name for name in trainable if name + AVERAGE_SUFFIX in checkpoint.shapes}
         _check_holds(checkpoint, set(variables) - averaged)
         _warn_of_raw_weights(checkpoint, len(trainable - averaged), len(trainable))
-        load_variables(session, checkpoint, {
+        build_load(checkpoint, {
             name + AVERAGE_SUFFIX if name in averaged else name: variable
-            for name, variable in variables.items()})
+            for name, variable in variables.items()})(session)
 
 
 def _warn_of_raw_weights(checkpoint: Checkpoint, raw: int, trainable: int) -> None:
@@ -136,17 +144,18 @@ def _check_holds(checkpoint: Checkpoint, names) -> None:
                           'them' % (checkpoint.prefix, len(missing), missing[0]))
 
 
-def restore_for_training(session: tf.Session, checkpoint: Checkpoint,
-                         average: tf.train.ExponentialMovingAverage) -> None:
-    """Loads everything that a run needs to go on: weights, moving averages, optimizer, step.
+def build_restore(checkpoint: Checkpoint, average: tf.train.ExponentialMovingAverage) -> Load:
+    """Builds what loads all that a run needs to go on: weights, moving averages, optimizer, step.
 
     A checkpoint without moving averages or optimizer slots (one made for inference) is accepted:
     averages start from the weights and slots from zero, with a warning.
 
     Args:
-        session: a session with the training graph, all variables initialised.
         checkpoint: where the values come from.
-        average: the graph's moving average.
+        average: the moving average of the training graph, which is the default graph.
+
+    Returns:
+        What loads them, once all variables are initialised.
 
     Raises:
         CheckpointError: see ``restore_for_inference``.
@@ -155,28 +164,31 @@ def restore_for_training(session: tf.Session, checkpoint: Checkpoint,
     model = {variable.op.name for variable in model_variables()}
     _check_holds(checkpoint, model)
     present = {name: variable for name, variable in variables.items() if name in checkpoint.shapes}
-    load_variables(session, checkpoint, present)
     missing = set(variables) - set(present)
-    if missing:
-        logger.warning('%s holds no value for %d training variables (%s among them): they start '
-                       'afresh', checkpoint.prefix, len(missing), min(missing))
-    start_averages(session, average, missing)
-    logger.info('restored %s', checkpoint.prefix)
+    load, start_averages = build_load(checkpoint, present), _averages_start(average, missing)
+
+    def restore(session: tf.Session) -> None:
+        load(session)
+        if missing:
+            logger.warning('%s holds no value for %d training variables (%s among them): they '
+                           'start afresh', checkpoint.prefix, len(missing), min(missing))
+        session.run(start_averages)
+        logger.info('restored %s', checkpoint.prefix)
+    return restore
 
 
-def load_pretrained(session: tf.Session, path: str,
-                    average: tf.train.ExponentialMovingAverage) -> int:
-    """Starts the trainable variables from a checkpoint that holds some of them (slim's ImageNet).
+def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage) -> Load:
+    """Builds what starts trainable variables from a checkpoint with some of them (slim's ImageNet).
 
     As in the published runs the moving statistics of batch normalisation are not taken over.
 
     Args:
-        session: a session with the training graph, all variables initialised.
         path: as for ``resolve_checkpoint``.
-        average: the graph's moving average; it starts from the loaded weights.
+        average: the moving average of the training graph, which is the default graph; it starts
+            from the loaded weights.
 
     Returns:
-        How many variables were loaded.
+        What loads them, once all variables are initialised.
 
     Raises:
         CheckpointError: nothing matches, or the file cannot be read.
@@ -190,11 +202,15 @@ def load_pretrained(session: tf.Session, path: str,
             '--pretrained_model_path=%s holds none of the %d trainable variables of the network '
             '(but %s); it takes the resnet_v1_50.ckpt of slim'
             % (path, len(trainable), ', '.join(sorted(checkpoint.shapes)[:3]) or 'nothing'))
-    load_variables(session, checkpoint, present)
-    start_averages(session, average, {average.average_name(v) for v in present.values()})
-    logger.info('loaded %d of %d trainable variables from %s', len(present), len(trainable),
-                checkpoint.prefix)
-    return len(present)
+    load = build_load(checkpoint, present)
+    start_averages = _averages_start(average, {average.average_name(v) for v in present.values()})
+
+    def load_pretrained(session: tf.Session) -> None:
+        load(session)
+        session.run(start_averages)
+        logger.info('loaded %d of %d trainable variables from %s', len(present), len(trainable),
+                    checkpoint.prefix)
+    return load_pretrained
 
 
 def model_variables() -> List[tf.Variable]:
@@ -208,9 +224,7 @@ def moving_statistics() -> List[tf.Variable]:
             if variable.op.name.endswith(('/moving_mean', '/moving_variance'))]
 
 
-def start_averages(session: tf.Session, average: tf.train.ExponentialMovingAverage,
-                   names) -> None:
-    """Sets those moving averages whose name is in ``names`` to their variables' values."""
+def _averages_start(average: tf.train.ExponentialMovingAverage, names) -> List[tf.Tensor]:
+    """What sets those moving averages whose name is in ``names`` to their variables' values."""
     pairs = ((average.average(variable), variable) for variable in tf.trainable_variables())
-    session.run([tf.assign(shadow, variable) for shadow, variable in pairs
-                 if shadow.op.name in names])
+    return [tf.assign(shadow, variable) for shadow, variable in pairs if shadow.op.name in names]

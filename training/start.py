@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from training.checkpoint import (
     Checkpoint,
-    load_pretrained,
+    Load,
+    build_pretrained,
+    build_restore,
     open_checkpoint,
-    restore_for_training,
 )
 from training.checkpoint_files import INDEX_FILE, CheckpointError, find_checkpoints, step_of
 from training.config import TrainConfig
@@ -87,6 +88,29 @@ def _checkpoint_to_restore(config: TrainConfig) -> Checkpoint:
     return checkpoint
 
 
+def build_start(config: TrainConfig, start: Optional[Checkpoint],
+                average: tf.train.ExponentialMovingAverage) -> Load:
+    """Builds what gives a run's variables their pretrained or restored values.
+
+    Args:
+        config: the run.
+        start: what ``find_start`` returned.
+        average: the moving average of the training graph, which is the default graph.
+
+    Returns:
+        What gives them, once all variables are initialised; for a run from random weights it does
+        nothing.
+
+    Raises:
+        CheckpointError: a file does not fit the network; where its data is damaged, the Load says.
+    """
+    if start is not None:
+        return build_restore(start, average)
+    if config.pretrained_model_path:
+        return build_pretrained(config.pretrained_model_path, average)
+    return lambda _: None
+
+
 def initialise(session: tf.Session, config: TrainConfig, start: Optional[Checkpoint],
                average: tf.train.ExponentialMovingAverage) -> None:
     """Gives every variable its first value: random, then pretrained or restored.
@@ -100,8 +124,6 @@ def initialise(session: tf.Session, config: TrainConfig, start: Optional[Checkpo
     Raises:
         CheckpointError: a file does not fit the network, or its data is damaged.
     """
+    load = build_start(config, start, average)
     session.run(tf.global_variables_initializer())
-    if start is not None:
-        restore_for_training(session, start, average)
-    elif config.pretrained_model_path:
-        load_pretrained(session, config.pretrained_model_path, average)
+    load(session)

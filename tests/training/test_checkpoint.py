@@ -9,11 +9,11 @@ import tensorflow as tf
 from tests.training.conftest import write_checkpoint
 from training.checkpoint import (
     CheckpointError,
-    load_pretrained,
+    build_pretrained,
+    build_restore,
     model_variables,
     open_checkpoint,
     restore_for_inference,
-    restore_for_training,
 )
 
 AVERAGE = '/ExponentialMovingAverage'
@@ -190,7 +190,7 @@ def test_training_restores_everything(training, tmp_path, messages):
     session, average = training
     held = {name: np.float32(np.arange(np.size(value)) + 7).reshape(np.shape(value))
             for name, value in values_of(session).items()}
-    restore_for_training(session, open_checkpoint(write_checkpoint(tmp_path, held)), average)
+    build_restore(open_checkpoint(write_checkpoint(tmp_path, held)), average)(session)
     assert values_of(session) == {name: value.tolist() for name, value in held.items()}
     assert {HEAD + '/Adam', HEAD + '/Adam_1', 'beta1_power', HEAD + AVERAGE} < set(held)
     assert messages() == ['restored %s' % (tmp_path / 'model.ckpt-1')]
@@ -199,14 +199,14 @@ def test_training_restores_everything(training, tmp_path, messages):
 def test_training_restores_an_integer_step(training, tmp_path):
     session, average = training
     prefix = write_checkpoint(tmp_path, {**WEIGHTS, **AVERAGES, 'global_step': np.int64(77)})
-    restore_for_training(session, open_checkpoint(prefix), average)
+    build_restore(open_checkpoint(prefix), average)(session)
     assert values_of(session)['global_step'] == 77.0
 
 
 def test_training_without_slots_starts_them_afresh_with_a_warning(training, tmp_path, messages):
     session, average = training
     values = {**WEIGHTS, **AVERAGES, 'global_step': np.float32(5)}
-    restore_for_training(session, open_checkpoint(write_checkpoint(tmp_path, values)), average)
+    build_restore(open_checkpoint(write_checkpoint(tmp_path, values)), average)(session)
     after = values_of(session)
     assert after[HEAD + '/Adam'] == [0, 0, 0]
     assert after[HEAD + AVERAGE] == [104, 105, 106]
@@ -216,7 +216,7 @@ def test_training_without_slots_starts_them_afresh_with_a_warning(training, tmp_
 def test_training_without_averages_starts_them_from_the_weights(training, tmp_path, messages):
     session, average = training
     values = without({**WEIGHTS, **AVERAGES}, HEAD + AVERAGE)
-    restore_for_training(session, open_checkpoint(write_checkpoint(tmp_path, values)), average)
+    build_restore(open_checkpoint(write_checkpoint(tmp_path, values)), average)(session)
     after = values_of(session)
     assert after[HEAD + AVERAGE] == [4, 5, 6]
     assert after[BACKBONE + AVERAGE] == [101, 102]
@@ -227,7 +227,7 @@ def test_training_refuses_a_backbone_file(training, tmp_path):
     session, average = training
     prefix = write_checkpoint(tmp_path, BACKBONE_FILE)
     with pytest.raises(CheckpointError, match='holds only the backbone'):
-        restore_for_training(session, open_checkpoint(prefix), average)
+        build_restore(open_checkpoint(prefix), average)(session)
 
 
 
@@ -235,7 +235,7 @@ def test_training_refuses_a_backbone_file(training, tmp_path):
 def test_pretrained_loads_what_the_file_holds(training, tmp_path, messages, version):
     session, average = training
     prefix = write_checkpoint(tmp_path, BACKBONE_FILE, 'resnet_v1_50.ckpt', version=version)
-    assert load_pretrained(session, prefix, average) == 1
+    build_pretrained(prefix, average)(session)
     after = values_of(session)
     assert after[BACKBONE] == after[BACKBONE + AVERAGE] == [1, 2]
     assert messages() == ['loaded 1 of 2 trainable variables from %s' % prefix]
@@ -244,21 +244,32 @@ def test_pretrained_loads_what_the_file_holds(training, tmp_path, messages, vers
 def test_pretrained_leaves_the_rest_as_it_was(training, tmp_path):
     session, average = training
     before = values_of(session)
-    load_pretrained(session, write_checkpoint(tmp_path, BACKBONE_FILE), average)
+    build_pretrained(write_checkpoint(tmp_path, BACKBONE_FILE), average)(session)
     loaded = (BACKBONE, BACKBONE + AVERAGE)
     assert without(values_of(session), *loaded) == without(before, *loaded)
 
 
 def test_pretrained_that_matches_nothing_is_refused(training, tmp_path):
-    session, average = training
+    _, average = training
     prefix = write_checkpoint(tmp_path, {'resnet_v2_50/conv1/weights': np.float32([1])})
     with pytest.raises(CheckpointError, match=r'--pretrained_model_path=.* holds none of the 2 '
                                               r'trainable .*but resnet_v2_50/conv1/weights'):
-        load_pretrained(session, prefix, average)
+        build_pretrained(prefix, average)
 
 
 def test_pretrained_with_another_shape_is_named(training, tmp_path):
-    session, average = training
+    _, average = training
     prefix = write_checkpoint(tmp_path, {BACKBONE: np.float32([1, 2, 3])})
     with pytest.raises(CheckpointError, match=r'%s with shape \[3\]' % BACKBONE):
-        load_pretrained(session, prefix, average)
+        build_pretrained(prefix, average)
+
+
+def test_what_loads_is_built_before_the_graph_is_final(training, tmp_path):
+    session, average = training
+    restore = build_restore(open_checkpoint(write_checkpoint(tmp_path, WEIGHTS)), average)
+    pretrained = build_pretrained(write_checkpoint(tmp_path, BACKBONE_FILE, 'other.ckpt'), average)
+    session.graph.finalize()
+    restore(session)
+    pretrained(session)
+    after = values_of(session)
+    assert (after[HEAD], after[BACKBONE + AVERAGE]) == ([4, 5, 6], [1, 2])
