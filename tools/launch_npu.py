@@ -1,0 +1,204 @@
+"""Starts the ranks of a training job on several Ascend NPUs, those of one server.
+
+    bash train_npu_8p.sh [--flag=value ...]
+
+Every argument goes to every rank's train_npu.sh, and so to npu_train.py (--help of which lists
+them). Environment, each with its default:
+
+    RANK_SIZE=8             how many ranks the job has, on all its servers
+    RANK_TABLE_FILE=rank_table_<RANK_SIZE>p.json, beside train_npu_8p.sh
+                            which device is which rank; tools/make_rank_table.py makes it
+    FIRST_RANK=0            the first rank that starts here; on the second of two servers, 8
+    DEVICES=<as the table>  devices as this machine or container numbers them: 0,1,2,3
+    JOB_ID=10087            name of the job; the same on all servers
+    HCCL_CONNECT_TIMEOUT=600
+                            seconds that the ranks wait for one another when they connect
+    RANK_OUTPUT=<checkpoint_path>/rank_%r.out
+                            where a rank's stdout and stderr go (%r the rank, %d the device); those
+                            of rank 0 go to the terminal. Its log goes to rank_<rank>.log there
+    BIND_CORES=1            each rank gets its share of the processor cores, and as many readers,
+                            16 at most; 0 leaves both alone
+    GRACE_SECONDS=30        from SIGTERM to SIGKILL for the others when a rank has failed
+
+A rank that fails ends the job with its exit code. Ctrl-C and SIGTERM are passed on, and the ranks'
+orderly end is waited for; after another one, GRACE_SECONDS long.
+"""
+
+import os
+import sys
+from typing import FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+# Run as a file, a script has its own folder on the path, not the project's.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from tools.rank_processes import Rank, run_ranks
+from training.rank_table import RankedDevice, read_rank_table
+from utils.errors import PSENetError
+from utils.utils_tool import configure_logging, logger
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_HELP_ARGUMENTS = ('-h', '-help', '--help')
+# More readers than this are not started.
+_MAX_READERS = 16
+
+
+class Place(NamedTuple):
+    """Where a rank runs."""
+
+    rank: int
+    physical: int   # device number in the rank table
+    logical: int    # as the process sees it
+
+
+def places(environment: Mapping[str, str], root: str) -> Tuple[int, List[Place], Optional[str]]:
+    """Which ranks start on this server.
+
+    Args:
+        environment: as ``os.environ``; an empty value counts as unset.
+        root: the folder of the default rank table.
+
+    Returns:
+        The number of ranks in the job; those that start here, in order; and the rank table's path,
+        None for a job of one rank.
+
+    Raises:
+        PSENetError: the environment or the table cannot be that of a job.
+    """
+    devices = _devices(environment)
+    size = _number(environment, 'RANK_SIZE', len(devices) or 8, least=1)
+    first = _number(environment, 'FIRST_RANK', 0)
+    if size == 1:
+        device = devices[0] if devices else _number(
+            environment, 'ASCEND_DEVICE_ID', _number(environment, 'DEVICE_ID', 0))
+        return size, [Place(0, device, device)], None
+    path = environment.get('RANK_TABLE_FILE') or os.path.join(root, 'rank_table_%dp.json' % size)
+    here = _of_this_server(_table(path, size), first, path)
+    if devices and len(devices) != len(here):
+        raise PSENetError('DEVICES=%s are %d, and %s has %d ranks from FIRST_RANK=%d on for one '
+                          'server; make them the same'
+                          % (environment['DEVICES'], len(devices), path, len(here), first))
+    return size, [Place(one.rank_id, one.device_id, logical)
+                  for one, logical in zip(here, devices or [one.device_id for one in here])], path
+
+
+def _devices(environment: Mapping[str, str]) -> List[int]:
+    text = environment.get('DEVICES')
+    if not text:
+        return []
+    parts = text.split(',')
+    if not all(part.isascii() and part.isdigit() for part in parts) or len({*parts}) < len(parts):
+        raise PSENetError('DEVICES=%s must be different device numbers with commas between, as in '
+                          'DEVICES=0,1,2,3' % text)
+    return [int(part) for part in parts]
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
+    text = environment.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise PSENetError('%s=%s must be a whole number from %d on' % (name, text, least))
+    return int(text)
+
+
+def _table(path: str, size: int) -> Tuple[RankedDevice, ...]:
+    if not os.path.exists(path):
+        raise PSENetError('there is no rank table at RANK_TABLE_FILE=%s; make one with '
+                          'tools/make_rank_table.py (--help shows how)' % path)
+    table = read_rank_table(path)
+    if len(table) != size:
+        raise PSENetError('RANK_SIZE=%d, and the rank table %s has %d ranks; make them the same'
+                          % (size, path, len(table)))
+    return table
+
+
+def _of_this_server(table: Sequence[RankedDevice], first: int, path: str) -> List[RankedDevice]:
+    if first >= len(table):
+        raise PSENetError('FIRST_RANK=%d, and the ranks of %s end with %d'
+                          % (first, path, len(table) - 1))
+    here = [one for one in table if one.server_id == table[first].server_id]
+    if [one.rank_id for one in here] != list(range(first, first + len(here))):
+        raise PSENetError('the ranks of server %s in %s are %s, and FIRST_RANK=%d; they must '
+                          'follow one another from there on'
+                          % (here[0].server_id, path,
+                             ', '.join(str(one.rank_id) for one in here), first))
+    return here
+
+
+def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
+         cores: FrozenSet[int]) -> List[Rank]:
+    """The processes to start here.
+
+    Args:
+        environment: as ``os.environ``.
+        arguments: of train_npu.sh.
+        root: the folder with train_npu.sh.
+        cores: numbers of the processor cores that may be used.
+
+    Returns:
+        One process a rank, in order.
+
+    Raises:
+        PSENetError: as ``places``.
+    """
+    size, here, table = places(environment, root)
+    share = len(cores) // len(here) if environment.get('BIND_CORES') != '0' else 0
+    folder = checkpoint_folder(arguments) or os.path.join(root, 'checkpoint')
+    pattern = environment.get('RANK_OUTPUT') or os.path.join(folder, 'rank_%r.out')
+    common = {'HCCL_CONNECT_TIMEOUT': '600', **environment, 'RANK_SIZE': str(size)}
+    if table:
+        common['RANK_TABLE_FILE'] = table
+    readers = ['--num_readers=%d' % min(share, _MAX_READERS)] if share else []
+    command = ('bash', os.path.join(root, 'train_npu.sh'), *readers, *arguments)
+    return [Rank(
+        'rank %d on device %d' % (place.rank, place.logical), command,
+        {**common, 'RANK_ID': str(place.rank), 'DEVICE_ID': str(place.physical),
+         'ASCEND_DEVICE_ID': str(place.logical)},
+        frozenset(sorted(cores)[index * share:(index + 1) * share]),
+        _filled(pattern, place) if place.rank else None,
+        os.path.join(folder, 'rank_%d.log' % place.rank) if place.rank else None)
+        for index, place in enumerate(here)]
+
+
+def _filled(pattern: str, place: Place) -> str:
+    return pattern.replace('%r', str(place.rank)).replace('%d', str(place.logical))
+
+
+def checkpoint_folder(arguments: Sequence[str]) -> Optional[str]:
+    """The last --checkpoint_path among the arguments, in any form that absl takes."""
+    found = None
+    for argument, following in zip(arguments, [*arguments[1:], None]):
+        name, equals, value = argument.partition('=')
+        if name in ('--checkpoint_path', '-checkpoint_path'):
+            found = value if equals else following
+    return found
+
+
+def main(arguments: List[str]) -> int:
+    """Runs the job; returns its exit code."""
+    if any(argument in _HELP_ARGUMENTS for argument in arguments):
+        print(__doc__.strip())
+        return 0
+    grace = _number(os.environ, 'GRACE_SECONDS', 30)
+    ranks = plan(os.environ, arguments, ROOT, frozenset(os.sched_getaffinity(0)))
+    logger.info('starting %s', ', '.join(rank.name for rank in ranks))
+    for rank in ranks:
+        if rank.output:
+            _make_folder_of(rank.output)
+            logger.info('output of %s: %s', rank.name, rank.output)
+    return run_ranks(ranks, grace)
+
+
+def _make_folder_of(path: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    except OSError as error:
+        raise PSENetError('the folder of %s cannot be made (%s); choose another with '
+                          '--checkpoint_path or RANK_OUTPUT' % (path, error.strerror)) from error
+
+
+if __name__ == '__main__':
+    configure_logging()
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except PSENetError as error:
+        print('error: %s' % error, file=sys.stderr)
+        sys.exit(error.exit_code)
