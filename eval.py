@@ -1,34 +1,51 @@
 """Detects text in a folder of images with a trained checkpoint.
 
     python eval.py --test_data_path=./ocr/ch4_test_images --checkpoint_path=./checkpoint/
+    python eval.py --platform=npu ...      on an Ascend NPU instead of GPUs or the CPU
 
 For every image, res_<image>.txt in --output_dir holds a box a line, x1,y1,x2,y2,x3,y3,x4,y4,
 clockwise, in pixels of the image; beside it lies the image with its boxes drawn. The exit code is 3
 when all is done but some images could not be read; their result files are empty.
 """
 
-from typing import List
+from typing import Dict, List
 
 from absl import flags
 
 from inference.config import DetectConfig, define_detect_flags, detect_config_from_flags
 from inference.folder import Summary, detect_folder, images_by_stem
+from inference.input_sizes import parse_sizes
+from inference.platform import Platform
 from inference.results import prepare_output
+from training.npu_options import Value, define_option_flags, options_from_flags
 from utils import cli
-from utils.tf_env import configure_tensorflow
+from utils.errors import PSENetError
+from utils.tf_env import configure_tensorflow, hide_gpus
 from utils.utils_tool import logger
 
 EXIT_UNREADABLE = 3
 
 
-def evaluate(config: DetectConfig) -> Summary:
+def find_platform(config: DetectConfig, npu_options: Dict[str, Value]) -> Platform:
+    """Prepares the environment, which TensorFlow reads when it starts, for the device."""
+    if config.platform == 'gpu':
+        configure_tensorflow(config.gpu_list)
+        return Platform(gpu_list=config.gpu_list)
+    hide_gpus()
+    # TensorFlow comes with it.
+    from training.npu_session import inference_session_config
+    return Platform(session_config=inference_session_config(npu_options),
+                    input_sizes=parse_sizes(config.npu_input_sizes))
+
+
+def evaluate(config: DetectConfig, npu_options: Dict[str, Value]) -> Summary:
     """Detects in every image of ``config.test_data_path``."""
     images = images_by_stem(config.test_data_path)
-    configure_tensorflow(config.gpu_list)
-    # TensorFlow comes with it, and reads the environment when it starts.
+    platform = find_platform(config, npu_options)
+    # TensorFlow comes with it.
     from inference.detector import Detector
     with Detector(config.checkpoint_path, config.seg_map_thresh, config.min_area_thresh,
-                  config.max_side_len, config.gpu_list) as detector:
+                  config.max_side_len, platform) as detector:
         prepare_output(config.output_dir)
         return detect_folder(detector.detect, images, config.output_dir,
                              write_images=not config.no_write_images)
@@ -36,7 +53,11 @@ def evaluate(config: DetectConfig) -> Summary:
 
 def main(_: List[str]) -> int:
     """Runs the script; returns its exit code."""
-    summary = evaluate(detect_config_from_flags(flags.FLAGS))
+    config, npu_options = detect_config_from_flags(flags.FLAGS), options_from_flags(flags.FLAGS)
+    if npu_options and config.platform != 'npu':
+        raise PSENetError(f'options of the NPU ({", ".join(npu_options)}) have no effect without '
+                          '--platform=npu; give both or neither')
+    summary = evaluate(config, npu_options)
     logger.info('%s', summary.line())
     if summary.unreadable:
         logger.error('%d of %d images could not be read (named above): their result files are '
@@ -47,4 +68,5 @@ def main(_: List[str]) -> int:
 
 if __name__ == '__main__':
     define_detect_flags()
+    define_option_flags()
     cli.run(main, __doc__)

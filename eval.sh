@@ -4,6 +4,7 @@
 #   bash eval.sh                                   the published paths, inside this folder
 #   ckpt_dir=./out gt=./gt.zip bash eval.sh        each path may be given by the environment
 #   bash eval.sh --seg_map_thresh=0.99             arguments go to eval.py, after the ones below
+#   bash eval.sh --platform=npu                    so this detects on an Ascend NPU, not on the CPU
 #
 # It runs from any folder: a relative path that is given counts from where you are, the defaults lie
 # beside this file. PYTHON names the interpreter. Only results of an earlier run are removed from

@@ -5,6 +5,7 @@ from typing import Iterator, NamedTuple
 
 from absl import flags
 
+from inference.input_sizes import parse_sizes
 from utils.cli import group
 from utils.errors import PSENetError
 from utils.tf_env import define_gpu_flag, parse_gpu_list
@@ -18,7 +19,10 @@ class DetectConfig(NamedTuple):
     checkpoint_path: str = './checkpoint/'
     output_dir: str = './output/'
     no_write_images: bool = False
+    platform: str = 'gpu'
     gpu_list: str = '0'
+    npu_input_sizes: str = ('640x640,1280x736,736x1280,1280x1280,1920x1088,1088x1920,2400x1824,'
+                            '1824x2400,2400x2400')
     seg_map_thresh: float = 0.9
     min_area_thresh: int = 6
     max_side_len: int = 2400
@@ -44,8 +48,22 @@ def define_detect_flags() -> None:
     flags.DEFINE_boolean(
         'no_write_images', _DEFAULTS.no_write_images,
         'Leave out the images with boxes drawn on them.', **files)
-    define_gpu_flag()
+    _define_device_flags()
     _define_threshold_flags()
+
+
+def _define_device_flags() -> None:
+    device = group('device')
+    flags.DEFINE_enum(
+        'platform', _DEFAULTS.platform, ['gpu', 'npu'],
+        'gpu: the GPUs of --gpu_list, or the CPU; npu: the Ascend NPU that ASCEND_DEVICE_ID names '
+        '(DEVICE_ID where it is unset; else the first), whatever --gpu_list is.', **device)
+    define_gpu_flag()
+    flags.DEFINE_string(
+        'npu_input_sizes', _DEFAULTS.npu_input_sizes,
+        'With --platform=npu: sizes, width x height, that the network is compiled for, each when '
+        'the first image needs it. Images are padded to the smallest that holds them; an image '
+        'that exceeds all is shrunk to fit.', **device)
 
 
 def _define_threshold_flags() -> None:
@@ -86,6 +104,7 @@ def validate(config: DetectConfig) -> None:
         PSENetError: the first fault found.
     """
     parse_gpu_list(config.gpu_list)
+    parse_sizes(config.npu_input_sizes)
     for fault in _faults(config):
         raise PSENetError(fault)
 

@@ -4,14 +4,13 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from inference.input_sizes import Size
+from inference.network import Network
+from inference.platform import GPU_OR_CPU, Platform
 from inference.postprocess import detect, to_original
-from inference.preprocess import prepare_image
-from nets.model import model
-from training.checkpoint import resolve_checkpoint, restore_for_inference
-from utils.errors import PSENetError
-from utils.tf_env import warn_of_missing_gpus
+from inference.preprocess import network_size, prepare_image
+from utils.utils_tool import logger
 
 
 class Detection(NamedTuple):
@@ -36,7 +35,7 @@ class Detector:
         seg_map_thresh: float = 0.9,
         min_area_thresh: int = 6,
         max_side_len: int = 2400,
-        gpu_list: str = '',
+        platform: Platform = GPU_OR_CPU,
     ):
         """Builds the network and loads its weights.
 
@@ -45,28 +44,17 @@ class Detector:
             seg_map_thresh: a pixel belongs to a kernel where its score is above this, 0..1.
             min_area_thresh: seeds with fewer score-map pixels are dropped.
             max_side_len: longer images are shrunk to this many pixels.
-            gpu_list: GPUs that were asked for; a warning tells when TensorFlow does not see them.
+            platform: where the network runs, and which sizes of its input that allows.
 
         Raises:
             PSENetError: the checkpoint is missing, damaged or of another network.
         """
-        prefix = resolve_checkpoint(checkpoint_path)
         self._seg_map_thresh = seg_map_thresh
         self._min_area_thresh = min_area_thresh
         self._max_side_len = max_side_len
-        with tf.Graph().as_default() as graph:
-            self._images = tf.placeholder(tf.uint8, [None, None, None, 3], name='input_images')
-            self._score_maps = model(tf.to_float(self._images), is_training=False)
-        config = tf.ConfigProto(allow_soft_placement=True)
-        config.gpu_options.allow_growth = True
-        self._session = tf.Session(graph=graph, config=config)
-        try:
-            warn_of_missing_gpus(
-                gpu_list, [device.device_type for device in self._session.list_devices()])
-            restore_for_inference(self._session, prefix)
-        except BaseException:
-            self.close()
-            raise
+        self._sizes = platform.input_sizes
+        self._warned = False
+        self._network = Network(checkpoint_path, platform)
 
     def __enter__(self) -> 'Detector':
         return self
@@ -76,26 +64,11 @@ class Detector:
 
     def close(self) -> None:
         """Frees the session; nothing can be detected any more."""
-        self._session.close()
+        self._network.close()
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
-        """Runs the network on one image.
-
-        Args:
-            image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32.
-
-        Returns:
-            float32 (H/4, W/4, 6), 0..1, smallest kernel first.
-
-        Raises:
-            PSENetError: the device has too little memory for an image of this size.
-        """
-        try:
-            return self._session.run(self._score_maps, {self._images: image_rgb[np.newaxis]})[0]
-        except tf.errors.ResourceExhaustedError:
-            height, width = image_rgb.shape[:2]
-            raise PSENetError(f'too little memory for an image of {width}x{height} pixels; lower '
-                              '--max_side_len') from None
+        """Runs the network on one image; see ``Network.score_maps``."""
+        return self._network.score_maps(image_rgb)
 
     def detect(self, image_bgr: np.ndarray) -> Detection:
         """Finds the text in one image of any size.
@@ -109,7 +82,8 @@ class Detector:
         Raises:
             PSENetError: the device has too little memory; lower max_side_len.
         """
-        image_rgb, ratios = prepare_image(image_bgr, self._max_side_len)
+        self._warn_of_shrinking(image_bgr.shape[1::-1])
+        image_rgb, ratios = prepare_image(image_bgr, self._max_side_len, self._sizes)
         start = time.perf_counter()
         score_maps = self.score_maps(image_rgb)
         scored = time.perf_counter()
@@ -117,3 +91,11 @@ class Detector:
                        self._min_area_thresh)
         boxes = to_original(quads, ratios, image_bgr.shape[1::-1])
         return Detection(boxes, scored - start, time.perf_counter() - scored)
+
+    def _warn_of_shrinking(self, image_size: Size) -> None:
+        allowed = network_size(image_size, self._max_side_len)
+        if self._warned or network_size(image_size, self._max_side_len, self._sizes) == allowed:
+            return
+        self._warned = True
+        logger.warning('an image of %dx%d pixels fits none of --npu_input_sizes: it, and any other '
+                       'like it, is shrunk until it does, which loses small text', *image_size)

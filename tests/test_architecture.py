@@ -22,7 +22,7 @@ MAY_IMPORT = {
     'inference': ('utils', 'pse', 'nets', 'training.checkpoint'),
     'evaluation': (),
 }
-TENSORFLOW = ('nets', 'training', 'inference.detector', *ENTRY_SCRIPTS)
+TENSORFLOW = ('nets', 'training', 'inference.network', *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.npu_environment', 'training.npu_options',
                   'training.npu_table', 'training.rank_table')
 NPU_BRIDGE = ('training.npu', 'training.npu_session')
@@ -93,7 +93,7 @@ def test_imports_keep_to_the_layers(module):
     ('nets.model', 'utils.data_provider.targets'), ('nets.model', 'training.graph'),
     ('pse', 'nets.model'), ('pse', 'tensorflow'), ('training.loop', 'inference.postprocess'),
     ('training.loop', 'pse'), ('training.config', 'tensorflow'), ('training.loop', 'npu_bridge'),
-    ('inference.detector', 'training.loop'), ('inference.detector', 'utils.data_provider.targets'),
+    ('inference.network', 'training.loop'), ('inference.detector', 'utils.data_provider.targets'),
     ('inference.postprocess', 'tensorflow'), ('evaluation.protocol', 'utils.errors'),
     ('evaluation.protocol', 'tensorflow'), ('tools.demo', 'tests.reference_rule'),
     ('tools.demo', 'train'), ('training.loop', 'train'), ('training.loop', 'tools.demo'),
@@ -107,7 +107,7 @@ def test_what_is_forbidden_is_noticed(module, imported):
     ('utils.cli', 'utils.errors'), ('utils.cli', 'absl'), ('pse', 'pse._pse'),
     ('utils.data_provider.targets', 'utils.geometry'), ('training.loop', 'training.graph'),
     ('training.loop', 'utils.data_provider.data_provider'), ('training.npu', 'npu_bridge.npu_init'),
-    ('inference.detector', 'training.checkpoint'), ('inference.detector', 'tensorflow'),
+    ('inference.network', 'training.checkpoint'), ('inference.network', 'tensorflow'),
     ('train', 'tensorflow'), ('tools.demo', 'inference.postprocess'),
     ('tools.demo', 'tools.demo_data'),
 ])

@@ -5,12 +5,14 @@ have, and only when a run is about to build its graph: loading it loads the devi
 """
 
 import importlib.util
+import os
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator
 
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
+from training.npu_environment import check_one_device
 from training.npu_options import Value, field_of
 from utils.errors import PSENetError
 
@@ -78,6 +80,8 @@ def _set(value: Any, field: str, setting: Any) -> None:
 def inference_session_config(options: Dict[str, Value]) -> tf.ConfigProto:
     """Loads the adapter, which has to be there before a session is, for a network that only runs.
 
+    ASCEND_DEVICE_ID, else DEVICE_ID, names the device; where neither is set it is the first one.
+
     Args:
         options: as for ``session_config``. Where they hold no precision_mode, the adapter's default
             is force_fp16, not that of training.
@@ -86,8 +90,11 @@ def inference_session_config(options: Dict[str, Value]) -> tf.ConfigProto:
         The configuration of every session of the process.
 
     Raises:
-        PSENetError: the adapter, or what it needs, cannot be loaded.
+        PSENetError: the adapter is not installed or cannot be loaded, or the environment is not
+            that of one process on one NPU.
     """
+    check_installed('--platform=npu is for Ascend NPUs only; GPUs and CPUs take --platform=gpu')
+    check_one_device(os.environ)
     with loading():
         import npu_bridge.estimator.npu_ops  # noqa: F401 - its native part registers the device
     config = session_config(options)

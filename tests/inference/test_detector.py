@@ -1,34 +1,12 @@
-"""The detector against the reference's network, with weights that come from a checkpoint."""
-
-import shutil
+"""The detector's steps put together, with a network of random weights."""
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from inference.detector import Detector
+from inference.platform import Platform
 from inference.postprocess import detect, to_original
 from inference.preprocess import prepare_image
-from nets.model import model
-from tests.reference_rule import inputs_by_rule, load_rule_weights
-from utils.errors import PSENetError
-
-
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    """Prefix of a checkpoint with the weights by rule, trainable ones as moving averages alone."""
-    folder = tmp_path_factory.mktemp('checkpoint')
-    with tf.Graph().as_default():
-        model(tf.placeholder(tf.float32, [1, 32, 32, 3]), is_training=False)
-        trainable = set(tf.trainable_variables())
-        names = {v.op.name + ('/ExponentialMovingAverage' if v in trainable else ''): v
-                 for v in tf.global_variables()}
-        with tf.Session() as session:
-            load_rule_weights(session, tf.global_variables())
-            prefix = tf.train.Saver(names).save(session, str(folder / 'model.ckpt-1'),
-                                                write_meta_graph=False)
-    yield prefix
-    shutil.rmtree(str(folder))  # pytest keeps folders of earlier runs, and this one takes 110 MB
 
 
 @pytest.fixture(scope='module')
@@ -36,16 +14,6 @@ def detector(checkpoint):
     """A detector whose thresholds let random weights find something."""
     with Detector(checkpoint, seg_map_thresh=0.5, min_area_thresh=1, max_side_len=96) as found:
         yield found
-
-
-def test_score_maps_equal_the_reference(detector, data_dir):
-    data = np.load(str(data_dir / 'reference_graph.npz'))
-    seed, n, height, width = data['meta']
-    images = inputs_by_rule(np.random.RandomState(seed), n, height, width).images.astype(np.uint8)
-    for image, expected in zip(images, data['infer']):
-        score_maps = detector.score_maps(image)
-        assert score_maps.dtype == np.float32
-        np.testing.assert_allclose(score_maps, expected, atol=1e-4)
 
 
 def test_detect_puts_the_steps_together(detector):
@@ -62,6 +30,12 @@ def test_detect_puts_the_steps_together(detector):
     np.testing.assert_array_equal(found.boxes, to_original(quads, ratios, (200, 70)))
 
 
-def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(PSENetError, match='no-such-checkpoint'):
-        Detector(str(tmp_path / 'no-such-checkpoint'))
+def test_one_warning_tells_that_images_exceed_the_fixed_sizes(checkpoint, caplog, monkeypatch):
+    monkeypatch.setattr('utils.utils_tool.logger.propagate', True)
+    with Detector(checkpoint, platform=Platform(input_sizes=((64, 64),))) as detector:
+        detector.detect(np.zeros((64, 48, 3), np.uint8))
+        assert not [r for r in caplog.records if '--npu_input_sizes' in r.message]
+        for _ in range(2):
+            assert detector.detect(np.zeros((64, 80, 3), np.uint8)).boxes.shape[1:] == (4, 2)
+    warning, = (r.message for r in caplog.records if '--npu_input_sizes' in r.message)
+    assert '80x64' in warning

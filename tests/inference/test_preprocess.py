@@ -33,3 +33,14 @@ def test_an_image_is_resized_bilinearly_and_turned_to_rgb():
     expected = cv2.resize(image, (96, 64), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
     np.testing.assert_array_equal(prepared.image_rgb, expected)
     assert prepared.image_rgb.flags.c_contiguous
+
+
+@pytest.mark.parametrize(('image_size', 'expected'), [
+    ((640, 300), (640, 320)),     # it fits, and its padding is not the resize's business
+    ((1300, 700), (1280, 704)),   # it exceeds both sizes by a little
+    ((2560, 1440), (1280, 736)),
+    ((1440, 2560), (736, 1280)),
+    ((4000, 4000), (736, 736)),
+])
+def test_what_exceeds_all_fixed_sizes_is_shrunk_as_little_as_possible(image_size, expected):
+    assert network_size(image_size, 2400, [(1280, 736), (736, 1280)]) == expected

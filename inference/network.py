@@ -1,0 +1,91 @@
+"""The trained network in a session of its own: image -> score maps."""
+
+from typing import Dict, Optional, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from inference.input_sizes import Size, next_size, pad_image
+from inference.platform import GPU_OR_CPU, Platform
+from nets.model import model
+from training.checkpoint import resolve_checkpoint, restore_for_inference
+from utils.errors import PSENetError
+from utils.tf_env import warn_of_missing_gpus
+from utils.utils_tool import cfg
+
+
+class Network:
+    """One checkpoint's weights, and the graph that they stand in."""
+
+    def __init__(self, checkpoint_path: str, platform: Platform = GPU_OR_CPU):
+        """Builds the network and loads its weights.
+
+        Args:
+            checkpoint_path: a folder, a prefix, or one of a checkpoint's files.
+            platform: where it is to run.
+
+        Raises:
+            PSENetError: the checkpoint is missing, damaged or of another network.
+        """
+        prefix = resolve_checkpoint(checkpoint_path)
+        self._sizes = platform.input_sizes
+        # Size -> input and output; the network of a fixed size is built when an image needs it.
+        self._built: Dict[Optional[Size], Tuple[tf.Tensor, tf.Tensor]] = {}
+        self._graph = tf.Graph()
+        self._endpoints(self._sizes[0] if self._sizes else None)
+        self._session = tf.Session(graph=self._graph, config=_session_config(platform))
+        try:
+            if platform.session_config is None:
+                warn_of_missing_gpus(platform.gpu_list, [
+                    device.device_type for device in self._session.list_devices()])
+            restore_for_inference(self._session, prefix)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Frees the session; nothing can be run any more."""
+        self._session.close()
+
+    def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
+        """Runs the network on one image.
+
+        Args:
+            image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32; where the input's sizes are
+                fixed, at most one of them.
+
+        Returns:
+            float32 (H/4, W/4, 6), 0..1, smallest kernel first.
+
+        Raises:
+            PSENetError: the device has too little memory for an image of this size.
+        """
+        height, width = image_rgb.shape[:2]
+        size = next_size((width, height), self._sizes) if self._sizes else None
+        images, score_maps = self._endpoints(size)
+        fed = pad_image(image_rgb, size or (width, height))
+        try:
+            found = self._session.run(score_maps, {images: fed[np.newaxis]})[0]
+        except tf.errors.ResourceExhaustedError:
+            raise PSENetError(f'too little memory for an image of {width}x{height} pixels; lower '
+                              '--max_side_len') from None
+        return found[:height // cfg.STRIDE, :width // cfg.STRIDE]
+
+    def _endpoints(self, size: Optional[Size]) -> Tuple[tf.Tensor, tf.Tensor]:
+        """Input and output of the network for a size; all sizes share the variables."""
+        if size not in self._built:
+            width, height = size or (None, None)
+            batch = 1 if size else None
+            with self._graph.as_default(), tf.variable_scope('', reuse=tf.AUTO_REUSE):
+                images = tf.placeholder(tf.uint8, [batch, height, width, 3], name='input_images')
+                score_maps = model(tf.to_float(images), is_training=False)
+            self._built[size] = images, score_maps
+        return self._built[size]
+
+
+def _session_config(platform: Platform) -> tf.ConfigProto:
+    if platform.session_config is not None:
+        return platform.session_config
+    config = tf.ConfigProto(allow_soft_placement=True)
+    config.gpu_options.allow_growth = True
+    return config

@@ -1,0 +1,61 @@
+"""The network in its session: against the reference, and with inputs of fixed sizes."""
+
+import numpy as np
+import pytest
+
+from inference.network import Network
+from inference.platform import Platform
+from tests.reference_rule import inputs_by_rule
+from utils.errors import PSENetError
+
+SIZES = ((64, 64), (96, 64), (96, 96))
+
+
+@pytest.fixture(scope='module')
+def network(checkpoint):
+    """The network as GPUs and the CPU run it."""
+    opened = Network(checkpoint)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope='module')
+def fixed(checkpoint):
+    """The network for three sizes."""
+    opened = Network(checkpoint, Platform(input_sizes=SIZES))
+    yield opened
+    opened.close()
+
+
+def image_of(width, height):
+    return np.random.RandomState(7).randint(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def test_score_maps_equal_the_reference(network, data_dir):
+    data = np.load(str(data_dir / 'reference_graph.npz'))
+    seed, n, height, width = data['meta']
+    images = inputs_by_rule(np.random.RandomState(seed), n, height, width).images.astype(np.uint8)
+    for image, expected in zip(images, data['infer']):
+        score_maps = network.score_maps(image)
+        assert score_maps.dtype == np.float32
+        np.testing.assert_allclose(score_maps, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('size', [(96, 64), (96, 96)])
+def test_an_image_of_a_fixed_size_gives_what_it_gives_without(network, fixed, size):
+    image = image_of(*size)
+    np.testing.assert_allclose(fixed.score_maps(image), network.score_maps(image), atol=1e-6)
+
+
+def test_other_images_are_padded_and_their_maps_cut(network, fixed):
+    image = image_of(64, 96)
+    padded = np.full((96, 96, 3), (124, 117, 104), np.uint8)
+    padded[:, :64] = image
+    score_maps = fixed.score_maps(image)
+    assert score_maps.shape == (24, 16, 6)
+    np.testing.assert_allclose(score_maps, network.score_maps(padded)[:, :16], atol=1e-6)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(PSENetError, match='no-such-checkpoint'):
+        Network(str(tmp_path / 'no-such-checkpoint'))
