@@ -84,7 +84,8 @@ def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batc
         training_data_path=config.training_data_path, num_workers=config.num_readers,
         input_size=config.input_size,
         batch_size=config.batch_size_per_gpu * device.num_towers, seed=config.seed,
-        first_batch=first_step, min_crop_side_ratio=config.min_crop_side_ratio)
+        first_batch=first_step, min_crop_side_ratio=config.min_crop_side_ratio,
+        rank=device.rank, world_size=device.world_size)
 
 
 @contextmanager
