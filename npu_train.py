@@ -9,6 +9,7 @@ train.py, and so are the exit codes: 0 at --max_steps, 130 after Ctrl-C and 143 
 in both cases), and 1 after an error. Checkpoints of either script continue in the other.
 """
 
+from functools import partial
 from typing import List
 
 from absl import flags
@@ -25,9 +26,13 @@ def main(_: List[str]) -> int:
     npu_config = npu_config_from_flags(flags.FLAGS)
     hide_gpus()
     # TensorFlow comes with these, and reads the environment when it starts.
+    from training.final_figures import FinalFigures
     from training.loop import train
     from training.npu import NpuDevice
-    return train(config, NpuDevice(npu_config))
+    device = NpuDevice(npu_config)
+    figures = FinalFigures(config.batch_size_per_gpu * device.world_size,
+                           partial(print, flush=True))
+    return train(config, device, [figures])
 
 
 if __name__ == '__main__':

@@ -7,15 +7,13 @@ import pytest
 
 from training import final_figures
 from training.final_figures import FinalFigures
-from training.graph import Fetches, Scalars
-from training.hooks import Batch, StepResult
+from training.hooks import StepResult
 
 
 def result_of(step, total_loss):
     """A finished step."""
-    scalars = Scalars(**{**dict.fromkeys(Scalars._fields, 0.5), 'total_loss': total_loss})
-    return StepResult(step, Fetches(None, float(step), scalars, None),
-                      Batch(None, [], None, None), 0.0)
+    values = SimpleNamespace(scalars=SimpleNamespace(total_loss=total_loss))
+    return StepResult(step, values, None, 0.0)
 
 
 @pytest.fixture
