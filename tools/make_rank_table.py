@@ -1,0 +1,218 @@
+"""Makes the rank table of a training job on several Ascend NPUs, or checks one.
+
+    python tools/make_rank_table.py                     all NPUs of this server, from /etc/hccn.conf
+    python tools/make_rank_table.py --devices=0,1,2,3   these of them
+    python tools/make_rank_table.py --server=10.0.0.1:a/hccn.conf --server=10.0.0.2:b/hccn.conf
+    python tools/make_rank_table.py --devices=0,1 --device_ips=192.168.100.101,192.168.101.101
+    python tools/make_rank_table.py --check=rank_table_8p.json
+
+Ranks follow the order of the servers, and on each that of the devices. The file is the one that
+train_npu_8p.sh looks for when it is made in the folder of the project.
+"""
+
+import json
+import os
+import re
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from absl import flags
+
+# Run as a file, a script has its own folder on the path, not the project's.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from training.rank_table import (
+    RankedDevice,
+    RankTableError,
+    numbers_by_server,
+    parse_rank_table,
+    read_rank_table,
+)
+from utils import cli
+from utils.errors import PSENetError
+from utils.utils_tool import logger
+
+HCCN_CONF = '/etc/hccn.conf'
+_ONE_SERVER = '127.0.0.1'
+
+
+class Server(NamedTuple):
+    """A server of the job."""
+
+    server_id: str
+    addresses: Dict[int, str]   # device -> IPv4 address of its network port
+
+
+def read_hccn_conf(path: str) -> Dict[int, str]:
+    """Reads the addresses of a server's NPUs.
+
+    Args:
+        path: a file with lines ``address_<device>=<address>``, as hccn_tool writes it.
+
+    Returns:
+        Device -> address.
+
+    Raises:
+        PSENetError: the file cannot be read, has no such line, or two for one device.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            found = re.findall(r'^[ \t]*address_(\d+)[ \t]*=[ \t]*(\S*)', file.read(), re.MULTILINE)
+    except (OSError, ValueError) as error:
+        raise PSENetError('%s cannot be read (%s); give the addresses with --device_ips, or a copy '
+                          'of the file with --server=ID:PATH' % (path, error)) from error
+    addresses = {int(number): address for number, address in found}
+    if not addresses:
+        raise PSENetError('%s has no line address_<device>=<address>; hccn_tool -i <device> -ip -s '
+                          'address <address> netmask <mask> sets an address' % path)
+    if len(addresses) < len(found):
+        raise PSENetError('%s has two addresses for one device; keep the right one' % path)
+    return addresses
+
+
+def ranked(servers: Sequence[Server], devices: Sequence[int]) -> List[RankedDevice]:
+    """Gives ranks to the devices of some servers.
+
+    Args:
+        servers: in the order of their ranks.
+        devices: those of each server that take part; none for all of them.
+
+    Returns:
+        The devices in the order of their ranks.
+
+    Raises:
+        PSENetError: a server has no address for a device.
+    """
+    taken = [(server, number) for server in servers
+             for number in devices or sorted(server.addresses)]
+    for server, number in taken:
+        if number not in server.addresses:
+            raise PSENetError('server %s has no address for device %d; give others with --devices'
+                              % (server.server_id, number))
+    return [RankedDevice(rank, server.server_id, number, server.addresses[number])
+            for rank, (server, number) in enumerate(taken)]
+
+
+def table_text(devices: Sequence[RankedDevice], template: int) -> str:
+    """The JSON of a rank table, checked.
+
+    Args:
+        devices: in the order of their ranks.
+        template: 1, the recommended one, or the older 2.
+
+    Raises:
+        PSENetError: no job can start with these devices.
+    """
+    make = {1: _by_server, 2: _by_rank}[template]
+    text = json.dumps(make(devices), indent=2) + '\n'
+    try:
+        parse_rank_table(text)
+    except RankTableError as error:
+        raise PSENetError('no job can run on these devices: %s' % error) from error
+    return text
+
+
+def _by_server(devices: Sequence[RankedDevice]) -> Dict[str, Any]:
+    servers = {}
+    for device in devices:
+        servers.setdefault(device.server_id, []).append({
+            'device_id': str(device.device_id), 'device_ip': device.device_ip,
+            'rank_id': str(device.rank_id)})
+    return {'version': '1.0', 'server_count': str(len(servers)),
+            'server_list': [{'server_id': server_id, 'device': listed}
+                            for server_id, listed in servers.items()],
+            'status': 'completed'}
+
+
+def _by_rank(devices: Sequence[RankedDevice]) -> Dict[str, Any]:
+    servers = numbers_by_server(devices)
+    ports = ['eth%d' % number for number in range(max(map(len, servers.values()), default=0))]
+    return {'board_id': '0x0000', 'chip_info': '910', 'deploy_mode': 'lab', 'group_count': '1',
+            'group_list': [{
+                'group_name': '', 'device_num': str(len(devices)), 'server_num': str(len(servers)),
+                'instance_count': str(len(devices)), 'instance_list': [{
+                    'devices': [{'device_id': str(device.device_id),
+                                 'device_ip': device.device_ip}],
+                    'rank_id': str(device.rank_id), 'server_id': device.server_id}
+                    for device in devices]}],
+            'para_plane_nic_location': 'device', 'para_plane_nic_name': ports,
+            'para_plane_nic_num': str(len(ports)), 'status': 'completed'}
+
+
+def write_table(path: str, text: str, overwrite: bool = False) -> None:
+    """Writes a table, whole or not at all.
+
+    Raises:
+        PSENetError: the file is there and ``overwrite`` is not given, or it cannot be written.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise PSENetError('%s exists already; choose another --out, or replace it with --overwrite'
+                          % path)
+    partial = path + '.partial'
+    try:
+        with open(partial, 'w', encoding='utf-8') as file:
+            file.write(text)
+        os.replace(partial, path)
+    except OSError as error:
+        raise PSENetError('cannot write %s: %s' % (path, error.strerror)) from error
+
+
+def _numbers(text: Optional[str]) -> List[int]:
+    parts = text.split(',') if text else []
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise PSENetError('--devices=%s must be device numbers with commas between, as in '
+                          '--devices=0,1,2,3' % text)
+    return [int(part) for part in parts]
+
+
+def _servers(values: flags.FlagValues, devices: List[int]) -> List[Server]:
+    given = [text.partition(':')[::2] for text in values.server or [_ONE_SERVER]]
+    if not values.device_ips:
+        return [Server(server_id, read_hccn_conf(path or HCCN_CONF)) for server_id, path in given]
+    addresses = values.device_ips.split(',')
+    if len(given) > 1 or given[0][1]:
+        raise PSENetError('--device_ips is for one server without a file; leave it out, or give '
+                          '--server=ID once')
+    if len(addresses) != len(devices):
+        raise PSENetError('--device_ips has %d addresses and --devices %d numbers; give one for '
+                          'each' % (len(addresses), len(devices)))
+    return [Server(given[0][0], dict(zip(devices, addresses)))]
+
+
+def main(_: List[str]) -> None:
+    """Makes or checks the table that the flags describe."""
+    values = flags.FLAGS
+    if values.check:
+        _tell('%s can be used' % values.check, read_rank_table(values.check))
+        return
+    wanted = _numbers(values.devices)
+    devices = ranked(_servers(values, wanted), wanted)
+    out = values.out or 'rank_table_%dp.json' % len(devices)
+    write_table(out, table_text(devices, int(values.template)), values.overwrite)
+    _tell('wrote %s' % out, devices)
+
+
+def _tell(what: str, devices: Sequence[RankedDevice]) -> None:
+    logger.info('%s: %d ranks', what, len(devices))
+    for device in devices:
+        logger.info('rank %d: server %s, device %d, %s', *device)
+
+
+if __name__ == '__main__':
+    group = cli.group('rank table')
+    flags.DEFINE_multi_string(
+        'server', None, 'A server as ID or ID:PATH, PATH being its hccn.conf (%s); once for each '
+        'server, with different IDs.' % HCCN_CONF, **group)
+    flags.DEFINE_string(
+        'devices', None, 'Devices of each server that take part, as in 0,1,2,3; all that have an '
+        'address when not given.', **group)
+    flags.DEFINE_string(
+        'device_ips', None, 'Addresses of these devices by hand, in their order, instead of those '
+        'in hccn.conf.', **group)
+    flags.DEFINE_enum('template', '1', ['1', '2'], 'Form of the file; 2 is for old releases.',
+                      **group)
+    flags.DEFINE_string('out', None, 'File to write; rank_table_<ranks>p.json when not given.',
+                        **group)
+    flags.DEFINE_boolean('overwrite', False, 'Replace a file that is there.', **group)
+    flags.DEFINE_string('check', None, 'A rank table to check instead.', **group)
+    cli.run(main, __doc__)
