@@ -3,10 +3,10 @@
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean distclean
+.PHONY: help setup setup-horovod demo test test-distributed lint bench clean distclean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 	@echo
 	@echo '  PYTHON=/path/to/python3.7 chooses the interpreter, TF=intel-tensorflow==1.15.2 another'
 	@echo '  build of TensorFlow; both are remembered.'
@@ -14,11 +14,17 @@ help: ## list the targets
 setup: ## make .venv with all packages, build pse
 	@PYTHON='$(PYTHON)' TF='$(TF)' tools/setup_env.sh
 
+setup-horovod: setup ## add Horovod to .venv, for training with several processes
+	@$(VENV_PYTHON) -m tools.setup_env --horovod
+
 demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
 	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) tools/demo.py
 
 test: setup ## run the tests; ARGS='tests/pse -x' is passed to pytest
 	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+test-distributed: setup-horovod ## run the tests of several processes: Horovod, and many NPUs
+	@$(VENV_PYTHON) -m pytest -m distributed $(ARGS)
 
 lint: setup ## check style and spelling
 	@$(VENV_PYTHON) -m ruff check .

@@ -265,7 +265,7 @@ def test_keeps_what_is_shared_and_relaxes_the_rest():
 
 
 def test_every_requirement_is_pinned(project_root):
-    for name in plan.REQUIREMENT_FILES:
+    for name in (*plan.REQUIREMENT_FILES, 'requirements-horovod.txt'):
         for requirement in requirements.read(project_root / name):
             assert re.match(r'[\w-]+==[\d.]+(post\d)?(;|$)', requirement.line)
 
@@ -294,8 +294,8 @@ def is_standard(module):
 
 
 @pytest.mark.parametrize(('skipped', 'files'), [
-    ({'.venv', 'tests'}, ['requirements.txt']),
-    ({'.venv'}, ['requirements.txt', 'requirements-dev.txt']),
+    ({'.venv', 'tests'}, ['requirements.txt', 'requirements-horovod.txt']),
+    ({'.venv'}, ['requirements.txt', 'requirements-horovod.txt', 'requirements-dev.txt']),
 ], ids=['runtime', 'tests'])
 def test_every_import_is_pinned(project_root, skipped, files):
     pinned = [line for name in files for line in requirements.read(project_root / name)]
@@ -335,6 +335,7 @@ def test_names_the_libraries_of_opencv():
 def test_help_names_every_target(project_root):
     printed = subprocess.run(['make', 'help'], cwd=str(project_root), check=True,
                              stdout=subprocess.PIPE, text=True).stdout
-    targets = re.findall(r'^(\w+):', (project_root / 'Makefile').read_text(), re.MULTILINE)
-    assert {'help', 'setup', 'demo', 'test', 'lint', 'bench', 'clean'} <= set(targets)
+    targets = re.findall(r'^([\w-]+):', (project_root / 'Makefile').read_text(), re.MULTILINE)
+    assert {'help', 'setup', 'setup-horovod', 'demo', 'test', 'test-distributed', 'lint', 'bench',
+            'clean'} <= set(targets)
     assert all(re.search(rf'^  make {target} +\S', printed, re.MULTILINE) for target in targets)

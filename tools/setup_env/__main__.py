@@ -22,6 +22,8 @@ def main() -> int:
         with _lock() as lock:
             if not is_ready(plan):
                 _complete(plan, lock)
+            if options.horovod:
+                _add_horovod(plan, lock)
         return 0
     except (SetupError, OSError) as error:
         print('error: %s' % error, file=sys.stderr)
@@ -36,6 +38,8 @@ def _parse() -> argparse.Namespace:
                                      description=purpose.split('\n', maxsplit=1)[0])
     parser.add_argument('--check', action='store_true',
                         help='change nothing; exit with 0 when .venv is ready, else with 1')
+    parser.add_argument('--horovod', action='store_true',
+                        help='add Horovod, for training with several processes')
     parser.add_argument('--interpreter', default='',
                         help='path of the Python that runs this, as it was found')
     return parser.parse_args()
@@ -47,6 +51,12 @@ def _complete(plan, lock: int) -> None:
     start = time.time()
     Environment(plan, lock).complete()
     say('done in %.0f seconds' % (time.time() - start))
+
+
+def _add_horovod(plan, lock: int) -> None:
+    from tools.setup_env import horovod
+    from tools.setup_env.environment import Environment
+    horovod.complete(Environment(plan, lock))
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from tools.setup_env.plan import (
     VENV_PYTHON,
     Plan,
     SetupError,
+    forget,
     read_stamp,
     recall,
     remember,
@@ -84,7 +85,7 @@ class Environment:
         if read_stamp().packages != stamp.packages:
             self._install()
         say('building pse')
-        self._run('make', '-s', '-C', str(ROOT / 'pse'), 'PYTHON=%s' % VENV_PYTHON)
+        self.run('make', '-s', '-C', str(ROOT / 'pse'), 'PYTHON=%s' % VENV_PYTHON)
         remember('stamp', list(stamp))
 
     def _make(self) -> None:
@@ -100,7 +101,7 @@ class Environment:
         options = ['--system-site-packages'] if folders and not is_virtual else []
         if importlib.util.find_spec('ensurepip') is None:
             options.append('--without-pip')
-        self._run(sys.executable, '-m', 'venv', *options, str(VENV))
+        self.run(sys.executable, '-m', 'venv', *options, str(VENV))
         if folders and is_virtual:
             _share(folders)
 
@@ -111,19 +112,19 @@ class Environment:
         tools = requirements.read(ROOT / 'requirements-dev.txt')
         limits = requirements.read(ROOT / 'constraints.txt')
         self._update_pip()
-        kept = self._shared_packages()
+        kept = self.shared_packages()
         selected = requirements.select(pinned, self._plan.tensorflow, kept)
         self._make_way_for_tensorflow(selected)
         remember('requirements.txt', selected + [tool.line for tool in tools])
         remember('constraints.txt', requirements.constraints(limits, pinned, kept))
-        self._pip('install', '-r', str(STATE / 'requirements.txt'),
+        self.pip('install', '-r', str(STATE / 'requirements.txt'),
                   '-c', str(STATE / 'constraints.txt'))
         self._check_imports(requirements.modules(pinned))
 
     def _update_pip(self) -> None:
-        version = self._pip('--version').split()[1]
+        version = self.pip('--version').split()[1]
         if tuple(int(part) for part in version.split('.')[:2]) < _OLDEST_PIP:
-            self._pip('install', '--upgrade', 'pip<24.1')
+            self.pip('install', '--upgrade', 'pip<24.1')
 
     def _make_way_for_tensorflow(self, selected: List[str]) -> None:
         """Removes other builds of TensorFlow, once it is sure that one asked for can be had."""
@@ -133,38 +134,51 @@ class Environment:
                   if name in requirements.TENSORFLOW_BUILDS and name not in builds]
         if self._plan.tensorflow != recall('tensorflow'):
             with tempfile.TemporaryDirectory() as folder:
-                self._pip('download', '--no-deps', '--dest', folder, *builds.values())
-        with contextlib.suppress(FileNotFoundError):
-            (STATE / 'stamp').unlink()
+                self.pip('download', '--no-deps', '--dest', folder, *builds.values())
+        forget('stamp')
         remember('tensorflow', [self._plan.tensorflow])
         if others:
-            self._pip('uninstall', '--yes', *others)
+            self.pip('uninstall', '--yes', *others)
 
-    def _shared_packages(self) -> Dict[str, str]:
+    def shared_packages(self) -> Dict[str, str]:
+        """Name -> version of the packages that .venv shares with its interpreter."""
         folders = recall('shared').splitlines()
         options = [option for folder in folders for option in ('--path', folder)]
         return self._packages(*options) if folders else {}
 
     def _packages(self, *options: str) -> Dict[str, str]:
         """Name -> version of installed packages; options are those of ``pip list``."""
-        printed = self._pip('list', '--format=json', *options)
+        printed = self.pip('list', '--format=json', *options)
         listed = json.loads(next(line for line in printed.splitlines() if line.startswith('[')))
         return {requirements.normalize(each['name']): each['version'] for each in listed}
 
     def _check_imports(self, modules: List[str]) -> None:
         try:
-            self._run(str(VENV_PYTHON), '-c', _IMPORT_ALL, *modules)
+            self.run(str(VENV_PYTHON), '-c', _IMPORT_ALL, *modules)
         except SetupError as error:
             raise SetupError('%s%s' % (error, system.advice_on_import(str(error)))) from None
 
-    def _pip(self, *arguments: str) -> str:
-        return self._run(str(VENV_PYTHON), '-m', 'pip', '--no-input', *arguments)
+    def pip(self, *arguments: str, **variables: str) -> str:
+        """Runs pip of .venv; the rest is as for ``run``."""
+        return self.run(str(VENV_PYTHON), '-m', 'pip', '--no-input', *arguments, **variables)
 
-    def _run(self, *command: str) -> str:
-        """Runs a program with its messages in the log; returns them."""
+    def run(self, *command: str, **variables: str) -> str:
+        """Runs a program with its messages in the log.
+
+        Args:
+            command: the program and its arguments.
+            variables: what it finds in its environment besides.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            SetupError: it failed; with the command and the last lines of its messages.
+        """
         STATE.mkdir(parents=True, exist_ok=True)
         # A person's or a container's PIP_USER would install elsewhere than into .venv.
-        environment = dict(os.environ, PIP_USER='0', PIP_DISABLE_PIP_VERSION_CHECK='1')
+        environment = dict(os.environ, PIP_USER='0', PIP_DISABLE_PIP_VERSION_CHECK='1',
+                           **variables)
         with (STATE / 'log').open('ab+') as log:
             log.write(('$ %s\n' % ' '.join(map(shlex.quote, command))).encode())
             log.flush()

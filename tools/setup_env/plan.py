@@ -4,6 +4,7 @@ What .venv was made with is kept in ``.venv/setup``. Its file ``stamp`` is writt
 before anything changes, so an environment without it is known to be half-made.
 """
 
+import contextlib
 import hashlib
 import importlib.machinery
 import os
@@ -106,6 +107,12 @@ def remember(name: str, lines: List[str]) -> None:
     part = STATE / (name + '.part')
     part.write_text(''.join(line + '\n' for line in lines), encoding='utf-8')
     part.replace(STATE / name)
+
+
+def forget(name: str) -> None:
+    """Removes a file of .venv/setup, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        (STATE / name).unlink()
 
 
 def runs() -> bool:
