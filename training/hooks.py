@@ -210,3 +210,19 @@ class ShareStatisticsHook(Hook):
     def end(self, session: tf.Session, step: int) -> None:
         """Runs the op for the last save."""
         session.run(self._share)
+
+
+class LeaveTogetherHook(Hook):
+    """Keeps every process until rank 0 has saved; it is the last hook of each.
+
+    Launchers take a process that leaves, after a signal say, for a failed one, and end what is left
+    of the job within seconds: before rank 0 has written its checkpoint.
+    """
+
+    def __init__(self, share: tf.Operation):
+        """Takes an op that no process gets past alone."""
+        self._share = share
+
+    def end(self, session: tf.Session, _: int) -> None:
+        """Waits for all processes."""
+        session.run(self._share)

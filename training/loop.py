@@ -17,6 +17,7 @@ from training.hooks import (
     DivergenceError,
     DivergenceGuard,
     Hook,
+    LeaveTogetherHook,
     LogHook,
     ShareStatisticsHook,
     StepResult,
@@ -96,12 +97,13 @@ def _hooks(config: TrainConfig, device: Device, graph: TrainGraph, first_step: i
     hooks = [DivergenceGuard(device.limits), LogHook(batch_size, config.max_steps)]
     if graph.share_statistics is not None:
         hooks.append(ShareStatisticsHook(graph.share_statistics, config.save_checkpoint_steps))
+    last = [] if graph.share_statistics is None else [LeaveTogetherHook(graph.share_statistics)]
     if device.rank:
-        yield hooks
+        yield hooks + last
         return
     with _writers(config, first_step) as (saver, summaries):
         yield [*hooks, SummaryHook(summaries, config.save_summary_steps),
-               CheckpointHook(saver, config.save_checkpoint_steps), *further]
+               CheckpointHook(saver, config.save_checkpoint_steps), *further, *last]
 
 
 @contextmanager

@@ -79,6 +79,15 @@ def test_rank_0_saves_and_shares_before_each_save(run):
     assert run.told == [(5, 100 + 3)]
 
 
+@pytest.mark.parametrize(('rank', 'seen'), [(0, [2, 4, 5]), (1, [])])
+def test_nobody_leaves_before_rank_0_has_saved(run, monkeypatch, rank, seen):
+    waits = []
+    monkeypatch.setattr(loop.LeaveTogetherHook, 'end',
+                        lambda *_: waits.append(sorted(saved(run.folder))))
+    assert run(rank=rank) == 0
+    assert waits == [seen]
+
+
 def test_the_other_writes_a_log_and_nothing_else(run):
     assert run(rank=1) == 0
     assert os.listdir(run.folder) == ['rank_1.log']
