@@ -4,16 +4,26 @@ r"""Trains PSENet on NVIDIA GPUs or on the CPU.
         --pretrained_model_path=./pretrain_model/resnet_v1_50.ckpt
     python train.py --gpu_list="" ...      on the CPU
     python train.py --restore ...          go on with the run in --checkpoint_path
+    horovodrun -np 2 .venv/bin/python train.py --distributed=horovod --gpu_list=0,1 ...
+                                           two processes that train together: docs/distributed.md
 
 The exit code is 0 at --max_steps, 130 after Ctrl-C and 143 after SIGTERM (saved in both cases), and
 1 after an error.
 """
 
+import os
 from typing import List
 
 from absl import flags
 
-from training.config import define_train_flags, train_config_from_flags
+from training.config import TrainConfig, define_train_flags, train_config_from_flags
+from training.launcher import (
+    Place,
+    define_distributed_flag,
+    find_place,
+    own_gpu,
+    step_below_launcher,
+)
 from utils import cli
 from utils.tf_env import configure_tensorflow, define_gpu_flag
 
@@ -21,6 +31,9 @@ from utils.tf_env import configure_tensorflow, define_gpu_flag
 def main(_: List[str]) -> int:
     """Trains as the flags say; returns the process's exit code."""
     config = train_config_from_flags(flags.FLAGS)
+    place = find_place(os.environ, bool(flags.FLAGS.distributed))
+    if flags.FLAGS.distributed:
+        return train_with_others(config, place)
     configure_tensorflow(flags.FLAGS.gpu_list)
     # TensorFlow comes with these, and reads the environment when it starts.
     from training.gpu import GpuDevice
@@ -28,7 +41,19 @@ def main(_: List[str]) -> int:
     return train(config, GpuDevice(flags.FLAGS.gpu_list))
 
 
+def train_with_others(config: TrainConfig, place: Place) -> int:
+    """Trains as one of the processes that a launcher has started."""
+    gpu = own_gpu(flags.FLAGS.gpu_list, place)
+    if place.world_size > 1:
+        step_below_launcher()
+    configure_tensorflow(gpu)
+    from training.horovod import HorovodDevice
+    from training.loop import train
+    return train(config, HorovodDevice(gpu, place))
+
+
 if __name__ == '__main__':
     define_gpu_flag()
+    define_distributed_flag()
     define_train_flags()
     cli.run(main, __doc__)

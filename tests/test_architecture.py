@@ -23,9 +23,10 @@ MAY_IMPORT = {
     'evaluation': (),
 }
 TENSORFLOW = ('nets', 'training', 'inference.network', *ENTRY_SCRIPTS)
-NOT_TENSORFLOW = ('training.config', 'training.npu_environment', 'training.npu_options',
-                  'training.npu_table', 'training.rank_table')
+NOT_TENSORFLOW = ('training.config', 'training.launcher', 'training.npu_environment',
+                  'training.npu_options', 'training.npu_table', 'training.rank_table')
 NPU_BRIDGE = ('training.npu', 'training.npu_session')
+HOROVOD = ('training.horovod',)
 
 
 def module_name(path):
@@ -68,6 +69,8 @@ def may_import(module, imported):
         return allowed and module not in NOT_TENSORFLOW
     if top == 'npu_bridge':
         return module in NPU_BRIDGE
+    if top == 'horovod':
+        return module in HOROVOD
     if top in ('tests', *ENTRY_SCRIPTS):
         return False
     return top not in PACKAGES or keeps_to_its_layer(layer_of(module), imported)
@@ -93,6 +96,7 @@ def test_imports_keep_to_the_layers(module):
     ('nets.model', 'utils.data_provider.targets'), ('nets.model', 'training.graph'),
     ('pse', 'nets.model'), ('pse', 'tensorflow'), ('training.loop', 'inference.postprocess'),
     ('training.loop', 'pse'), ('training.config', 'tensorflow'), ('training.loop', 'npu_bridge'),
+    ('training.loop', 'horovod.tensorflow'), ('train', 'horovod'),
     ('inference.network', 'training.loop'), ('inference.detector', 'utils.data_provider.targets'),
     ('inference.postprocess', 'tensorflow'), ('evaluation.protocol', 'utils.errors'),
     ('evaluation.protocol', 'tensorflow'), ('tools.demo', 'tests.reference_rule'),
@@ -107,6 +111,7 @@ def test_what_is_forbidden_is_noticed(module, imported):
     ('utils.cli', 'utils.errors'), ('utils.cli', 'absl'), ('pse', 'pse._pse'),
     ('utils.data_provider.targets', 'utils.geometry'), ('training.loop', 'training.graph'),
     ('training.loop', 'utils.data_provider.data_provider'), ('training.npu', 'npu_bridge.npu_init'),
+    ('training.horovod', 'horovod.tensorflow'),
     ('inference.network', 'training.checkpoint'), ('inference.network', 'tensorflow'),
     ('train', 'tensorflow'), ('tools.demo', 'inference.postprocess'),
     ('tools.demo', 'tools.demo_data'),

@@ -1,0 +1,145 @@
+"""What horovodrun or mpirun tells each process of a job, before TensorFlow starts in it.
+
+The launcher starts the same command several times and numbers the processes in their environment.
+From that come the share of the data, the GPU and the log of each.
+"""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Mapping, NamedTuple, Optional
+
+from absl import flags
+
+from utils.cli import group
+from utils.errors import PSENetError
+from utils.tf_env import parse_gpu_list
+from utils.utils_tool import logger
+
+# Rank, size, and the same among the processes of one machine: horovodrun over Gloo; mpirun of Open
+# MPI, which horovodrun over MPI calls; mpirun of MPICH and Intel MPI.
+_LAUNCHERS = (
+    ('HOROVOD_RANK', 'HOROVOD_SIZE', 'HOROVOD_LOCAL_RANK', 'HOROVOD_LOCAL_SIZE'),
+    ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK',
+     'OMPI_COMM_WORLD_LOCAL_SIZE'),
+    ('PMI_RANK', 'PMI_SIZE', 'MPI_LOCALRANKID', 'MPI_LOCALNRANKS'),
+)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Place(NamedTuple):
+    """Which of the processes that train together this one is; numbers count from 0."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0    # among those of this machine
+    local_size: int = 1
+
+
+def define_distributed_flag() -> None:
+    """Defines ``--distributed`` (absl; call once, in an entry script)."""
+    flags.DEFINE_enum(
+        'distributed', '', ['', 'horovod'],
+        'horovod: train as one of several processes, started by horovodrun -np 2 .venv/bin/python '
+        'train.py --distributed=horovod --gpu_list=0,1 ...; each takes one of the GPUs, and '
+        '--batch_size_per_gpu is the batch of each. `make setup-horovod` installs it.',
+        **group('device'))
+
+
+def find_place(environment: Mapping[str, str], distributed: bool) -> Place:
+    """Reads which process of the job this is.
+
+    Args:
+        environment: as ``os.environ``.
+        distributed: whether this process is to train together with the others.
+
+    Returns:
+        The place; that of a process alone where no launcher has set one.
+
+    Raises:
+        PSENetError: a variable is missing or no number; or there are several processes, and they
+            are not to train together.
+    """
+    place = _read_place(environment)
+    if place is None:
+        if distributed:
+            logger.info('--distributed=horovod: neither horovodrun nor mpirun started this '
+                        'process, so it trains alone')
+        return Place()
+    if not distributed and place.world_size > 1:
+        raise PSENetError('this is one of %d processes that a launcher started, and without '
+                          '--distributed=horovod each would train on its own into the same folder; '
+                          'add the flag' % place.world_size)
+    return place
+
+
+def _read_place(environment: Mapping[str, str]) -> Optional[Place]:
+    for names in _LAUNCHERS:
+        if names[0] in environment:
+            return Place(*(_number(environment, name) for name in names))
+    return None
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    value = environment.get(name, '')
+    if not value.isdecimal():
+        raise PSENetError('%s=%s in the environment must be a number, as horovodrun and mpirun set '
+                          'it; start the job with one of them' % (name, value))
+    return int(value)
+
+
+def own_gpu(gpu_list: str, place: Place) -> str:
+    """Chooses the GPU of a process from those of its machine.
+
+    Args:
+        gpu_list: ``--gpu_list``, the same for all processes.
+        place: which process it is.
+
+    Returns:
+        The ``local_rank``-th GPU, in the form of ``--gpu_list``; empty for the CPU.
+
+    Raises:
+        PSENetError: the machine has more processes than the list has GPUs.
+    """
+    gpus = parse_gpu_list(gpu_list)
+    if not gpus:
+        return ''
+    if len(gpus) < place.local_size:
+        raise PSENetError('--gpu_list=%s names %d GPU(s) for %d processes on this machine: name '
+                          'one for each, or none for the CPU' % (gpu_list, len(gpus),
+                                                                 place.local_size))
+    if len(gpus) > place.local_size and place.local_rank == 0:
+        logger.warning('--gpu_list=%s names %d GPUs for %d process(es) on this machine: the others '
+                       'stay idle', gpu_list, len(gpus), place.local_size)
+    return str(gpus[place.local_rank])
+
+
+def step_below_launcher() -> None:
+    """Goes on in a child process, for which this one waits, so that horovodrun can end it in order.
+
+    horovodrun ends a job by SIGTERM to the children of the shell that it started a process with,
+    and by SIGKILL to what is left five seconds later. Where the shell is replaced by its command,
+    as bash's is and dash's is not, the trainer stands in its place, and the children are the
+    readers: they would end, and the trainer be killed without ever having got a signal.
+
+    Call it before TensorFlow is imported: what has threads must not be forked.
+    """
+    # Between the fork and the handlers a signal would end this process and not the child.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    child = os.fork()
+    if child:
+        _pass_signals_on(child)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if child:
+        _, status = os.waitpid(child, 0)
+        sys.exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+
+
+def _pass_signals_on(child: int) -> None:
+    def pass_on(signum: int, _frame) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(child, signum)
+
+    for signum in _SIGNALS:
+        signal.signal(signum, pass_on)
