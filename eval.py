@@ -47,7 +47,7 @@ def evaluate(config: DetectConfig, npu_options: Dict[str, Value]) -> Summary:
     with Detector(config.checkpoint_path, config.seg_map_thresh, config.min_area_thresh,
                   config.max_side_len, platform) as detector:
         prepare_output(config.output_dir)
-        return detect_folder(detector.detect, images, config.output_dir,
+        return detect_folder(detector, images, config.output_dir,
                              write_images=not config.no_write_images)
 
 

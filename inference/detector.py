@@ -1,29 +1,13 @@
 """The trained network with everything around it: image -> text boxes."""
 
-import time
-from typing import NamedTuple
-
 import numpy as np
 
 from inference.input_sizes import Size
 from inference.network import Network
 from inference.platform import GPU_OR_CPU, Platform
 from inference.postprocess import detect, to_original
-from inference.preprocess import network_size, prepare_image
+from inference.preprocess import NetworkInput, network_size, prepare_image
 from utils.utils_tool import logger
-
-
-class Detection(NamedTuple):
-    """What was found in one image.
-
-    boxes: int32 (N, 4, 2), x, y in pixels of the image, clockwise.
-    net_seconds: time in the network.
-    post_seconds: time from score maps to boxes.
-    """
-
-    boxes: np.ndarray
-    net_seconds: float
-    post_seconds: float
 
 
 class Detector:
@@ -66,31 +50,53 @@ class Detector:
         """Frees the session; nothing can be detected any more."""
         self._network.close()
 
+    def prepare(self, image_bgr: np.ndarray) -> NetworkInput:
+        """Makes an image of any size ready for the network.
+
+        Args:
+            image_bgr: uint8 (H, W, 3), BGR. Unchanged.
+
+        Returns:
+            What ``score_maps`` and ``find_boxes`` take.
+        """
+        self._warn_of_shrinking(image_bgr.shape[1::-1])
+        return prepare_image(image_bgr, self._max_side_len, self._sizes)
+
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
         """Runs the network on one image; see ``Network.score_maps``."""
         return self._network.score_maps(image_rgb)
 
-    def detect(self, image_bgr: np.ndarray) -> Detection:
+    def find_boxes(self, score_maps: np.ndarray, prepared: NetworkInput,
+                   image_size: Size) -> np.ndarray:
+        """Turns score maps into boxes.
+
+        Args:
+            score_maps: float32 (h, w, 6), 0..1, smallest kernel first. Unchanged.
+            prepared: what they were made from.
+            image_size: (width, height) of the original image.
+
+        Returns:
+            int32 (N, 4, 2), x, y in pixels of the original image, clockwise.
+        """
+        quads = detect(score_maps, prepared.image_rgb.shape[1::-1], self._seg_map_thresh,
+                       self._min_area_thresh)
+        return to_original(quads, prepared.ratios, image_size)
+
+    def detect(self, image_bgr: np.ndarray) -> np.ndarray:
         """Finds the text in one image of any size.
 
         Args:
             image_bgr: uint8 (H, W, 3), BGR. Unchanged.
 
         Returns:
-            Boxes in pixels of the image, and the times taken.
+            int32 (N, 4, 2), x, y in pixels of the image, clockwise.
 
         Raises:
             PSENetError: the device has too little memory; lower max_side_len.
         """
-        self._warn_of_shrinking(image_bgr.shape[1::-1])
-        image_rgb, ratios = prepare_image(image_bgr, self._max_side_len, self._sizes)
-        start = time.perf_counter()
-        score_maps = self.score_maps(image_rgb)
-        scored = time.perf_counter()
-        quads = detect(score_maps, image_rgb.shape[1::-1], self._seg_map_thresh,
-                       self._min_area_thresh)
-        boxes = to_original(quads, ratios, image_bgr.shape[1::-1])
-        return Detection(boxes, scored - start, time.perf_counter() - scored)
+        prepared = self.prepare(image_bgr)
+        score_maps = self.score_maps(prepared.image_rgb)
+        return self.find_boxes(score_maps, prepared, image_bgr.shape[1::-1])
 
     def _warn_of_shrinking(self, image_size: Size) -> None:
         allowed = network_size(image_size, self._max_side_len)

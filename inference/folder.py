@@ -1,21 +1,28 @@
-"""A folder of images -> a folder of result files, whatever the state of single images."""
+"""A folder of images -> a folder of result files, whatever the state of single images.
+
+The network is what takes time, so its thread does nothing else: images are read ahead of it, and
+boxes are found, drawn and written behind it.
+"""
 
 import os
 import time
-from typing import TYPE_CHECKING, Callable, Dict, NamedTuple
+from contextlib import closing
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional
 
 import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from inference.preprocess import NetworkInput
 from inference.results import write_result
+from inference.stages import Behind, ahead
 from utils.errors import PSENetError
 from utils.image_io import ImageError, list_images, read_image, write_image
 from utils.utils_tool import logger
 from utils.visualize import draw_quads
 
 if TYPE_CHECKING:
-    from inference.detector import Detection
+    from inference.detector import Detector
 
 _NO_BOXES = np.zeros((0, 4, 2), np.int32)
 
@@ -61,18 +68,29 @@ def images_by_stem(folder: str) -> Dict[str, str]:
     return images
 
 
+class _Image(NamedTuple):
+    """An image as the reader leaves it; with an error, nothing else is known of it."""
+
+    stem: str
+    path: str
+    image_bgr: Optional[np.ndarray] = None
+    prepared: Optional[NetworkInput] = None
+    error: Optional[ImageError] = None
+
+
 def detect_folder(
-    detect: Callable[[np.ndarray], 'Detection'],
+    detector: 'Detector',
     images: Dict[str, str],
     output_dir: str,
     write_images: bool = True,
 ) -> Summary:
     """Writes ``res_<stem>.txt`` for every image and, beside it, the image with its boxes drawn.
 
-    An image that cannot be read is logged and counted, and gets an empty result file.
+    An image that cannot be read is logged and counted, and gets an empty result file. Whatever ends
+    the run early, the results of the images before it are written.
 
     Args:
-        detect: finds the boxes in a uint8 (H, W, 3) BGR image; ``Detector.detect``.
+        detector: finds the boxes; its network is used by the caller's thread alone.
         images: stem -> path, as of ``images_by_stem``.
         output_dir: an existing folder.
         write_images: whether to write ``res_<image name>``, the image with boxes.
@@ -84,28 +102,54 @@ def detect_folder(
         PSENetError: a file cannot be written, or the detector cannot go on.
     """
     start = time.perf_counter()
-    summary = Summary(images=len(images))
-    with logging_redirect_tqdm([logger]):
-        for stem, path in tqdm(images.items(), desc='detecting', unit='image'):
-            try:
-                image = read_image(path)
-            except ImageError as error:
-                logger.error('%s', error)
-                write_result(output_dir, stem, _NO_BOXES)
-                summary = summary._replace(unreadable=summary.unreadable + 1)
-                continue
-            found = detect(image)
-            write_result(output_dir, stem, found.boxes)
-            if write_images:
-                drawn = draw_quads(image, found.boxes)
-                write_image(os.path.join(output_dir, 'res_' + os.path.basename(path)), drawn)
-            summary = _added(summary, found)
-    return summary._replace(total_seconds=time.perf_counter() - start)
+    results = _Results(detector, output_dir, write_images)
+    net_seconds = 0.0
+    reading = ahead(lambda item: _read(detector, *item), images.items())
+    with logging_redirect_tqdm([logger]), Behind(results.write) as behind, closing(reading):
+        for image in tqdm(reading, desc='detecting', unit='image', total=len(images)):
+            score_maps = None
+            if image.error:
+                logger.error('%s', image.error)
+            else:
+                before = time.perf_counter()
+                score_maps = detector.score_maps(image.prepared.image_rgb)
+                net_seconds += time.perf_counter() - before
+            behind.put(image, score_maps)
+    return results.summary._replace(images=len(images), net_seconds=net_seconds,
+                                    total_seconds=time.perf_counter() - start)
 
 
-def _added(summary: Summary, found: 'Detection') -> Summary:
-    return summary._replace(
-        boxes=summary.boxes + len(found.boxes),
-        net_seconds=summary.net_seconds + found.net_seconds,
-        post_seconds=summary.post_seconds + found.post_seconds,
-    )
+def _read(detector: 'Detector', stem: str, path: str) -> _Image:
+    try:
+        image_bgr = read_image(path)
+    except ImageError as error:
+        return _Image(stem, path, error=error)
+    return _Image(stem, path, image_bgr, detector.prepare(image_bgr))
+
+
+class _Results:
+    """Finds, writes and counts the boxes of one image after the other."""
+
+    def __init__(self, detector: 'Detector', output_dir: str, write_images: bool):
+        self._detector = detector
+        self._output_dir = output_dir
+        self._write_images = write_images
+        self.summary = Summary()
+
+    def write(self, image: _Image, score_maps: Optional[np.ndarray]) -> None:
+        """Writes the files of an image; without score maps, the empty one of an unreadable."""
+        if score_maps is None:
+            write_result(self._output_dir, image.stem, _NO_BOXES)
+            self._count(unreadable=1)
+            return
+        start = time.perf_counter()
+        boxes = self._detector.find_boxes(score_maps, image.prepared, image.image_bgr.shape[1::-1])
+        self._count(boxes=len(boxes), post_seconds=time.perf_counter() - start)
+        write_result(self._output_dir, image.stem, boxes)
+        if self._write_images:
+            name = 'res_' + os.path.basename(image.path)
+            write_image(os.path.join(self._output_dir, name), draw_quads(image.image_bgr, boxes))
+
+    def _count(self, **amounts: float) -> None:
+        self.summary = self.summary._replace(**{
+            name: getattr(self.summary, name) + amount for name, amount in amounts.items()})

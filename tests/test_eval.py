@@ -1,7 +1,9 @@
 """eval.py and eval.sh as a person runs them, with a network that takes every pixel for text."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from inference.folder import images_by_stem
 from inference.results import read_result
 from nets.model import model
 from utils.image_io import write_image
@@ -87,6 +90,32 @@ def test_every_image_is_done_and_an_unreadable_one_makes_exit_code_3(
     assert 'img_3.jpg' in result.stderr
     assert 'images: 3, boxes: 2, network' in result.stderr
     assert 'deprecat' not in result.stderr
+
+
+def test_ctrl_c_ends_it_at_once_and_leaves_whole_results(
+        project_root, checkpoint, images, tmp_path):
+    for number in range(3, 500):
+        os.link(str(images / 'img_1.png'), str(images / f'img_{number}.png'))
+    output = tmp_path / 'output'
+    command = [sys.executable, str(project_root / 'eval.py'), '--gpu_list=', '--no_write_images',
+               f'--test_data_path={images}', f'--checkpoint_path={checkpoint}',
+               f'--output_dir={output}']
+    with subprocess.Popen(command, stderr=subprocess.PIPE, encoding='utf-8') as process:
+        seen = ''
+        while not re.search(r'\| [1-9]', seen):  # the bar has moved
+            letter = process.stderr.read(1)
+            assert letter, seen
+            seen += letter
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert rest.endswith('error: interrupted\n')
+    assert 'Traceback' not in rest
+    written = os.listdir(str(output))
+    in_order = [f'res_{stem}.txt' for stem in images_by_stem(str(images))]
+    assert 0 < len(written) < len(in_order)
+    assert set(written) == set(in_order[:len(written)])
+    assert all(len(corners(output / name)) == 1 for name in written)
 
 
 def test_eval_sh_scores_from_any_folder(project_root, checkpoint, images, tmp_path):

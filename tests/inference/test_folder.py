@@ -2,13 +2,14 @@
 
 import logging
 import os
-from typing import NamedTuple
+import threading
 
 import numpy as np
 import pytest
 
 from inference.folder import Summary, detect_folder, images_by_stem
-from inference.results import read_result
+from inference.preprocess import prepare_image
+from inference.results import ResultError, read_result
 from utils.errors import PSENetError
 from utils.image_io import read_image, write_image
 from utils.utils_tool import logger
@@ -16,22 +17,34 @@ from utils.utils_tool import logger
 BOX = np.array([[(2, 2), (12, 2), (12, 9), (2, 9)]], np.int32)
 
 
-class Found(NamedTuple):
-    """Has the fields of a Detection."""
+class SameBox:
+    """Has the steps of a Detector; the network's answer is the pixel that it saw first."""
 
-    boxes: np.ndarray = BOX
-    net_seconds: float = 2.0
-    post_seconds: float = 0.5
+    def __init__(self):
+        self.threads = {}
+
+    def prepare(self, image_bgr):
+        self.threads['prepare'] = threading.current_thread()
+        return prepare_image(image_bgr, 2400)
+
+    def score_maps(self, image_rgb):
+        self.threads['score_maps'] = threading.current_thread()
+        return image_rgb[0, 0].astype(np.float32)
+
+    def find_boxes(self, score_maps, prepared, image_size):
+        self.threads['find_boxes'] = threading.current_thread()
+        assert (score_maps == prepared.image_rgb[0, 0]).all()
+        return BOX + int(score_maps[0])
 
 
 @pytest.fixture
 def images(tmp_path):
-    """Three images, the second of which cannot be read."""
+    """Three images, each of one grey, the second of which cannot be read."""
     folder = tmp_path / 'images'
     folder.mkdir()
-    write_image(str(folder / 'img_1.jpg'), np.full((20, 30, 3), 128, np.uint8))
+    write_image(str(folder / 'img_1.jpg'), np.full((20, 30, 3), 0, np.uint8))
     (folder / 'img_2.JPEG').write_bytes(b'no image')
-    write_image(str(folder / 'img_3.PNG'), np.full((20, 30, 3), 128, np.uint8))
+    write_image(str(folder / 'img_3.PNG'), np.full((20, 30, 3), 3, np.uint8))
     return folder
 
 
@@ -64,37 +77,65 @@ def test_two_images_of_one_stem_are_refused(images):
         images_by_stem(str(images))
 
 
-def test_every_image_gets_a_result_file(images, output, messages):
-    summary = detect_folder(lambda image: Found(), images_by_stem(str(images)), str(output))
+def detect(images, output, detector=None, **kwargs):
+    return detect_folder(detector or SameBox(), images_by_stem(str(images)), str(output), **kwargs)
+
+
+def test_every_image_gets_its_own_result_file(images, output, messages):
+    summary = detect(images, output)
     assert sorted(os.listdir(str(output))) == [
         'res_img_1.jpg', 'res_img_1.txt', 'res_img_2.txt', 'res_img_3.PNG', 'res_img_3.txt']
-    for stem, boxes in (('img_1', BOX), ('img_2', BOX[:0]), ('img_3', BOX)):
+    for stem, boxes in (('img_1', BOX), ('img_2', BOX[:0]), ('img_3', BOX + 3)):
         np.testing.assert_array_equal(read_result(str(output / f'res_{stem}.txt')), boxes)
-    assert summary[:5] == (3, 1, 2, 4.0, 1.0)
-    assert summary.total_seconds > 0
+    assert summary[:3] == (3, 1, 2)
+    assert 0 < summary.net_seconds + summary.post_seconds < summary.total_seconds
     assert [r.levelname for r in messages.records if 'img_2.JPEG' in r.message] == ['ERROR']
 
 
+def test_the_network_has_the_caller_s_thread_to_itself(images, output):
+    detector, before = SameBox(), set(threading.enumerate())
+    detect(images, output, detector)
+    assert detector.threads['score_maps'] is threading.current_thread()
+    assert len(set(detector.threads.values())) == 3
+    assert {thread for thread in set(threading.enumerate()) - before
+            if thread.name.startswith('ThreadPool')} == set()
+
+
 def test_boxes_are_drawn_on_the_written_image(images, output):
-    detect_folder(lambda image: Found(), images_by_stem(str(images)), str(output))
+    detect(images, output)
     drawn = read_image(str(output / 'res_img_3.PNG'))
     assert drawn.shape == (20, 30, 3)
-    assert (drawn[2, 7] != 128).any()
-    assert (drawn[18, 28] == 128).all()
+    assert (drawn[5, 10] != 3).any()
+    assert (drawn[18, 28] == 3).all()
 
 
 def test_images_are_left_out_on_demand(images, output):
-    detect_folder(lambda image: Found(), images_by_stem(str(images)), str(output),
-                  write_images=False)
+    detect(images, output, write_images=False)
     assert {name[-4:] for name in os.listdir(str(output))} == {'.txt'}
 
 
-def test_an_error_of_the_detector_is_not_swallowed(images, output):
-    def fail(image):
-        raise PSENetError('too little memory')
+@pytest.mark.parametrize('step', ['prepare', 'score_maps', 'find_boxes'])
+@pytest.mark.parametrize('error', [PSENetError, KeyboardInterrupt])
+def test_an_error_of_any_step_ends_it_behind_the_images_before(images, output, step, error):
+    detector = SameBox()
+    whole = getattr(detector, step)
 
-    with pytest.raises(PSENetError, match='memory'):
-        detect_folder(fail, images_by_stem(str(images)), str(output))
+    def fail_at_the_last(*arguments):
+        if step not in detector.threads:
+            return whole(*arguments)
+        raise error('too little memory')
+
+    setattr(detector, step, fail_at_the_last)
+    with pytest.raises(error, match='memory'):
+        detect(images, output, detector)
+    assert os.path.exists(str(output / 'res_img_1.txt'))
+    assert not os.path.exists(str(output / 'res_img_3.txt'))
+
+
+def test_a_folder_that_cannot_be_written_ends_it(images, output):
+    output.rmdir()
+    with pytest.raises(ResultError, match=r'res_img_1\.txt'):
+        detect(images, output)
 
 
 def test_the_summary_gives_seconds_in_all_and_per_image():
