@@ -43,7 +43,7 @@ class FinalFigures(Hook):
         if self._first_ended is None:
             self._first_ended = self._last_ended
         else:
-            self._steps += 1
+            self._steps += result.taken
 
     def end(self, _: tf.Session, step: int) -> None:
         """Writes the lines; the averages are nan where no step came after the first."""

@@ -49,7 +49,7 @@ class Fetches(NamedTuple):
     """The one fetch list of training."""
 
     update: tf.Operation
-    global_step: tf.Tensor    # float32 scalar, after the update
+    global_step: tf.Tensor    # scalar of the variable's dtype, after the update
     scalars: Scalars
     score_maps: tf.Tensor     # [H/4, W/4, 6], the batch's first sample, for the pictures
     news: tf.Tensor           # float32 [2], see TrainGraph.news
@@ -77,22 +77,25 @@ class _Tower(NamedTuple):
     score_maps: tf.Tensor
 
 
-def build_train_graph(config: TrainConfig, device: Device) -> TrainGraph:
+def build_train_graph(config: TrainConfig, device: Device, inputs: Optional[Inputs] = None
+                      ) -> TrainGraph:
     """Builds the graph of one training step in the default graph.
 
     Args:
         config: sizes, rates and decays.
         device: where each tower goes and what wraps the optimizer.
+        inputs: a batch of ``batch_size_per_gpu x num_towers`` from tf.data; placeholders when None.
 
     Returns:
-        The placeholders of a batch of ``batch_size_per_gpu x num_towers`` and what to fetch.
+        The inputs and what to fetch. With inputs from tf.data nothing is to be fed.
     """
-    inputs = _placeholders(config.batch_size_per_gpu * device.num_towers, config.input_size)
-    global_step = _create_global_step()
+    fed = inputs is None
+    if fed:
+        inputs = Inputs(*(tf.placeholder(spec.dtype, spec.shape, 'input_%s' % name)
+                          for name, spec in input_specs(config, device)._asdict().items()))
+    global_step = _get_or_create_global_step()
     learning_rate = _learning_rate(config, device, global_step)
     towers = _build_towers(config, device, inputs)
-    # After the network: initial weights draw their seeds from the number of ops before them, and
-    # one --seed shall give the same weights on every device.
     optimizer = device.wrap_optimizer(tf.train.AdamOptimizer(learning_rate))
     gradients = average_gradients(_tower_gradients(device, towers, optimizer))
     updates = combine_update_ops([tower.update_ops for tower in towers])
@@ -106,7 +109,7 @@ def build_train_graph(config: TrainConfig, device: Device) -> TrainGraph:
     with tf.control_dependencies([update]):
         step_after = global_step.read_value()
         device_scalars = device.step_scalars()
-    news = tf.placeholder(tf.float32, [2], 'news')
+    news = tf.placeholder(tf.float32, [2], 'news') if fed else tf.zeros([2])
     losses, agreed = tf.split(device.mean_over_ranks(
         tf.concat([mean([tower.losses for tower in towers]), news], axis=0)), [4, 2])
     scalars = Scalars(learning_rate, *tf.unstack(losses),
@@ -123,16 +126,21 @@ def _learning_rate(config: TrainConfig, device: Device, global_step: tf.Variable
         LEARNING_RATE_DECAY_RATE, staircase=True)
 
 
-def _placeholders(batch_size: int, size: int) -> Inputs:
+def input_specs(config: TrainConfig, device: Device) -> Inputs:
+    """The tf.TensorSpec of each input of the graph."""
+    batch_size, size = config.batch_size_per_gpu * device.num_towers, config.input_size
     small = size // cfg.STRIDE
-    return Inputs(
-        tf.placeholder(tf.uint8, [batch_size, size, size, 3], 'input_images'),
-        tf.placeholder(tf.uint8, [batch_size, small, small, cfg.NUM_KERNELS], 'input_seg_maps'),
-        tf.placeholder(tf.uint8, [batch_size, small, small, 1], 'input_training_masks'))
+    return Inputs(tf.TensorSpec([batch_size, size, size, 3], tf.uint8),
+                  tf.TensorSpec([batch_size, small, small, cfg.NUM_KERNELS], tf.uint8),
+                  tf.TensorSpec([batch_size, small, small, 1], tf.uint8))
 
 
-def _create_global_step() -> tf.Variable:
-    # float32, not int64: so it stands in the published checkpoints.
+def _get_or_create_global_step() -> tf.Variable:
+    # An Estimator has made its own, int64. Otherwise float32: so it stands in the published
+    # checkpoints.
+    of_estimator = tf.train.get_global_step()
+    if of_estimator is not None:
+        return of_estimator
     return tf.get_variable('global_step', [], tf.float32, trainable=False,
                            initializer=tf.zeros_initializer(),
                            collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP])

@@ -3,7 +3,7 @@
 import math
 import time
 from datetime import timedelta
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -28,12 +28,21 @@ class Batch(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """A finished step, or one whose update the device left out."""
+    """A finished step, or one whose update the device left out.
 
-    step: int              # global_step after it
-    values: Fetches        # evaluated
-    batch: Batch
-    data_seconds: float    # how long it waited for its batch
+    Some devices take several steps by themselves; then it is the last of them that is seen here.
+    """
+
+    step: int                        # global_step after it
+    values: Fetches                  # evaluated
+    batch: Batch                     # where several steps were taken, its first sample alone
+    data_seconds: Optional[float]    # how long it waited for its batch; None: not known
+    taken: int = 1                   # updates since the result before
+    skipped: int = 0                 # updates that were left out since then
+
+    def reaches(self, every: int) -> bool:
+        """Whether a step since the result before is a multiple of ``every``."""
+        return self.step // every > (self.step - self.taken) // every
 
 
 class DivergenceError(PSENetError):
@@ -53,6 +62,13 @@ class Hook:
         """Called once when the run ends in good order, with the last step done."""
 
 
+def tell(hooks: Sequence[Hook], session: tf.Session, result: StepResult) -> None:
+    """Lets hooks look at a step, in order."""
+    for hook in hooks:
+        look = hook.after_step if result.taken else hook.after_skip
+        look(session, result)
+
+
 class DivergenceGuard(Hook):
     """Ends the run before anything is saved that cannot be gone on from.
 
@@ -68,6 +84,8 @@ class DivergenceGuard(Hook):
 
     def after_step(self, _: tf.Session, result: StepResult) -> None:
         """Raises DivergenceError naming the step and the batch's files."""
+        if result.skipped:
+            self._note(result)
         self._skipped, self._scales = 0, []
         scalars = result.values.scalars
         bad = ['%s is %s' % (name, value) for name, value in scalars._asdict().items()
@@ -83,12 +101,8 @@ class DivergenceGuard(Hook):
 
     def after_skip(self, _: tf.Session, result: StepResult) -> None:
         """Counts; raises DivergenceError with the loss scale's history when it is too often."""
-        scale = '%g' % result.values.device_scalars.get('loss_scale', float('nan'))
-        self._skipped += 1
-        if self._scales[-1:] != [scale]:
-            self._scales.append(scale)
-        logger.info('step %d: the gradients overflowed, the update is left out; loss scale %s',
-                    result.step + 1, scale)
+        self._skipped += result.skipped
+        self._note(result)
         if self._skipped > self._limits.max_skipped_steps:
             raise DivergenceError(
                 'training is stuck after step %d: %d steps in a row overflowed, more than '
@@ -97,6 +111,15 @@ class DivergenceGuard(Hook):
                 '--learning_rate'
                 % (result.step, self._skipped, self._limits.max_skipped_steps,
                    ' -> '.join(self._scales), ', '.join(result.batch.paths)))
+
+    def _note(self, result: StepResult) -> None:
+        scale = '%g' % result.values.device_scalars.get('loss_scale', float('nan'))
+        if self._scales[-1:] != [scale]:
+            self._scales.append(scale)
+        place = 'up to step %d' % result.step if result.taken else 'step %d' % (result.step + 1)
+        left_out = 'the update is' if result.skipped == 1 else '%d updates are' % result.skipped
+        logger.info('%s: the gradients overflowed, %s left out; loss scale %s', place, left_out,
+                    scale)
 
 
 class LogHook(Hook):
@@ -121,31 +144,37 @@ class LogHook(Hook):
         self._since = time.perf_counter()
         self._steps = 0
         self._skipped = 0
-        self._data_seconds = 0.0
+        self._data_seconds: Optional[float] = None
+
+    def _count(self, result: StepResult) -> None:
+        self._skipped += result.skipped
+        if result.data_seconds is not None:
+            self._data_seconds = (self._data_seconds or 0.0) + result.data_seconds
 
     def after_step(self, _: tf.Session, result: StepResult) -> None:
         """Logs on every tenth step."""
-        self._steps += 1
-        self._data_seconds += result.data_seconds
-        if result.step % LOG_STEPS == 0:
+        self._steps += result.taken
+        self._count(result)
+        if result.reaches(LOG_STEPS):
             logger.info('%s', self.line(result, time.perf_counter() - self._since))
             self._start_window()
 
     def after_skip(self, _: tf.Session, result: StepResult) -> None:
         """Counts the step to the window."""
-        self._skipped += 1
-        self._data_seconds += result.data_seconds
+        self._count(result)
 
     def line(self, result: StepResult, seconds: float) -> str:
         """The log line of a window that took ``seconds``."""
         per_step = seconds / self._steps
         left = timedelta(seconds=round(per_step * max(0, self._max_steps - result.step)))
         skipped = ', skipped %d' % self._skipped if self._skipped else ''
+        waited = ('' if self._data_seconds is None
+                  else ', data wait %.1f%%' % (100 * self._data_seconds / seconds))
         return ('Step %06d, model loss %.4f, total loss %.4f, %.2f seconds/step, '
-                '%.2f examples/second, data wait %.1f%%, ETA %s%s' % (
+                '%.2f examples/second%s, ETA %s%s' % (
                     result.step, result.values.scalars.model_loss,
                     result.values.scalars.total_loss, per_step, self._batch_size / per_step,
-                    100 * self._data_seconds / seconds, left, skipped))
+                    waited, left, skipped))
 
 
 class SummaryHook(Hook):
@@ -158,7 +187,7 @@ class SummaryHook(Hook):
 
     def after_step(self, _: tf.Session, result: StepResult) -> None:
         """Writes when it is time."""
-        if result.step % self._every:
+        if not result.reaches(self._every):
             return
         batch = result.batch
         self._writer.add_scalars(result.step, {**result.values.scalars._asdict(),
@@ -181,7 +210,7 @@ class CheckpointHook(Hook):
 
     def after_step(self, session: tf.Session, result: StepResult) -> None:
         """Saves when it is time."""
-        if result.step % self._every == 0:
+        if result.reaches(self._every):
             self._writer.save(session, result.step)
 
     def end(self, session: tf.Session, step: int) -> None:
@@ -204,7 +233,7 @@ class ShareStatisticsHook(Hook):
 
     def after_step(self, session: tf.Session, result: StepResult) -> None:
         """Runs the op when it is time to save."""
-        if result.step % self._every == 0:
+        if result.reaches(self._every):
             session.run(self._share)
 
     def end(self, session: tf.Session, step: int) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import contextmanager
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,7 @@ import tensorflow as tf
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.device import Device
-from training.graph import Fetches, TrainGraph, build_train_graph
+from training.graph import Fetches, Inputs, TrainGraph, build_train_graph
 from training.hooks import (
     Batch,
     CheckpointHook,
@@ -22,9 +22,10 @@ from training.hooks import (
     ShareStatisticsHook,
     StepResult,
     SummaryHook,
+    tell,
 )
 from training.ranks import PeerError, check_same_step, named_peer_failures, rank_log
-from training.saver import CheckpointWriter, remove_earlier_run
+from training.saver import CheckpointWriter, build_saver, remove_earlier_run
 from training.signals import GracefulStop, StopTraining
 from training.start import find_start, initialise
 from training.summaries import SummaryWriter
@@ -33,13 +34,31 @@ from utils.errors import PSENetError
 from utils.utils_tool import logger
 
 
-def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = ()) -> int:
+class Started(NamedTuple):
+    """A run whose readers work: what is known before its graph is built."""
+
+    config: TrainConfig
+    device: Device
+    start: Optional[Checkpoint]    # to go on from
+    first_step: int
+    batches: Batches
+    stop: GracefulStop
+    hooks: Sequence[Hook]          # further ones, for the process of rank 0
+
+
+# Builds the graph, gives the variables their values, and trains to the end.
+TakeSteps = Callable[[Started], None]
+
+
+def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = (),
+          take_steps: Optional[TakeSteps] = None) -> int:
     """Trains until ``max_steps``, or until a signal or an error ends the run.
 
     Args:
         config: the run.
         device: what it runs on.
         hooks: further ones, for the process of rank 0.
+        take_steps: how; ``in_session`` when None.
 
     Returns:
         The process's exit code: 0, or 128 + the number of the signal that stopped it.
@@ -55,29 +74,32 @@ def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = ()) -> in
                         first_step, config.max_steps)
             return 0
         try:
-            _train_from(start, first_step, config, device, hooks)
+            # Readers first: some devices forbid new processes once they are initialised.
+            with GracefulStop(alone=device.world_size == 1) as stop, \
+                    _start_readers(config, device, first_step) as batches, \
+                    named_peer_failures(device):
+                logger.info('training data: %s', batches.counts)
+                device.prepare()
+                (take_steps or in_session)(
+                    Started(config, device, start, first_step, batches, stop, hooks))
         except StopTraining as stopped:
             logger.warning('stopped by %s', stopped)
             return stopped.exit_code
         return 0
 
 
-def _train_from(start: Optional[Checkpoint], first_step: int, config: TrainConfig, device: Device,
-                hooks: Sequence[Hook]) -> None:
-    # Readers first: some devices forbid new processes once they are initialised.
-    with GracefulStop(alone=device.world_size == 1) as stop, \
-            _start_readers(config, device, first_step) as batches, named_peer_failures(device):
-        logger.info('training data: %s', batches.counts)
-        device.prepare()
-        tf.set_random_seed(batches.seed)
-        graph = build_train_graph(config, device)
-        with tf.Session(config=device.session_config()) as session:
-            initialise(session, config, start, graph.average)
-            if graph.share_all is not None:
-                session.run(graph.share_all)
-                check_same_step(session, first_step)
-            with _hooks(config, device, graph, first_step, hooks) as all_hooks:
-                _Run(session, graph, batches, stop, all_hooks).run(first_step, config.max_steps)
+def in_session(run: Started) -> None:
+    """Takes the steps in a session that is fed with each batch."""
+    tf.set_random_seed(run.batches.seed)
+    graph = build_train_graph(run.config, run.device)
+    with tf.Session(config=run.device.session_config()) as session:
+        initialise(session, run.config, run.start, graph.average)
+        if graph.share_all is not None:
+            session.run(graph.share_all)
+            check_same_step(session, run.first_step)
+        with open_hooks(run, graph, build_saver(run.config.keep_checkpoints)) as hooks:
+            _Run(session, graph, run.batches, run.stop, hooks).run(run.first_step,
+                                                                   run.config.max_steps)
 
 
 def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batches:
@@ -90,9 +112,21 @@ def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batc
 
 
 @contextmanager
-def _hooks(config: TrainConfig, device: Device, graph: TrainGraph, first_step: int,
-           further: Sequence[Hook]) -> Iterator[List[Hook]]:
-    """The hooks of this process; rank 0 alone has those that write into the checkpoint folder."""
+def open_hooks(run: Started, graph: TrainGraph, saver: tf.train.Saver) -> Iterator[List[Hook]]:
+    """The hooks of this process; rank 0 alone has those that write into the checkpoint folder.
+
+    Args:
+        run: what they look at; its variables have their values.
+        graph: of its steps.
+        saver: made by ``build_saver``.
+
+    Yields:
+        The hooks, in order.
+
+    Raises:
+        PSENetError: an earlier run is to be removed and cannot be.
+    """
+    config, device = run.config, run.device
     batch_size = config.batch_size_per_gpu * device.num_towers * device.world_size
     hooks = [DivergenceGuard(device.limits), LogHook(batch_size, config.max_steps)]
     if graph.share_statistics is not None:
@@ -101,23 +135,28 @@ def _hooks(config: TrainConfig, device: Device, graph: TrainGraph, first_step: i
     if device.rank:
         yield hooks + last
         return
-    with _writers(config, first_step) as (saver, summaries):
+    # Only now is an earlier run removed.
+    if config.overwrite:
+        remove_earlier_run(config.checkpoint_path)
+    writer = CheckpointWriter(config.checkpoint_path, config.keep_checkpoints, saver)
+    with SummaryWriter(config.checkpoint_path, run.first_step) as summaries:
         yield [*hooks, SummaryHook(summaries, config.save_summary_steps),
-               CheckpointHook(saver, config.save_checkpoint_steps), *further, *last]
+               CheckpointHook(writer, config.save_checkpoint_steps), *run.hooks, *last]
 
 
 @contextmanager
-def _writers(config: TrainConfig, first_step: int
-             ) -> Iterator[Tuple[CheckpointWriter, SummaryWriter]]:
-    """Opens what writes into the checkpoint folder; only now is an earlier run removed."""
-    if config.overwrite:
-        remove_earlier_run(config.checkpoint_path)
-    saver = CheckpointWriter(config.checkpoint_path, config.keep_checkpoints)
-    summaries = SummaryWriter(config.checkpoint_path, first_step)
+def named_lack_of_memory(inputs: Inputs) -> Iterator[None]:
+    """Turns the device's lack of memory for a step into a sentence.
+
+    Raises:
+        PSENetError: there was too little.
+    """
     try:
-        yield saver, summaries
-    finally:
-        summaries.close()
+        yield
+    except tf.errors.ResourceExhaustedError:
+        raise PSENetError('the device has too little memory for a batch of images of shape %s: '
+                          'lower --batch_size_per_gpu or --input_size'
+                          % (tuple(inputs.images.shape.as_list()),)) from None
 
 
 class _Run:
@@ -161,10 +200,9 @@ class _Run:
         with self._stop.deferred():
             values = self._compute(batch)
             before, self._step = self._step, int(values.global_step)
-            result = StepResult(self._step, values, batch, waited)
-            for hook in self._hooks:
-                told = hook.after_skip if self._step == before else hook.after_step
-                told(self._session, result)
+            taken = self._step - before
+            tell(self._hooks, self._session,
+                 StepResult(self._step, values, batch, waited, taken, skipped=1 - taken))
         self._heed(values.news)
 
     def _next_batch(self) -> Batch:
@@ -192,15 +230,11 @@ class _Run:
 
     def _compute(self, batch: Batch) -> Fetches:
         inputs = self._graph.inputs
-        try:
+        with named_lack_of_memory(inputs):
             return self._session.run(self._graph.fetches, {
                 inputs.images: batch.images, inputs.seg_maps: batch.seg_maps,
                 inputs.training_masks: batch.training_masks,
                 self._graph.news: [self._stop.wanted, self._failure is not None]})
-        except tf.errors.ResourceExhaustedError:
-            raise PSENetError('the device has too little memory for a batch of images of shape %s: '
-                              'lower --batch_size_per_gpu or --input_size'
-                              % (batch.images.shape,)) from None
 
     def _end(self) -> None:
         with self._stop.deferred():

@@ -9,10 +9,12 @@ safe from rotation and from ``--overwrite``.
 import glob
 import json
 import os
-from typing import List
+from typing import List, Optional
 
 import tensorflow as tf
+from tensorflow.python.training.saver import BaseSaverBuilder
 
+from training.checkpoint import GLOBAL_STEP
 from training.checkpoint_files import INDEX_FILE, files_of, first_line, indexed_name
 from training.summaries import EVENTS_SUFFIX
 from utils.errors import PSENetError
@@ -91,20 +93,46 @@ def remove_earlier_run(folder: str) -> None:
     logger.info('--overwrite: removed %d files of an earlier run from %s', len(paths), folder)
 
 
+class _FloatStep(BaseSaverBuilder.SaveableObject):
+    """A step of whatever dtype as published checkpoints hold it: float32."""
+
+    def __init__(self, step: tf.Variable):
+        value = tf.to_float(step)
+        super().__init__(step, [BaseSaverBuilder.SaveSpec(value, '', step.op.name)], step.op.name)
+
+    def restore(self, restored_tensors, restored_shapes) -> tf.Operation:
+        return tf.assign(self.op, tf.cast(restored_tensors[0], self.op.dtype.base_dtype))
+
+
+def build_saver(keep: int) -> tf.train.Saver:
+    """Builds the saving ops of all variables in the default graph.
+
+    Args:
+        keep: how many checkpoints stay.
+
+    Returns:
+        For ``CheckpointWriter``.
+    """
+    saved = [_FloatStep(variable)
+             if variable.op.name == GLOBAL_STEP and variable.dtype.base_dtype != tf.float32
+             else variable for variable in tf.global_variables()]
+    return tf.train.Saver(saved, max_to_keep=keep, save_relative_paths=True)
+
+
 class CheckpointWriter:
     """Saves ``model.ckpt-<step>``, keeps the newest few of this folder's own."""
 
-    def __init__(self, folder: str, keep: int):
-        """Builds the saving ops in the default graph.
+    def __init__(self, folder: str, keep: int, saver: Optional[tf.train.Saver] = None):
+        """Reads which checkpoints of the folder are its own.
 
         Args:
             folder: exists and is writable.
             keep: how many checkpoints stay.
+            saver: made by ``build_saver``; built here when None.
         """
         self._folder = folder
         self._manifest = Manifest(folder)
-        self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=keep,
-                                     save_relative_paths=True)
+        self._saver = saver or build_saver(keep)
         self._saver.set_last_checkpoints_with_time(
             [(prefix, os.path.getmtime(prefix + '.index'))
              for prefix in self._manifest.checkpoints[-keep:]])

@@ -22,7 +22,7 @@ def apply_then(optimizer: tf.train.Optimizer, gradients: GradientsAndVariables,
     Args:
         optimizer: its ``apply_gradients`` may do nothing, and then leaves ``global_step`` as it is.
         gradients: what to apply.
-        global_step: float32 scalar, at most 2**24 (beyond, adding 1 changes nothing).
+        global_step: float32 scalar, at most 2**24 (beyond, adding 1 changes nothing), or int64.
         updates: ``AssignSub`` ops of the moving statistics. They are built anew where they can be
             left out; these themselves must not run.
         decay: of the moving average of the trainable variables.
@@ -32,7 +32,7 @@ def apply_then(optimizer: tf.train.Optimizer, gradients: GradientsAndVariables,
     """
     # Added before the update and not after: a plain read of a variable shares its memory, and might
     # show the new value.
-    step_if_applied = tf.add(global_step, 1.0)
+    step_if_applied = tf.add(global_step, tf.ones([], global_step.dtype.base_dtype))
     with tf.control_dependencies([step_if_applied]):
         applied = optimizer.apply_gradients(gradients, global_step=global_step)
     with tf.control_dependencies([applied]):

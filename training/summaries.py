@@ -42,6 +42,12 @@ class SummaryWriter:
         self._writer.add_summary(tf.Summary(value=values), step)
         self._writer.flush()
 
+    def __enter__(self) -> 'SummaryWriter':
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
     def close(self) -> None:
         """Writes what is pending and closes the file."""
         self._writer.close()

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.training.conftest import write_checkpoint
 from training.checkpoint import open_checkpoint
 from training.checkpoint_files import find_checkpoints, resolve_checkpoint, step_of
-from training.saver import CheckpointWriter, Manifest, remove_earlier_run
+from training.saver import CheckpointWriter, Manifest, build_saver, remove_earlier_run
 from training.summaries import EVENTS_SUFFIX
 from utils.errors import PSENetError
 
@@ -111,6 +111,18 @@ def test_rotation_leaves_files_beside_a_checkpoint(session, weight, tmp_path):
     save(session, tmp_path, [20], keep=1)
     assert steps_in(tmp_path) == [20]
     assert (tmp_path / 'model.ckpt-10.notes.txt').exists()
+
+
+def test_the_step_is_saved_as_float32_and_restored_as_it_is_counted(session, weight, tmp_path):
+    step = tf.get_variable('global_step', [], tf.int64, tf.zeros_initializer(), trainable=False)
+    saver = build_saver(5)
+    step.load(7, session)
+    prefix = CheckpointWriter(str(tmp_path), 5, saver).save(session, 7)
+    saved = open_checkpoint(prefix).reader.get_tensor('global_step')
+    assert (saved.dtype, saved) == (np.float32, 7.0)
+    step.load(0, session)
+    saver.restore(session, prefix)
+    assert session.run(step) == 7
 
 
 def test_remove_earlier_run_removes_what_training_wrote(session, weight, tmp_path, messages):

@@ -11,7 +11,7 @@ from tests.training.test_loop import fail, run, saved, tiny_graph
 from training import loop
 from training.device import Limits
 from training.gpu import GpuDevice
-from training.hooks import DivergenceError, DivergenceGuard, LogHook, StepResult
+from training.hooks import DivergenceError, DivergenceGuard, LogHook, StepResult, tell
 from utils.errors import PSENetError
 
 __all__ = ['clock', 'run']  # fixtures
@@ -21,7 +21,7 @@ def skipped(step, scale=1024.0, **scalars):
     """A step after ``step`` that was left out, and the loss scale after it."""
     result = result_of(step, **scalars)
     return StepResult(step, result.values._replace(device_scalars={'loss_scale': scale}),
-                      result.batch, 0.5)
+                      result.batch, 0.5, taken=0, skipped=1)
 
 
 def test_guard_counts_steps_in_a_row():
@@ -150,6 +150,30 @@ def test_summaries_hold_the_loss_scale():
     writer = Recorder()
     hook = loop.SummaryHook(writer, 1)
     hook.after_skip(None, skipped(1))
-    hook.after_step(None, skipped(2, np.float32(256.0)))
+    hook.after_step(None, skipped(2, np.float32(256.0))._replace(taken=1))
     assert [call[1] for call in writer.calls] == [2, 2]
     assert writer.calls[0][2]['loss_scale'] == 256.0
+
+
+def test_several_steps_at_once_are_counted_and_reported_by_their_last(clock, messages):
+    """The device takes 4 by itself; two of the third time are left out."""
+    hooks = [DivergenceGuard(Limits(max_skipped_steps=1)), LogHook(batch_size=2, max_steps=20)]
+    scale = {'loss_scale': 512.0}
+    for step, taken in ((4, 4), (8, 4), (10, 2), (14, 4), (18, 4), (20, 2)):
+        clock.now += 4
+        result = result_of(step, data_seconds=None)
+        result = result._replace(values=result.values._replace(device_scalars=scale), taken=taken,
+                                 skipped=4 - taken)
+        tell(hooks, None, result)
+    skips, lines = messages()[::2], messages()[1::2]
+    assert skips == ['up to step %d: the gradients overflowed, 2 updates are left out; loss scale '
+                     '512' % step for step in (10, 20)]
+    assert [line[:11] for line in lines] == ['Step 000010', 'Step 000020']
+    assert lines[0].endswith('1.20 seconds/step, 1.67 examples/second, ETA 0:00:12, skipped 2')
+
+
+@pytest.mark.parametrize('step, taken, every, reached', [
+    (10, 1, 10, True), (11, 1, 10, False), (12, 4, 10, True), (14, 4, 10, False),
+    (40, 40, 10, True), (10, 0, 10, False)])
+def test_an_interval_may_end_between_two_results(step, taken, every, reached):
+    assert result_of(step)._replace(taken=taken).reaches(every) is reached
