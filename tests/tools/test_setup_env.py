@@ -1,6 +1,7 @@
 """The set-up for real, in a small project of its own: pip without a network, packages made here."""
 
 import ast
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -44,6 +45,24 @@ def make_tensorflow(folder, name, version):
                 'tensorflow_core': ''})
 
 
+def make_horovod(folder, works=True):
+    """Writes a source distribution that keeps the variables it was built with in ``BUILD``."""
+    source = folder / 'horovod-0.28.1'
+    (source / 'horovod' / 'tensorflow').mkdir(parents=True)
+    (source / 'horovod' / '__init__.py').write_text('')
+    (source / 'horovod' / 'tensorflow' / '__init__.py').write_text(
+        'from .build import BUILD\ndef gloo_built(): return %r\nmpi_built = gloo_built\n' % works)
+    (source / 'setup.py').write_text(
+        'import os, setuptools\n'
+        'build = {name: value for name, value in os.environ.items() if "HOROVOD" in name}\n'
+        'with open("horovod/tensorflow/build.py", "w") as file:\n'
+        '    file.write("BUILD = %r" % build)\n'
+        'setuptools.setup(name="horovod", version="0.28.1",\n'
+        '                 packages=["horovod", "horovod.tensorflow"])\n')
+    shutil.make_archive(str(source), 'gztar', str(folder), source.name)
+    shutil.rmtree(str(source))
+
+
 def make_interpreter(folder, *packages):
     """A Python of its own that has these packages only; returns its path."""
     python = os.path.realpath(sys.executable)
@@ -70,6 +89,7 @@ class Project:
         self.write('requirements.txt', REQUIREMENTS)
         self.write('requirements-dev.txt', '')
         self.write('constraints.txt', '')
+        self.write('requirements-horovod.txt', 'horovod==0.28.1\ncmake==3.31.10\n')
         self.write('pse/pse.cpp', '')
         self.write('pse/Makefile', PSE_MAKEFILE)
         make_tensorflow(self.wheels, 'tensorflow', '1.15.0')
@@ -77,6 +97,8 @@ class Project:
         for version in ('1.0', '1.1'):
             make_wheel(self.wheels, 'thing', version, {'thing': f'VERSION = {version!r}\n'})
         make_wheel(self.wheels, 'extra', '2.0', {'extra': ''})
+        make_wheel(self.wheels, 'cmake', '3.31.10', {'cmake': ''})
+        make_horovod(self.wheels)
         self.interpreter = make_interpreter(folder / 'interpreter')
 
     def write(self, path: str, text: str) -> None:
@@ -84,26 +106,27 @@ class Project:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).write_text(text)
 
-    def start(self, *variables: str) -> subprocess.Popen:
+    def start(self, *variables: str, target: str = 'setup') -> subprocess.Popen:
         """Starts ``make setup`` with variables such as ``TF=...``."""
         environment = dict(os.environ, PIP_NO_INDEX='1', PIP_FIND_LINKS=self.wheels.as_uri(),
                            PIP_CONFIG_FILE=os.devnull, PIP_USER='1')
-        for name in ('TF', 'PYTHON', 'MAKEFLAGS', 'MAKELEVEL', 'PYTHONPATH'):
+        for name in ('TF', 'PYTHON', 'MAKEFLAGS', 'MAKELEVEL', 'PYTHONPATH',
+                     *(name for name in os.environ if name.startswith('HOROVOD'))):
             environment.pop(name, None)
         return subprocess.Popen(
-            ['make', 'setup', *variables], cwd=str(self.root), env=environment, text=True,
+            ['make', target, *variables], cwd=str(self.root), env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
-    def setup(self, *variables: str) -> str:
+    def setup(self, *variables: str, target: str = 'setup') -> str:
         """Runs ``make setup``, which has to succeed; returns what it printed."""
-        process = self.start(*variables)
+        process = self.start(*variables, target=target)
         printed, _ = process.communicate()
         assert process.returncode == 0, printed
         return printed
 
-    def ask(self, expression: str) -> str:
+    def ask(self, expression: str, imports: str = 'extra, tensorflow, thing') -> str:
         """Evaluates an expression in .venv, where all packages are imported."""
-        program = f'import extra, tensorflow, thing; print({expression})'
+        program = f'import {imports}; print({expression})'
         return subprocess.run(
             [str(self.root / '.venv' / 'bin' / 'python'), '-c', program], check=True,
             cwd=str(self.root / 'pse'), stdout=subprocess.PIPE, text=True).stdout.strip()
@@ -244,14 +267,56 @@ def test_shares_the_packages_of_a_container(tmp_path, project_root):
     project = Project(tmp_path, project_root)
     make_tensorflow(tmp_path, 'nvidia_tensorflow', '1.15.5')
     make_wheel(tmp_path, 'thing', '0.9', {'thing': 'VERSION = "0.9"\n'})
+    make_wheel(tmp_path, 'horovod', '0.21.0', {
+        'horovod': '', 'horovod/tensorflow': 'def gloo_built(): return True\n'})
     container = make_interpreter(
         tmp_path / 'container', tmp_path / 'nvidia_tensorflow-1.15.5-py3-none-any.whl',
-        tmp_path / 'thing-0.9-py3-none-any.whl')
+        tmp_path / 'thing-0.9-py3-none-any.whl', tmp_path / 'horovod-0.21.0-py3-none-any.whl')
     assert 'and its packages' in project.setup(f'PYTHON={container}')
     assert project.ask('thing.VERSION, tensorflow.BUILD') == '0.9 nvidia_tensorflow'
     assert str(tmp_path / 'container') in project.ask('thing.__file__')
     assert str(project.root / '.venv') in project.ask('extra.__file__')
     assert project.setup() == ''
+    assert project.setup(target='setup-horovod') == ''
+    assert str(tmp_path / 'container') in project.ask('horovod.__file__', 'horovod')
+
+
+def test_adds_horovod_once(project):
+    assert 'building horovod==0.28.1' in project.setup(target='setup-horovod')
+    build = ast.literal_eval(project.ask('horovod.tensorflow.BUILD', 'horovod.tensorflow'))
+    cmake = build.pop('HOROVOD_CMAKE')
+    assert cmake == str(project.root / '.venv' / 'bin' / 'cmake')
+    assert set(build) == {'HOROVOD_WITH_TENSORFLOW', 'HOROVOD_WITH_GLOO', 'HOROVOD_WITHOUT_MPI',
+                          'HOROVOD_WITHOUT_MXNET', 'HOROVOD_WITHOUT_PYTORCH'}
+    assert project.setup(target='setup-horovod') == ''
+    assert project.setup() == ''
+
+
+def test_builds_horovod_again_for_another_tensorflow(project):
+    project.setup(target='setup-horovod')
+    project.setup('TF=intel-tensorflow==1.15.2')
+    assert 'building horovod' in project.setup(target='setup-horovod')
+
+
+def test_horovod_is_built_as_the_user_wants_it_and_stays_so(project):
+    wanted = ('HOROVOD_GPU_OPERATIONS=NCCL', 'HOROVOD_WITH_MPI=1')
+    assert 'building horovod' in project.setup(*wanted, target='setup-horovod')
+    build = ast.literal_eval(project.ask('horovod.tensorflow.BUILD', 'horovod.tensorflow'))
+    assert build['HOROVOD_GPU_OPERATIONS'] == 'NCCL'
+    assert 'HOROVOD_WITHOUT_MPI' not in build
+    assert project.setup(target='setup-horovod') == ''
+
+
+def test_a_horovod_that_does_not_work_is_said(project):
+    make_horovod(project.wheels, works=False)
+    with contextlib.suppress(FileNotFoundError):
+        (project.root / '.venv' / 'setup' / 'horovod').unlink()
+    process = project.start(target='setup-horovod')
+    printed, _ = process.communicate()
+    make_horovod(project.wheels)
+    assert process.returncode != 0
+    assert 'error: the Horovod just built does not work' in printed
+    assert 'built without Gloo and MPI' in printed
 
 
 def test_keeps_what_is_shared_and_relaxes_the_rest():
