@@ -1,7 +1,8 @@
 """The few sizes that the network's input may have on a device that compiles it for each of them.
 
 An image is resized as for any other device. Then it is padded on the right and at the bottom to the
-next size, and the padding's scores are cut off again.
+next size, and the padding's scores are cut off again. The network sees some 128 pixels far: further
+from a padded edge all scores are what they are without padding.
 """
 
 import re
@@ -15,8 +16,6 @@ from utils.utils_tool import cfg
 
 Size = Tuple[int, int]  # width, height in pixels
 
-# The network subtracts the mean; so the padding is what its first layer pads with by itself.
-_PADDING_RGB = tuple(round(mean) for mean in cfg.MEAN_RGB)
 _SIZE = re.compile(r'([0-9]+)x([0-9]+)')
 
 
@@ -53,7 +52,9 @@ def largest_scale(size: Size, sizes: Sequence[Size]) -> float:
 
 
 def pad_image(image_rgb: np.ndarray, size: Size) -> np.ndarray:
-    """Pads an image on the right and at the bottom with the mean colour.
+    """Pads an image on the right and at the bottom with its outermost pixels.
+
+    Of black, the mean colour and a mirrored image none changes the scores near the edge as little.
 
     Args:
         image_rgb: uint8 (H, W, 3), RGB. Unchanged.
@@ -66,4 +67,4 @@ def pad_image(image_rgb: np.ndarray, size: Size) -> np.ndarray:
     if (width, height) == size:
         return image_rgb
     return cv2.copyMakeBorder(image_rgb, 0, size[1] - height, 0, size[0] - width,
-                              cv2.BORDER_CONSTANT, value=_PADDING_RGB)
+                              cv2.BORDER_REPLICATE)
