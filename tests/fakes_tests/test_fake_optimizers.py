@@ -1,5 +1,7 @@
 """Loss scaling: what is scaled, what a dirty status skips, the rule of the scale."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -155,7 +157,7 @@ def test_none_gradients_survive_the_wrappers(fake):
     assert training.run(1) == [(-0.5, 1)]
 
 
-def test_several_ranks_demand_a_job_and_are_then_refused(fake, monkeypatch):
+def test_several_ranks_demand_a_job(fake, monkeypatch):
     monkeypatch.setenv('RANK_SIZE', '2')
     fake()
     optimizer = fake.module(NPU + 'npu_optimizer').NPUDistributedOptimizer(
@@ -164,8 +166,8 @@ def test_several_ranks_demand_a_job_and_are_then_refused(fake, monkeypatch):
     with pytest.raises(AttributeError, match='_rank_size'):
         optimizer.compute_gradients(loss)
     monkeypatch.setenv('JOB_ID', '10087')
-    with pytest.raises(RuntimeError, match='does not connect processes'):
-        optimizer.compute_gradients(loss)
+    (gradient, _), = optimizer.compute_gradients(loss)
+    assert re.match(r'DistributedGradientDescentOptimizer_Allreduce\w*/truediv', gradient.op.name)
 
 
 def test_is_distributed_builds_a_collective_even_for_one_rank(fake, monkeypatch):

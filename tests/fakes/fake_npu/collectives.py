@@ -1,16 +1,56 @@
-"""What the collectives check, and their refusal to reach another process; NPU.md, section 7."""
+"""Collectives in a graph: what they check, and the ops that stand for them; NPU.md, section 7.
 
-from typing import NoReturn
+A collective is two halves. The first, named as the op of the device, holds what this rank gives;
+the second is a placeholder, into which a run of the session feeds what comes back (``group_runs``).
+"""
+
+from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
+from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
-from fake_npu.release import since
+from fake_npu.environment import rank, rank_size
+from fake_npu.refusal import refuse
+from fake_npu.release import not_established, since
 
+WORLD = 'hccl_world_group'
 _REDUCTIONS = ('min', 'max', 'prod', 'sum')
 
 
 class CollectiveError(RuntimeError):
-    """A graph holds a collective, which this fake cannot carry out."""
+    """A graph gets a collective that cannot be carried out here."""
+
+
+class Collective(NamedTuple):
+    """A collective of a graph."""
+
+    op: str
+    settings: Tuple                  # (name, value) pairs
+    given: Sequence[tf.Tensor]
+    received: Sequence[tf.Tensor]    # placeholders
+
+    def members(self) -> Tuple[int, ...]:
+        """The ranks that take part."""
+        settings = dict(self.settings)
+        if 'src_rank' in settings:
+            return settings['src_rank'], settings['dest_rank']
+        return tuple(range(rank_size()))
+
+    def gives(self) -> bool:
+        """Whether another rank needs this one's tensors."""
+        settings = dict(self.settings)
+        if self.op == 'HcomBroadcast':
+            return rank() == settings['root_rank']
+        return rank() == settings.get('src_rank', rank())
+
+
+_of_graph: Dict[tf.Graph, List[Collective]] = WeakKeyDictionary()
+
+
+def collectives_in(graph: tf.Graph, reached: FrozenSet[tf.Operation]) -> List[Collective]:
+    """The collectives among the ops that a run executes, in the order in which they were built."""
+    return [collective for collective in _of_graph.get(graph, [])
+            if any(tensor.op in reached for tensor in collective.received)]
 
 
 def check_reduction(reduction: str) -> None:
@@ -29,11 +69,65 @@ def check_dtype(tensor: tf.Tensor, *further: tf.DType) -> None:
                         % (tensor.name, tensor.dtype.base_dtype.name))
 
 
-def refuse(op: str) -> NoReturn:
-    """Says that processes are not connected.
+def check_rank(number: int) -> None:
+    """Refuses what is no rank of the job."""
+    if not 0 <= number < rank_size():
+        refuse('%d is the number of none of the %d ranks' % (number, rank_size()))
+
+
+def check_size(size: int) -> None:
+    """Refuses a number of ranks that is not the job's."""
+    if size != rank_size():
+        refuse('a collective is built for rank_size=%d, and RANK_SIZE=%d' % (size, rank_size()))
+
+
+def build(op: str, tensors: Sequence[tf.Tensor], shapes: Sequence[tf.TensorShape] = (),
+          group: str = WORLD, gradient: Optional[Callable] = None, **settings) -> List[tf.Tensor]:
+    """Adds a collective to the default graph.
+
+    Args:
+        op: the device's name for it.
+        tensors: what this rank gives.
+        shapes: of what comes back; the tensors' own when not given.
+        group: only the group of all ranks is imitated.
+        gradient: of the op; without one it cannot be differentiated.
+        **settings: what the ranks must agree on besides.
+
+    Returns:
+        What comes back.
 
     Raises:
-        CollectiveError: always.
+        CollectiveError: there is only one rank.
+        AssertionError: the collective stands where not all ranks are sure to run it.
     """
-    raise CollectiveError('%s: the fake npu_bridge does not connect processes; run with '
-                          'RANK_SIZE=1 or unset' % op)
+    if group != WORLD:
+        not_established('a group of its own (%s)' % group)
+    if rank_size() <= 1:
+        raise CollectiveError('%s: with RANK_SIZE=1 or unset there is nobody to talk to' % op)
+    if tf.get_default_graph()._get_control_flow_context() is not None:
+        refuse('%s stands in a tf.cond or tf.while_loop, which other ranks may not enter' % op)
+    for tensor in tensors:
+        if not tensor.shape.is_fully_defined():
+            refuse('%s gets %s of the shape %s, which the device cannot compile'
+                   % (op, tensor.name, tensor.shape))
+
+    def refuse_gradient(*_):
+        raise LookupError('No gradient defined for operation %r' % op)
+
+    @tf.custom_gradient
+    def whole(*inputs):
+        return _halves(op, inputs, shapes, settings), gradient or refuse_gradient
+    outputs = whole(*tensors)
+    return outputs if isinstance(outputs, list) else [outputs]
+
+
+def _halves(op: str, inputs: Sequence[tf.Tensor], shapes: Sequence[tf.TensorShape], settings: Dict
+            ) -> List[tf.Tensor]:
+    given = tf.identity_n(list(inputs), name=op)
+    shapes = shapes or [tensor.shape for tensor in given]
+    with tf.control_dependencies(given), tf.name_scope(given[0].op.name + '/'):
+        received = [tf.placeholder_with_default(tf.zeros(shape, tensor.dtype.base_dtype), shape)
+                    for tensor, shape in zip(given, shapes)]
+    _of_graph.setdefault(tf.get_default_graph(), []).append(
+        Collective(op, tuple(sorted(settings.items())), given, received))
+    return received

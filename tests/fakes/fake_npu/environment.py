@@ -1,11 +1,14 @@
 """The environment that the adapter demands, in Python and natively; NPU.md, section 3."""
 
 import os
+from typing import Optional
 
 from fake_npu import record
 from fake_npu.rank_table import table_faults
 from fake_npu.refusal import refuse, refuse_first
 from fake_npu.release import since
+
+_CHIEF = ('CM_CHIEF_IP', 'CM_CHIEF_PORT', 'CM_CHIEF_DEVICE', 'CM_WORKER_SIZE', 'CM_WORKER_IP')
 
 
 def rank_size() -> int:
@@ -18,6 +21,16 @@ def rank_size() -> int:
     if since('master') and own and other:
         raise ValueError('RANK_SIZE and CM_WORKER_SIZE are both set; set one of them')
     return int(own or (other if since('master') else None) or 1)
+
+
+def rank() -> int:
+    """This process's number among the ranks: POD_NAME's where it is set, else RANK_ID's."""
+    return int(os.environ.get('POD_NAME') or os.environ.get('RANK_ID') or 0)
+
+
+def device() -> Optional[str]:
+    """The device as a rank table would name it; None where the environment has none."""
+    return os.environ.get('DEVICE_ID') or os.environ.get('ASCEND_DEVICE_ID') or None
 
 
 def demand_job() -> None:
@@ -37,10 +50,10 @@ def check_device_environment() -> None:
         AssertionError: the process would abort, use another device than meant, or wait for ranks
             that never come.
     """
-    for name in ('ASCEND_DEVICE_ID', 'DEVICE_ID', 'RANK_ID'):
+    for name in ('ASCEND_DEVICE_ID', 'DEVICE_ID', 'RANK_ID', 'POD_NAME'):
         if os.environ.get(name) and not os.environ[name].isdecimal():
             refuse('%s=%s is no non-negative integer' % (name, os.environ[name]))
-    if not (os.environ.get('ASCEND_DEVICE_ID') or os.environ.get('DEVICE_ID')):
+    if device() is None:
         record.write('warning', text='neither ASCEND_DEVICE_ID nor DEVICE_ID is set: device 0')
     if not os.environ.get('JOB_ID'):
         record.write('warning', text='JOB_ID is not set')
@@ -50,17 +63,25 @@ def check_device_environment() -> None:
     if table:
         if not (os.environ.get('RANK_ID') or os.environ.get('POD_NAME')):
             refuse('RANK_TABLE_FILE is set without RANK_ID or POD_NAME')
-        refuse_first(table_faults(table, rank_size()))
+        refuse_first(table_faults(table, rank_size(), str(rank()), device()))
 
 
 def _check_ranks(size: int) -> None:
     if not os.environ.get('JOB_ID'):
         refuse('RANK_SIZE=%d needs JOB_ID' % size)
-    chief = since('r1.8.0') and os.environ.get('CM_CHIEF_IP')
+    chief = since('r1.8.0') and all(map(os.environ.get, _CHIEF))
     if not (os.environ.get('RANK_TABLE_FILE') or chief):
         refuse('RANK_SIZE=%d needs RANK_TABLE_FILE' % size)
-    if int(os.environ.get('RANK_ID') or 0) >= size:
-        refuse('RANK_ID=%s is not below RANK_SIZE=%d' % (os.environ['RANK_ID'], size))
+    if not (os.environ.get('RANK_ID') or os.environ.get('POD_NAME')):
+        refuse('RANK_SIZE=%d needs RANK_ID or POD_NAME' % size)
+    if rank() >= size:
+        refuse('RANK_ID=%d is not below RANK_SIZE=%d' % (rank(), size))
+
+
+def meeting_place() -> str:
+    """What the ranks of a job have in common: the rank table, or the chief's address."""
+    table = os.environ.get('RANK_TABLE_FILE')
+    return os.path.realpath(table) if table else '/'.join(map(os.environ.get, _CHIEF[:2]))
 
 
 def demand_estimator_job() -> None:

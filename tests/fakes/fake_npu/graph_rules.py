@@ -6,6 +6,7 @@ from typing import Collection, Iterator
 import tensorflow as tf
 
 from fake_npu import float_status
+from fake_npu.collectives import collectives_in
 
 _UPDATE = re.compile(r'(Resource|Sparse|ResourceSparse)?Apply[A-Z]')
 _COMPUTE = ('Conv2D', 'MatMul', 'DepthwiseConv2dNative')
@@ -23,7 +24,8 @@ def kind_of(reached: Collection[tf.Operation]) -> str:
     if any(_UPDATE.match(op.type) for op in reached) or any(
             status.op in reached for status in tf.get_collection(float_status.STATUS)):
         return 'train'
-    return 'compute' if any(op.type in _COMPUTE for op in reached) else 'host'
+    computes = any(op.type in _COMPUTE for op in reached)
+    return 'compute' if computes or collectives_in(tf.get_default_graph(), reached) else 'host'
 
 
 def placement_faults(reached: Collection[tf.Operation]) -> Iterator[str]:

@@ -1,46 +1,79 @@
 """Reading a rank table of either template; NPU.md, section 11."""
 
 import json
-from typing import Iterator, List
+from typing import Any, Iterator, List, NamedTuple, Optional
 
 
-def table_faults(path: str, size: int) -> Iterator[str]:
+class Entry(NamedTuple):
+    """A device of the table."""
+
+    rank: str
+    server: str
+    device: str
+    ip: str
+
+
+def entries(path: str) -> List[Entry]:
+    """The devices of a rank table.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it is none.
+    """
+    return _entries(_read(path))
+
+
+def table_faults(path: str, size: int, rank: str, device: Optional[str]) -> Iterator[str]:
     """What is wrong with a rank table.
 
     Args:
         path: of the file.
         size: ranks of the job.
+        rank: this process's.
+        device: this process's, as the environment has it; None where it has none.
 
     Yields:
         One sentence for each fault.
     """
     try:
-        with open(path, encoding='utf-8') as file:
-            table = json.load(file)
-        ranks = _ranks(table)
-        servers = _servers(table)
+        table = _read(path)
+        devices = _entries(table)
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield 'RANK_TABLE_FILE=%s cannot be used: %r' % (path, error)
         return
+    start = 'RANK_TABLE_FILE=%s ' % path
     if table.get('status') != 'completed':
-        yield 'RANK_TABLE_FILE=%s has status %r, not completed' % (path, table.get('status'))
+        yield start + 'has status %r, not completed' % table.get('status')
+    ranks = [entry.rank for entry in devices]
     if sorted(ranks, key=str) != sorted(map(str, range(size)), key=str):
-        yield 'RANK_TABLE_FILE=%s describes the ranks %s, and RANK_SIZE=%d' % (path, ranks, size)
-    for server in servers:
-        if not 0 < len(server) < 64:
-            yield 'RANK_TABLE_FILE=%s has the server_id %r' % (path, server)
+        yield start + 'describes the ranks %s, and RANK_SIZE=%d' % (ranks, size)
+    yield from (start + fault for fault in _entry_faults(devices))
+    own, = (entry for entry in devices if entry.rank == rank)
+    if device is not None and device != own.device:
+        yield start + 'gives rank %s the device %s, and the environment names device %s' % (
+            rank, own.device, device)
 
 
-def _ranks(table: dict) -> List[str]:
+def _entry_faults(devices: List[Entry]) -> Iterator[str]:
+    for entry in devices:
+        if not 0 < len(entry.server) < 64:
+            yield 'has the server_id %r' % entry.server
+    for what, values in (('device', [entry[1:3] for entry in devices]),
+                         ('device_ip', [entry.ip for entry in devices])):
+        if len(set(values)) != len(values):
+            yield 'has a %s twice: %s' % (what, values)
+
+
+def _read(path: str) -> Any:
+    with open(path, encoding='utf-8') as file:
+        return json.load(file)
+
+
+def _entries(table: Any) -> List[Entry]:
     if 'server_list' in table:
-        return [device['rank_id'] for server in table['server_list']
-                for device in server['device']]
-    return [instance['rank_id'] for group in table['group_list']
-            for instance in group['instance_list']]
-
-
-def _servers(table: dict) -> List[str]:
-    if 'server_list' in table:
-        return [server['server_id'] for server in table['server_list']]
-    return [instance['server_id'] for group in table['group_list']
-            for instance in group['instance_list']]
+        return [Entry(device['rank_id'], server['server_id'], device['device_id'],
+                      device['device_ip'])
+                for server in table['server_list'] for device in server['device']]
+    return [Entry(instance['rank_id'], instance['server_id'], device['device_id'],
+                  device['device_ip'])
+            for group in table['group_list'] for instance in group['instance_list']
+            for device in instance['devices']]

@@ -1,7 +1,8 @@
 """The record of a process: JSON lines appended to the file that FAKE_NPU_RECORD names.
 
 Events: ``session`` (its configuration), ``run`` (once for each distinct pair of fetches and feeds),
-``warning`` (what the adapter only warns of), ``overflow`` (an injected one).
+``warning`` (what the adapter only warns of), ``overflow`` (an injected one), ``variables`` (what
+they hold when a session that trained among several ranks ends).
 """
 
 import json
@@ -9,6 +10,11 @@ import os
 from typing import Any
 
 VARIABLE = 'FAKE_NPU_RECORD'
+
+
+def wanted() -> bool:
+    """Whether there is a record to write to."""
+    return bool(os.environ.get(VARIABLE))
 
 
 def write(event: str, **fields: Any) -> None:

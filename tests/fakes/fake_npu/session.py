@@ -11,7 +11,10 @@ import tensorflow as tf
 from tensorflow.python.client.session import BaseSession, _FetchHandler
 
 from fake_npu import float_status, record
-from fake_npu.environment import check_device_environment
+from fake_npu.collectives import collectives_in
+from fake_npu.digests import record_variables
+from fake_npu.environment import check_device_environment, rank_size
+from fake_npu.group_runs import GroupRun, group
 from fake_npu.parameters import check_config
 from fake_npu.reach import reached_ops
 from fake_npu.refusal import refuse
@@ -102,7 +105,8 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Gives the sessions and the process their own functions back."""
+    """Gives the sessions and the process their own functions back, and leaves the other ranks."""
+    group.leave()
     if _originals:
         os.fork = _originals.pop('fork')
     for name, method in _originals.items():
@@ -124,19 +128,26 @@ def _watched_run(run: Callable) -> Callable:
     @functools.wraps(run)
     def watched(self, fetches, feed_dict=None, options=None, run_metadata=None):
         seen = _describe(self.graph, fetches, feed_dict or {})
+        held = collectives_in(self.graph, seen.reached)
+
+        def carry_out(wanted, feeds):
+            if held:
+                return GroupRun(self, wanted, held, seen.reached).run(feeds)
+            return run(self, wanted, feeds, options, run_metadata)
         loops = [(op, steps) for op, steps in self.graph.get_collection(ITERATIONS)
                  if op in seen.reached]
         for op, steps in loops:
             for _ in range(steps - 1):
-                run(self, op, watch.run(seen))
-        feeds = {**(feed_dict or {}), **watch.run(seen)}
-        return run(self, fetches, feeds, options, run_metadata)
+                carry_out(op, watch.run(seen))
+        return carry_out(fetches, {**(feed_dict or {}), **watch.run(seen)})
     return watched
 
 
 def _watched_close(close: Callable) -> Callable:
     @functools.wraps(close)
     def watched(self):
+        if watch.trained and rank_size() > 1 and not self._closed:
+            record_variables(self, _originals['run'])
         watch.close()
         close(self)
     return watched

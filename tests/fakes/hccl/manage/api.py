@@ -3,7 +3,7 @@
 import os
 from typing import List
 
-from fake_npu.environment import rank_size
+from fake_npu import environment, rank_table
 from fake_npu.release import not_established
 from fake_npu.session import watch
 
@@ -18,9 +18,15 @@ def _demand_initialisation(group: str) -> None:
         not_established('a group of its own (%s)' % group)
 
 
-def _demand_one_rank(what: str) -> None:
-    if rank_size() > 1:
-        not_established('%s with several ranks' % what)
+def _local_ranks() -> List[int]:
+    """The ranks on this rank's server, ascending."""
+    if environment.rank_size() <= 1:
+        return [environment.rank()]
+    if not os.environ.get('RANK_TABLE_FILE'):
+        not_established('local ranks without a rank table')
+    entries = rank_table.entries(os.environ['RANK_TABLE_FILE'])
+    server, = (entry.server for entry in entries if entry.rank == str(environment.rank()))
+    return sorted(int(entry.rank) for entry in entries if entry.server == server)
 
 
 def create_group(group: str, rank_num: int, rank_ids: List[int]) -> None:
@@ -38,27 +44,25 @@ def destroy_group(group: str) -> None:
 def get_rank_size(group: str = _WORLD) -> int:
     """Number of ranks."""
     _demand_initialisation(group)
-    return rank_size()
+    return environment.rank_size()
 
 
 def get_local_rank_size(group: str = _WORLD) -> int:
     """Number of ranks on this server."""
     _demand_initialisation(group)
-    _demand_one_rank('get_local_rank_size')
-    return 1
+    return len(_local_ranks())
 
 
 def get_rank_id(group: str = _WORLD) -> int:
     """Number of this rank."""
     _demand_initialisation(group)
-    return int(os.environ.get('RANK_ID') or 0)
+    return environment.rank()
 
 
 def get_local_rank_id(group: str = _WORLD) -> int:
     """Number of this rank on its server."""
     _demand_initialisation(group)
-    _demand_one_rank('get_local_rank_id')
-    return 0
+    return _local_ranks().index(environment.rank())
 
 
 def get_world_rank_from_group_rank(group: str, group_rank_id: int) -> int:

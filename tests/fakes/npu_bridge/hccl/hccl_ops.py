@@ -1,50 +1,57 @@
-"""Collectives: signatures and argument checks; NPU.md, section 7.
-
-Nothing is sent between processes: with one rank no script may build a collective, and with several
-the op that would need another process is refused.
-"""
+"""Collectives: signatures and argument checks; NPU.md, section 7."""
 
 from typing import List
 
 import tensorflow as tf
-from fake_npu.collectives import check_dtype, check_reduction, refuse
-
-_WORLD = 'hccl_world_group'
+from fake_npu.collectives import (
+    WORLD,
+    build,
+    check_dtype,
+    check_rank,
+    check_reduction,
+    check_size,
+)
+from fake_npu.environment import rank
+from fake_npu.refusal import refuse
 
 
 def allreduce(tensor: tf.Tensor, reduction: str, fusion: int = 1, fusion_id: int = -1,
-              group: str = _WORLD) -> tf.Tensor:
-    """Reduces a tensor over all ranks."""
+              group: str = WORLD) -> tf.Tensor:
+    """Reduces a tensor over all ranks; its gradient is the sum of the ranks' gradients."""
     check_reduction(reduction)
     check_dtype(tensor)
-    return refuse('HcomAllReduce')
+    return build('HcomAllReduce', [tensor], group=group, reduction=reduction,
+                 gradient=lambda above: allreduce(above, 'sum', fusion=0, group=group))[0]
 
 
 def broadcast(tensor: List[tf.Tensor], root_rank: int, fusion: int = 2, fusion_id: int = 0,
-              group: str = _WORLD) -> List[tf.Tensor]:
+              group: str = WORLD) -> List[tf.Tensor]:
     """Gives every rank the tensors of one; takes and returns a list."""
     if not isinstance(tensor, list):
         raise TypeError('broadcast takes a list of tensors, not %r' % (tensor,))
-    return refuse('HcomBroadcast')
+    check_rank(root_rank)
+    return build('HcomBroadcast', tensor, group=group, root_rank=root_rank)
 
 
-def allgather(tensor: tf.Tensor, rank_size: int, group: str = _WORLD) -> tf.Tensor:
+def allgather(tensor: tf.Tensor, rank_size: int, group: str = WORLD) -> tf.Tensor:
     """Joins the tensors of all ranks; of rank 1 or more."""
     if tensor.shape.ndims == 0:
         raise ValueError('allgather needs a tensor of rank 1 or more')
     check_dtype(tensor, tf.int64, tf.uint64)
-    return refuse('HcomAllGather')
+    check_size(rank_size)
+    return build('HcomAllGather', [tensor], [_resized(tensor, rank_size)], group)[0]
 
 
 def reduce(tensor: tf.Tensor, reduction: str, root_rank: int,
-           fusion: int = 0, fusion_id: int = -1, group: str = _WORLD) -> tf.Tensor:
-    """Reduces a tensor to one rank."""
+           fusion: int = 0, fusion_id: int = -1, group: str = WORLD) -> tf.Tensor:
+    """Reduces a tensor to one rank; the others get zeros, which is an assumption."""
     check_reduction(reduction)
     check_dtype(tensor)
-    return refuse('HcomReduce')
+    check_rank(root_rank)
+    return build('HcomReduce', [tensor], group=group, reduction=reduction, root_rank=root_rank)[0]
 
 
-def reduce_scatter(tensor: tf.Tensor, reduction: str, rank_size: int, group: str = _WORLD
+def reduce_scatter(tensor: tf.Tensor, reduction: str, rank_size: int, group: str = WORLD
                    ) -> tf.Tensor:
     """Reduces a tensor and gives each rank its share of the first dimension."""
     check_reduction(reduction)
@@ -52,15 +59,31 @@ def reduce_scatter(tensor: tf.Tensor, reduction: str, rank_size: int, group: str
     if tensor.shape[0].value % rank_size:
         raise ValueError('reduce_scatter needs a first dimension divisible by %d, not %s'
                          % (rank_size, tensor.shape))
-    return refuse('HcomReduceScatter')
+    check_size(rank_size)
+    return build('HcomReduceScatter', [tensor], [_resized(tensor, 1 / rank_size)], group,
+                 reduction=reduction)[0]
 
 
-def send(tensor: tf.Tensor, sr_tag: int, dest_rank: int, group: str = _WORLD) -> tf.Operation:
+def _resized(tensor: tf.Tensor, factor: float) -> tf.TensorShape:
+    first, *others = tensor.shape.as_list()
+    return tf.TensorShape([round(first * factor), *others])
+
+
+def send(tensor: tf.Tensor, sr_tag: int, dest_rank: int, group: str = WORLD) -> tf.Operation:
     """Sends a tensor to a rank."""
-    return refuse('HcomSend')
+    _check_other(dest_rank)
+    return tf.group(build('HcomSend', [tensor], group=group, sr_tag=sr_tag, src_rank=rank(),
+                          dest_rank=dest_rank))
 
 
-def receive(shape, data_type, sr_tag: int, src_rank: int,
-            group: str = _WORLD) -> tf.Tensor:
+def receive(shape, data_type, sr_tag: int, src_rank: int, group: str = WORLD) -> tf.Tensor:
     """Receives a tensor from a rank."""
-    return refuse('HcomReceive')
+    _check_other(src_rank)
+    return build('HcomReceive', [tf.zeros(shape, data_type)], group=group, sr_tag=sr_tag,
+                 src_rank=src_rank, dest_rank=rank())[0]
+
+
+def _check_other(other: int) -> None:
+    check_rank(other)
+    if other == rank():
+        refuse('rank %d sends to itself' % other)
