@@ -28,7 +28,7 @@ test-distributed: setup-horovod ## run the tests of several processes: Horovod, 
 
 lint: setup ## check style and spelling
 	@$(VENV_PYTHON) -m ruff check .
-	@git ls-files -z | xargs -0 $(VENV_PYTHON) -m codespell_lib
+	@git ls-files -z | xargs -0 .venv/bin/codespell
 	@.venv/bin/clang-format --dry-run -Werror pse/*.cpp
 	@for script in $$(git ls-files '*.sh' .ci/run); do bash -n "$$script" || exit 1; done
 
