@@ -17,8 +17,9 @@ class FinalFigures(Hook):
         avg time per step 0.3012                seconds, over the applied steps after the first
         FPS 46.48                               examples of all processes per second, over the same
 
-    The first step compiles the graph, for minutes on some devices, so the averages leave it out.
-    Time spent in steps that the device left out counts, and so does that of saving in between.
+    The first step compiles the graph, for minutes on some devices, so the averages leave it out
+    (or those that the device took with it by itself). Time spent in steps that were left out
+    counts, and so does that of saving in between.
     """
 
     def __init__(self, batch_size: int, write: Callable[[str], None]):

@@ -10,10 +10,10 @@ from training.final_figures import FinalFigures
 from training.hooks import StepResult
 
 
-def result_of(step, total_loss):
-    """A finished step."""
+def result_of(step, total_loss, taken=1):
+    """A finished step, or several."""
     values = SimpleNamespace(scalars=SimpleNamespace(total_loss=total_loss))
-    return StepResult(step, values, None, 0.0)
+    return StepResult(step, values, None, 0.0, taken)
 
 
 @pytest.fixture
@@ -48,6 +48,16 @@ def test_lines_have_the_fields_that_scripts_cut_out(clock):
 
 def test_steps_that_were_left_out_cost_time_and_give_nothing(clock):
     assert lines_of(clock, [1, 'skip', 1, 1])[2:] == ['avg time per step 3.0000', 'FPS 37.33']
+
+
+def test_a_result_may_stand_for_several_steps(clock):
+    lines = []
+    hook = FinalFigures(8, lines.append)
+    for seconds in (100, 2, 4):
+        clock.now += seconds
+        hook.after_step(None, result_of(0, 0.5, taken=10))
+    hook.end(None, 30)
+    assert lines[2:] == ['avg time per step 0.3000', 'FPS 26.67']
 
 
 @pytest.mark.parametrize('steps', [[], [2]])
