@@ -1,5 +1,6 @@
 """Score maps -> kernels -> labels -> rectangles, and rectangles -> boxes in the original image."""
 
+import functools
 from typing import Tuple
 
 import cv2
@@ -74,6 +75,7 @@ def label_rectangles(
     return np.array(quads, np.float32).reshape(-1, 4, 2)
 
 
+@functools.lru_cache(maxsize=16)  # the images of a run have few sizes
 def _enlarged_spans(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
     """First and last target pixel, int32 (source,), that each source pixel covers.
 

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <vector>
 
@@ -24,6 +25,18 @@ constexpr int kKernelsPerPass = 7;
 // The bit of a pixel that a kernel of a later pass may still take.
 constexpr uint8_t kLater = 1 << kKernelsPerPass;
 constexpr uint8_t kSeedBit = 1;
+
+// Pixels that are looked at together where most of them are empty.
+constexpr int kGroup = 8;
+
+// Whether any of kGroup numbers is not 0.
+inline bool any_of(const int32_t* numbers) {
+  int32_t any = 0;
+  for (int i = 0; i < kGroup; ++i) {
+    any |= numbers[i];
+  }
+  return any != 0;
+}
 
 struct Shape {
   int kernels;
@@ -38,17 +51,14 @@ struct Planes {
   const uint8_t* data;
   Shape shape;
 
-  // Sets bit b of each cell whose pixel belongs to kernel first + b, for `count` kernels; row y of
-  // the map lies at cells + y * stride.
-  void pack(int first, int count, uint8_t* cells, int stride) const {
+  // Sets bit b of each cell of a row whose pixel belongs to kernel first + b, for `count` kernels.
+  void pack_row(int row, int first, int count, uint8_t* cells) const {
     for (int bit = 0; bit < count; ++bit) {
-      const uint8_t* pixels = data + (shape.kernels - 1 - first - bit) * shape.pixels();
+      const uint8_t* pixels = data + (shape.kernels - 1 - first - bit) * shape.pixels() +
+                              static_cast<size_t>(row) * shape.width;
       const uint8_t member = static_cast<uint8_t>(1 << bit);
-      uint8_t* row = cells;
-      for (int y = 0; y < shape.height; ++y, row += stride, pixels += shape.width) {
-        for (int x = 0; x < shape.width; ++x) {
-          row[x] |= pixels[x] ? member : 0;
-        }
+      for (int x = 0; x < shape.width; ++x) {
+        cells[x] |= pixels[x] ? member : 0;
       }
     }
   }
@@ -60,31 +70,37 @@ struct Scores {
   Shape shape;
   float threshold;
 
-  // As Planes::pack. A row is compared as a whole, which compilers vectorise; then its pixels, most
-  // of which belong to no kernel, are looked at eight bytes at a time.
-  void pack(int first, int count, uint8_t* cells, int stride) const {
-    const size_t size = static_cast<size_t>(shape.width) * shape.kernels;
-    std::vector<uint8_t> above(size + sizeof(uint64_t));
-    const float* scores = data;
-    for (int y = 0; y < shape.height; ++y, cells += stride, scores += size) {
-      for (size_t i = 0; i < size; ++i) {
-        above[i] = scores[i] > threshold;
-      }
-      const uint8_t* members = above.data() + first;
-      for (int x = 0; x < shape.width; ++x, members += shape.kernels) {
-        if (any_of_eight(members)) {
-          for (int bit = 0; bit < count; ++bit) {
-            cells[x] |= static_cast<uint8_t>(members[bit] << bit);
-          }
+  // As Planes::pack_row. Most pixels belong to no kernel: a group of them is looked at as a whole.
+  void pack_row(int row, int first, int count, uint8_t* cells) const {
+    const float* scores = data + static_cast<size_t>(row) * shape.width * shape.kernels;
+    for (int begin = 0; begin < shape.width; begin += kGroup) {
+      const int end = std::min(begin + kGroup, shape.width);
+      const float* pixel = scores + static_cast<size_t>(begin) * shape.kernels;
+      if (end - begin < kGroup || any_above(pixel)) {
+        for (int x = begin; x < end; ++x, pixel += shape.kernels) {
+          cells[x] |= members(pixel + first, count);
         }
       }
     }
   }
 
-  static bool any_of_eight(const uint8_t* bytes) {
-    uint64_t eight;
-    std::memcpy(&eight, bytes, sizeof(eight));
-    return eight != 0;
+  // Whether any score of kGroup pixels is above the threshold; in lanes, which compilers vectorise.
+  bool any_above(const float* scores) const {
+    int32_t lanes[kGroup] = {};
+    for (int kernel = 0; kernel < shape.kernels; ++kernel, scores += kGroup) {
+      for (int lane = 0; lane < kGroup; ++lane) {
+        lanes[lane] |= scores[lane] > threshold;
+      }
+    }
+    return any_of(lanes);
+  }
+
+  uint8_t members(const float* scores, int count) const {
+    int bits = 0;
+    for (int bit = 0; bit < count; ++bit) {
+      bits |= (scores[bit] > threshold) << bit;
+    }
+    return static_cast<uint8_t>(bits);
   }
 };
 
@@ -116,18 +132,27 @@ void unite(std::vector<Run>* runs, int one, int other) {
   }
 }
 
+// A pixel, by its indices in the bordered map of cells and in the map of labels.
+struct Place {
+  int cell;
+  int pixel;
+};
+
+// Grows labels in int32 (H, W), which belongs to the caller and is overwritten.
 class Expansion {
  public:
-  explicit Expansion(const Shape& shape)
+  Expansion(const Shape& shape, int32_t* labels)
       : shape_(shape),
-        stride_(shape.width + 2),
+        // One border cell ends a row and begins the next.
+        stride_(shape.width + 1),
         cells_(static_cast<size_t>(stride_) * (shape.height + 2)),
-        labels_(cells_.size()) {}
+        labels_(labels) {}
 
   // Labels the map; returns the number of labels, which are 1, 2, ... in the order of their first
   // seeds.
   template <typename Source>
   int run(const Source& source, int64_t min_area) {
+    std::fill_n(labels_, shape_.pixels(), 0);
     int count = 0;
     for (int first = 0; first < shape_.kernels; first += kKernelsPerPass) {
       const int kernels = std::min(kKernelsPerPass, shape_.kernels - first);
@@ -142,31 +167,30 @@ class Expansion {
     return count;
   }
 
-  // Writes int32 (H, W).
-  void copy_labels(int32_t* target) const {
-    for (int row = 0; row < shape_.height; ++row, target += shape_.width) {
-      std::copy_n(labels_.data() + first_cell(row), shape_.width, target);
-    }
-  }
-
  private:
   size_t first_cell(int row) const { return static_cast<size_t>(row + 1) * stride_ + 1; }
+
+  Place place_of(int cell) const {
+    const int row = cell / stride_ - 1;
+    return {cell, static_cast<int>(cell - first_cell(row)) + row * shape_.width};
+  }
 
   template <typename Source>
   void pack(const Source& source, int first, int kernels) {
     const uint8_t later = first + kernels < shape_.kernels ? kLater : 0;
     for (int row = 0; row < shape_.height; ++row) {
-      std::fill_n(cells_.data() + first_cell(row), shape_.width, later);
-    }
-    source.pack(first, kernels, cells_.data() + first_cell(0), stride_);
-    if (first > 0) {
-      close_labelled();
+      uint8_t* cells = cells_.data() + first_cell(row);
+      std::fill_n(cells, shape_.width, later);
+      source.pack_row(row, first, kernels, cells);
+      if (first > 0) {
+        close_labelled(cells, labels_ + static_cast<size_t>(row) * shape_.width);
+      }
     }
   }
 
-  void close_labelled() {
-    for (size_t cell = 0; cell < cells_.size(); ++cell) {
-      cells_[cell] = labels_[cell] ? 0 : cells_[cell];
+  void close_labelled(uint8_t* cells, const int32_t* labels) const {
+    for (int x = 0; x < shape_.width; ++x) {
+      cells[x] = labels[x] ? 0 : cells[x];
     }
   }
 
@@ -176,18 +200,26 @@ class Expansion {
     const int count = number(&runs, min_area);
     for (const Run& run : runs) {
       if (run.label) {
-        std::fill(labels_.begin() + run.begin, labels_.begin() + run.end, run.label);
+        std::fill_n(labels_ + place_of(run.begin).pixel, run.end - run.begin, run.label);
         std::fill(cells_.begin() + run.begin, cells_.begin() + run.end, 0);
       }
     }
     for (const Run& run : runs) {
-      for (int cell = run.begin; run.label && cell < run.end; ++cell) {
-        if (cells_[cell - 1] | cells_[cell + 1] | cells_[cell - stride_] | cells_[cell + stride_]) {
-          frontier_.push_back(cell);
-        }
+      if (run.label) {
+        queue_seeds(run);
       }
     }
     return count;
+  }
+
+  void queue_seeds(const Run& run) {
+    Place place = place_of(run.begin);
+    for (; place.cell < run.end; ++place.cell, ++place.pixel) {
+      const uint8_t* cell = cells_.data() + place.cell;
+      if (cell[-1] | cell[1] | cell[-stride_] | cell[stride_]) {
+        frontier_.push_back(place);
+      }
+    }
   }
 
   // The border's empty cells end each row's runs, so the map is read as one line.
@@ -254,36 +286,45 @@ class Expansion {
   // kept exactly as in the reference. Pixels without an open neighbour can never grow again:
   // leaving them out early changes neither the order nor the result.
   void grow(uint8_t kernel) {
-    uint8_t* cells = cells_.data();
-    int32_t* labels = labels_.data();
-    const int offsets[] = {-1, 1, -stride_, stride_};
-    std::vector<int> idle;
-    for (size_t head = 0; head < frontier_.size(); ++head) {
-      const int cell = frontier_[head];
-      bool grew = false;
-      uint8_t open = 0;
-      for (int offset : offsets) {
-        const int neighbour = cell + offset;
-        if (cells[neighbour] & kernel) {
-          cells[neighbour] = 0;
-          labels[neighbour] = labels[cell];
-          frontier_.push_back(neighbour);
-          grew = true;
-        }
-        open |= cells[neighbour];
-      }
-      if (!grew && open) {
-        idle.push_back(cell);
-      }
+    std::vector<Place> idle;
+    std::vector<Place> grown;
+    while (!frontier_.empty()) {
+      grow_once(kernel, &grown, &idle);
+      frontier_.swap(grown);
+      grown.clear();
     }
     frontier_.swap(idle);
+  }
+
+  void grow_once(uint8_t kernel, std::vector<Place>* grown, std::vector<Place>* idle) {
+    // Locals: a byte that is written might be part of any member, as far as compilers know.
+    uint8_t* const cells = cells_.data();
+    int32_t* const labels = labels_;
+    const Place steps[] = {{-1, -1}, {1, 1}, {-stride_, -shape_.width}, {stride_, shape_.width}};
+    for (const Place place : frontier_) {
+      bool grew = false;
+      uint8_t open = 0;
+      for (const Place step : steps) {
+        const Place neighbour = {place.cell + step.cell, place.pixel + step.pixel};
+        if (cells[neighbour.cell] & kernel) {
+          cells[neighbour.cell] = 0;
+          labels[neighbour.pixel] = labels[place.pixel];
+          grown->push_back(neighbour);
+          grew = true;
+        }
+        open |= cells[neighbour.cell];
+      }
+      if (!grew && open) {
+        idle->push_back(place);
+      }
+    }
   }
 
   const Shape shape_;
   const int stride_;
   std::vector<uint8_t> cells_;
-  std::vector<int32_t> labels_;
-  std::vector<int> frontier_;
+  int32_t* const labels_;
+  std::vector<Place> frontier_;
 };
 
 // First and last column of one label in one row.
@@ -294,39 +335,64 @@ struct Extent {
   int32_t last;
 };
 
-// One pass over int32 (H, W), labels 0..count; the extents are sorted by label, then row.
-std::vector<Extent> find_extents(const int32_t* labels, int height, int width, int count) {
-  std::vector<Extent> found;
-  std::vector<int> latest(count + 1, -1);
-  std::vector<size_t> starts(count + 2, 0);
-  for (int row = 0; row < height; ++row, labels += width) {
-    for (int x = 0; x < width; ++x) {
+// First column from x on that has a label, or the width.
+int next_labelled(const int32_t* labels, int x, int width) {
+  while (x + kGroup <= width && !any_of(labels + x)) {
+    x += kGroup;
+  }
+  while (x < width && labels[x] == 0) {
+    ++x;
+  }
+  return x;
+}
+
+// Finds extents of labels 0..count row by row, and puts them into the order of the labels.
+class ExtentList {
+ public:
+  explicit ExtentList(size_t count) : latest_(count + 1, -1), sizes_(count + 1, 0) {}
+
+  // Throws where a label is out of range.
+  void add_row(const int32_t* labels, int row, int width) {
+    for (int x = next_labelled(labels, 0, width); x < width; x = next_labelled(labels, x, width)) {
       const int32_t label = labels[x];
-      if (label == 0) {
-        continue;
+      const int first = x;
+      while (x < width && labels[x] == label) {
+        ++x;
       }
-      if (label < 0 || label > count) {
-        throw std::invalid_argument("labels must lie between 0 and the number of labels");
-      }
-      const int index = latest[label];
-      if (index >= 0 && found[index].row == row) {
-        found[index].last = x;
-      } else {
-        latest[label] = static_cast<int>(found.size());
-        found.push_back({label, row, x, x});
-        ++starts[label + 1];
-      }
+      add_run({label, row, first, x - 1});
     }
   }
-  for (int label = 0; label <= count; ++label) {
-    starts[label + 1] += starts[label];
+
+  // Sorted by label, then row.
+  std::vector<Extent> sorted() const {
+    std::vector<size_t> starts(sizes_.size(), 0);
+    std::partial_sum(sizes_.begin(), sizes_.end() - 1, starts.begin() + 1);
+    std::vector<Extent> ordered(found_.size());
+    for (const Extent& extent : found_) {
+      ordered[starts[extent.label]++] = extent;
+    }
+    return ordered;
   }
-  std::vector<Extent> ordered(found.size());
-  for (const Extent& extent : found) {
-    ordered[starts[extent.label]++] = extent;
+
+ private:
+  void add_run(const Extent& run) {
+    if (run.label < 0 || run.label >= static_cast<int64_t>(latest_.size())) {
+      throw std::invalid_argument("labels must lie between 0 and the number of labels");
+    }
+    const int64_t index = latest_[run.label];
+    if (index >= 0 && found_[index].row == run.row) {
+      found_[index].last = run.last;
+    } else {
+      latest_[run.label] = static_cast<int64_t>(found_.size());
+      found_.push_back(run);
+      ++sizes_[run.label];
+    }
   }
-  return ordered;
-}
+
+  std::vector<Extent> found_;
+  std::vector<int64_t> latest_;  // index in found_ of each label's last extent, -1 for none
+  std::vector<size_t> sizes_;    // extents of each label
+};
 
 }  // namespace
 
@@ -358,9 +424,7 @@ py::tuple expand(const Source& source, int64_t min_area) {
   int count = 0;
   {
     py::gil_scoped_release released;
-    Expansion expansion(shape);
-    count = expansion.run(source, min_area);
-    expansion.copy_labels(target);
+    count = Expansion(shape, target).run(source, min_area);
   }
   return py::make_tuple(labels, count);
 }
@@ -377,11 +441,18 @@ py::tuple expand_scores(const Array<float>& scores, float threshold, int64_t min
 
 Array<int32_t> row_extents(const Array<int32_t>& labels, int count) {
   const Shape shape = checked_shape(1, labels.shape(0), labels.shape(1));
+  if (count < 0) {
+    throw std::invalid_argument("the number of labels must not be negative");
+  }
   const int32_t* data = labels.data();
   std::vector<Extent> extents;
   {
     py::gil_scoped_release released;
-    extents = find_extents(data, shape.height, shape.width, count);
+    ExtentList list(count);
+    for (int row = 0; row < shape.height; ++row) {
+      list.add_row(data + static_cast<size_t>(row) * shape.width, row, shape.width);
+    }
+    extents = list.sorted();
   }
   Array<int32_t> result({static_cast<py::ssize_t>(extents.size()), py::ssize_t{4}});
   if (!extents.empty()) {

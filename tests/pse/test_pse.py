@@ -290,6 +290,16 @@ def test_not_a_number_belongs_to_no_kernel():
     assert not pse_from_scores(np.full((2, 2, 6), np.nan, np.float32), 0.5, 0)[0].any()
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 50), st.integers(1, 15), st.sampled_from([.02, .2, .6]),
+       st.integers(0, 2 ** 32 - 1))
+def test_scores_of_wide_maps_equal_the_oracle(height, width, num_kernels, density, seed):
+    scores = np.random.RandomState(seed).rand(height, width, num_kernels).astype(np.float32)
+    threshold = 1 - density
+    kernels = (scores > np.float32(threshold)).transpose(2, 0, 1)[::-1]
+    np.testing.assert_array_equal(pse_from_scores(scores, threshold, 1)[0], expand(kernels, 1))
+
+
 def test_many_score_channels_equal_their_kernels():
     scores = np.random.RandomState(0).rand(20, 30, 17).astype(np.float32)
     kernels = (scores > np.float32(0.6)).transpose(2, 0, 1)[::-1]
@@ -313,6 +323,17 @@ def test_row_extents_equal_a_search_per_label(labels):
     assert row_extents(labels, 4).tolist() == expected
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 50), st.integers(0, 2 ** 32 - 1))
+def test_row_extents_of_wide_maps_with_little_in_them(height, width, seed):
+    random_state = np.random.RandomState(seed)
+    labels = random_state.randint(1, 4, (height, width)) * (random_state.rand(height, width) < 0.1)
+    expected = [[label, row, columns.min(), columns.max()]
+                for label in range(1, 4) for row, line in enumerate(labels)
+                for columns in [np.flatnonzero(line == label)] if len(columns)]
+    assert row_extents(labels.astype(np.int32), 3).tolist() == expected
+
+
 def test_row_extents_without_labels():
     assert row_extents(np.zeros((3, 4), np.int32), 0).shape == (0, 4)
     assert row_extents(np.zeros((0, 4), np.int32), 0).shape == (0, 4)
@@ -323,3 +344,8 @@ def test_row_extents_without_labels():
 def test_row_extents_refuses_wrong_labels(labels):
     with pytest.raises(ValueError, match='labels'):
         row_extents(labels, 2)
+
+
+def test_row_extents_refuses_a_negative_number_of_labels():
+    with pytest.raises(ValueError, match='must not be negative'):
+        row_extents(np.zeros((2, 2), np.int32), -1)
