@@ -24,6 +24,7 @@ from training.hooks import (
     SummaryHook,
     tell,
 )
+from training.lock import folder_lock
 from training.ranks import PeerError, check_same_step, named_peer_failures, rank_log
 from training.saver import CheckpointWriter, build_saver, remove_earlier_run
 from training.signals import GracefulStop, StopTraining
@@ -66,7 +67,8 @@ def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = (),
     Raises:
         PSENetError: the run cannot start or go on; what was trained has been saved.
     """
-    with rank_log(config.checkpoint_path, device.rank):
+    with rank_log(config.checkpoint_path, device.rank), \
+            folder_lock(config.checkpoint_path, device.rank):
         start = find_start(config)
         first_step = start.global_step() if start else 0
         if first_step >= config.max_steps:
