@@ -40,6 +40,9 @@ def test_every_depth_becomes_three_bytes(tmp_path, stored):
     image = read_image(path)
     assert (image.dtype, image.shape) == (np.uint8, (4, 5, 3))
     assert (image == 7).all()
+    half = read_image(path, halved=True)
+    assert (half.dtype, half.shape) == (np.uint8, (2, 3, 3))
+    assert (half == 7).all()
 
 
 def test_exif_orientation_is_ignored(tmp_path, picture):
@@ -52,6 +55,7 @@ def test_exif_orientation_is_ignored(tmp_path, picture):
     path.write_bytes(turned)
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (30, 20, 3)
     assert read_image(str(path)).shape == (20, 30, 3)
+    assert read_image(str(path), halved=True).shape == (10, 15, 3)
 
 
 @pytest.mark.parametrize('content', [b'', b'not an image', b'\xff\xd8\xff\xe0\0\x10JFIF'],

@@ -84,16 +84,19 @@ def _free_positions(length: int, lows: np.ndarray, highs: np.ndarray) -> np.ndar
     # The padding makes the image's own border a frequent crop border.
     pad = length // 10
     free = np.ones(length + 2 * pad, np.bool_)
-    for low, high in zip(np.rint(lows).astype(int), np.rint(highs).astype(int)):
+    # As Python's numbers, which slice faster than NumPy's.
+    for low, high in np.rint([lows, highs]).astype(int).T.tolist():
         free[low + pad:high + pad + 1] = False
-    return np.flatnonzero(free) - pad
+    return free.nonzero()[0] - pad
 
 
-def _draw_intervals(positions: np.ndarray, length: int, rng: np.random.RandomState) -> np.ndarray:
-    """First positions and last ones plus one, inside of the image: int (2, CROP_TRIES)."""
+def _draw_intervals(positions: np.ndarray, length: int, rng: np.random.RandomState,
+                    ) -> Tuple[np.ndarray, np.ndarray]:
+    """First positions and last ones plus one, inside of the image: int (CROP_TRIES,) each."""
     drawn = positions[rng.randint(positions.size, size=(2, CROP_TRIES))]
-    drawn = np.clip(np.sort(drawn, axis=0), 0, length - 1)
-    return drawn + [[0], [1]]
+    # Not np.clip, which takes five times as long for so few numbers.
+    first, last = np.minimum(np.maximum(np.sort(drawn, axis=0), 0), length - 1)
+    return first, last + 1
 
 
 def _lies_inside(boxes: np.ndarray, crops: np.ndarray) -> np.ndarray:
@@ -128,23 +131,36 @@ def plan_sample(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_ta
     # The scale that whole pixels leave, (x, y): with the nominal one, text at the far border of an
     # image of odd size would lie outside.
     scale = np.array([width / size[1], height / size[0]])
-    crop = draw_crop((height, width), bounds(polygons) * np.tile(scale, 2), background,
-                     min_crop_side_ratio, rng)
+    crop = draw_crop((height, width), bounds(polygons) * np.concatenate([scale, scale]),
+                     background, min_crop_side_ratio, rng)
     if crop is None:
         return None
     left, top, right, bottom = crop.box
     # The crop becomes a square: the aspect is not kept.
     zoom = np.array([input_size / (right - left), input_size / (bottom - top)])
-    moved = [((polygons[index] * scale - (left, top)) * zoom).astype(np.float32)
-             for index in crop.kept]
+    moved = _move([polygons[index] for index in crop.kept], scale, np.array([left, top]), zoom)
     return SamplePlan((height, width), crop.box, moved, ignore_tags[crop.kept])
 
 
+def _move(polygons: List[np.ndarray], scale: np.ndarray, corner: np.ndarray, zoom: np.ndarray,
+          ) -> List[np.ndarray]:
+    """Polygons of the image, as they lie in the network's input."""
+    if not polygons:
+        return []
+    points = ((np.concatenate(polygons) * scale - corner) * zoom).astype(np.float32)
+    ends = np.cumsum([len(polygon) for polygon in polygons])
+    return [points[end - len(polygon):end] for polygon, end in zip(polygons, ends)]
+
+
 def render_sample(image: np.ndarray, plan: SamplePlan, input_size: int) -> np.ndarray:
-    """Makes the picture that a plan speaks of.
+    """Makes the picture that a plan speaks of: the image resized, cut, and resized once more.
+
+    An image that is to be reduced is reduced, for what that costs in detail is the augmentation.
+    To enlarge one that will be cut would be of no use: the crop comes straight from the source.
 
     Args:
-        image: uint8 (H, W, 3), of the size that the plan was drawn for.
+        image: uint8 (H, W, 3), of the size that the plan was drawn for, or, where the plan reduces
+            it, of any size from there down to what the plan makes of it.
         plan: from plan_sample.
         input_size: the same as there.
 
@@ -152,6 +168,27 @@ def render_sample(image: np.ndarray, plan: SamplePlan, input_size: int) -> np.nd
         uint8 (input_size, input_size, 3), channels as in the image.
     """
     height, width = plan.scaled_size
+    if height > image.shape[0] and width > image.shape[1]:
+        return _render_enlarged(image, plan, input_size)
     left, top, right, bottom = plan.box
-    scaled = cv2.resize(image, (width, height))
+    scaled = image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height))
     return cv2.resize(scaled[top:bottom, left:right], (input_size, input_size))
+
+
+def _render_enlarged(image: np.ndarray, plan: SamplePlan, input_size: int) -> np.ndarray:
+    """What enlarging all of the image and then cutting it would show, in one step."""
+    size = np.array(image.shape[1::-1])
+    scale = size / plan.scaled_size[::-1]
+    low, high = plan.box[:2] * scale, plan.box[2:] * scale
+    # With the neighbours that are needed between the outermost pixels' centres and the border.
+    first = np.maximum(np.floor(low).astype(int) - 1, 0)
+    end = np.minimum(np.ceil(high).astype(int) + 1, size)
+    step = (high - low) / input_size
+    # Pixel i of the picture has its centre at i + 1/2, which is i where warpAffine counts from.
+    offset = low - first + (step - 1) / 2
+    # OpenCV is twice as fast with four channels as with three.
+    source = cv2.cvtColor(image[first[1]:end[1], first[0]:end[0]], cv2.COLOR_BGR2BGRA)
+    picture = cv2.warpAffine(source, np.column_stack([np.diag(step), offset]),
+                             (input_size, input_size), borderMode=cv2.BORDER_REPLICATE,
+                             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return cv2.cvtColor(picture, cv2.COLOR_BGRA2BGR)
