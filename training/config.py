@@ -23,6 +23,7 @@ class TrainConfig(NamedTuple):
     num_readers: int = 32
     seed: Optional[int] = None
     min_crop_side_ratio: float = 0.1
+    cache_images_mb: int = 0
 
     learning_rate: float = 0.00001
     scale_learning_rate: bool = False
@@ -42,6 +43,9 @@ class TrainConfig(NamedTuple):
 _DEFAULTS = TrainConfig()
 # global_step is float32, as in published checkpoints: beyond this, adding 1 changes nothing.
 _MAX_STEPS = 2 ** 24
+_LEAST = {'input_size': 1, 'batch_size_per_gpu': 1, 'num_readers': 1, 'cache_images_mb': 0,
+          'max_steps': 1, 'save_checkpoint_steps': 1, 'keep_checkpoints': 1,
+          'save_summary_steps': 1}
 
 
 def define_train_flags() -> None:
@@ -74,6 +78,10 @@ def _define_data_flags() -> None:
     flags.DEFINE_float(
         'min_crop_side_ratio', _DEFAULTS.min_crop_side_ratio,
         'A random crop with a side shorter than this share of the image is rejected.', **data)
+    flags.DEFINE_integer(
+        'cache_images_mb', _DEFAULTS.cache_images_mb,
+        'Memory in MB that all readers of a process may use to keep decoded images, shared out '
+        'evenly; 0 keeps none.', **data)
     unused = 'Accepted because published commands carry it, and never used, as in the reference.'
     flags.DEFINE_integer('max_image_large_side', 1280, unused, **data)
     flags.DEFINE_integer('max_text_size', 800, unused, **data)
@@ -159,10 +167,9 @@ def validate(config: TrainConfig) -> None:
 
 def _value_faults(config: TrainConfig) -> List[str]:
     faults = []
-    for name in ('input_size', 'batch_size_per_gpu', 'num_readers', 'max_steps',
-                 'save_checkpoint_steps', 'keep_checkpoints', 'save_summary_steps'):
-        if getattr(config, name) < 1:
-            faults.append('--%s=%d must be at least 1' % (name, getattr(config, name)))
+    for name, least in _LEAST.items():
+        if getattr(config, name) < least:
+            faults.append('--%s=%d must be at least %d' % (name, getattr(config, name), least))
     if config.input_size % cfg.SIDE_MULTIPLE:
         faults.append('--input_size=%d must be a multiple of %d'
                       % (config.input_size, cfg.SIDE_MULTIPLE))

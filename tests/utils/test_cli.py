@@ -16,6 +16,7 @@ TRAIN_FLAGS = {
     'training_data_path': "'./ocr/icdar2015/'", 'max_image_large_side': '1280',
     'max_text_size': '800', 'min_text_area_size': '10', 'min_crop_side_ratio': '0.1',
     'batch_norm_decay': '0.997', 'overwrite': 'false', 'keep_checkpoints': '5', 'seed': 'none',
+    'cache_images_mb': '0', 'scale_learning_rate': 'false', 'distributed': "''",
 }
 SCRIPT = '''"""Counts.
 

@@ -15,74 +15,32 @@ import numpy as np
 
 from utils.data_provider.augment import SamplePlan, plan_sample, render_sample
 from utils.data_provider.datasets import Sample
+from utils.data_provider.layout import BatchArrays
+from utils.data_provider.options import BatchOptions
+from utils.data_provider.reading import SampleReader
 from utils.data_provider.targets import generate_seg
-from utils.image_io import ImageError, read_image
+from utils.image_io import ImageError
 from utils.utils_tool import cfg
 
 # So many images in a row without a crop, or unreadable, and the data set is to blame.
 MAX_DRAWS = 100
 
 
-class BatchOptions(NamedTuple):
-    """What shapes a batch, beside the samples."""
-
-    input_size: int                 # side of the network's input in pixels
-    batch_size: int                 # samples of this process
-    seed: int                       # 0 .. 2**32 - 1
-    min_crop_side_ratio: float
-    rank: int = 0                   # of this process, 0 .. world_size - 1
-    world_size: int = 1             # processes that train together
-
-    @property
-    def global_batch_size(self) -> int:
-        """Samples of all processes."""
-        return self.world_size * self.batch_size
-
-
 class BatchReport:
-    """What was met with while a batch was made."""
+    """What a batch is made of, and what was met with while it was made."""
 
     def __init__(self):
+        self.indices: List[int] = []            # of the samples; too few: a position got none
         self.unreadable: Dict[int, str] = {}    # message by index of a sample, where it is news
         self.skipped_draws = 0                  # draws without a crop of the wanted kind
 
 
-class PackedBatch(NamedTuple):
-    """A batch as it travels between processes: bytes, one bit a target."""
+class _Draw(NamedTuple):
+    """What a position of a batch has drawn."""
 
-    indices: Tuple[int, ...]        # of the samples; fewer than batch_size: a position got none
-    images: np.ndarray              # uint8 (N, S, S, 3), RGB
-    targets: np.ndarray             # uint8 (N, S/4, S/4), from pack_targets
-    report: BatchReport
-
-
-def pack_targets(seg_maps: np.ndarray, training_mask: np.ndarray) -> np.ndarray:
-    """Puts the targets of a pixel into one byte.
-
-    Args:
-        seg_maps: uint8 0/1 (..., 6).
-        training_mask: uint8 0/1 (...).
-
-    Returns:
-        uint8 (...): kernel i in bit i, the training mask in bit 6.
-    """
-    # Six kernels and the mask are seven bits; an eighth channel would still fit.
-    bits = np.concatenate([seg_maps, training_mask[..., np.newaxis]], axis=-1)
-    return np.packbits(bits, axis=-1, bitorder='little')[..., 0]
-
-
-def unpack_targets(packed: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Undoes pack_targets.
-
-    Args:
-        packed: uint8 (...).
-
-    Returns:
-        seg_maps: uint8 0/1 (..., 6).
-        training_mask: uint8 0/1 (..., 1).
-    """
-    bits = np.unpackbits(packed[..., np.newaxis], axis=-1, bitorder='little')
-    return bits[..., :cfg.NUM_KERNELS], bits[..., cfg.NUM_KERNELS:cfg.NUM_KERNELS + 1]
+    index: int                      # of the sample
+    plan: Optional[SamplePlan]      # None: MAX_DRAWS gave none
+    skipped: int                    # draws without a crop
 
 
 class BatchBuilder:
@@ -91,53 +49,68 @@ class BatchBuilder:
     Args:
         samples: the usable images.
         options: what shapes a batch.
+        cache_bytes: what decoded images that are kept may take.
     """
 
-    def __init__(self, samples: List[Sample], options: BatchOptions):
+    def __init__(self, samples: List[Sample], options: BatchOptions, cache_bytes: int = 0):
         self._samples = samples
         self._options = options
-        self._side = options.input_size // cfg.STRIDE
-        self._broken = set()
+        self._reader = SampleReader(samples, cache_bytes)
+        self._rng = np.random.RandomState()
         self._epoch = None
         self._order = None
 
-    def __call__(self, number: int) -> PackedBatch:
+    def __call__(self, number: int, arrays: BatchArrays) -> BatchReport:
         """Makes the batch of this number, counted from 0.
 
         A file that cannot be read is named in the first batch that meets with it, and not tried
         again. A position that finds no sample in MAX_DRAWS draws ends the batch early.
-        """
-        batch_size, size, side = self._options.batch_size, self._options.input_size, self._side
-        images = np.empty((batch_size, size, size, 3), np.uint8)
-        targets = np.empty((batch_size, side, side), np.uint8)
-        indices, report = [], BatchReport()
-        for position in range(batch_size):
-            found = self._find_sample(number, self._options.rank * batch_size + position, report)
-            if found is None:
-                break
-            index, image, plan = found
-            indices.append(index)
-            images[position] = self._picture(image, plan)
-            targets[position] = self._targets(plan)
-        return PackedBatch(tuple(indices), images[:len(indices)], targets[:len(indices)], report)
 
-    def _find_sample(self, number: int, position: int, report: BatchReport,
-                     ) -> Optional[Tuple[int, np.ndarray, SamplePlan]]:
-        """Index, image and plan of the first draw that works for a position of all processes."""
-        rng = np.random.RandomState([self._options.seed, number, position])
+        Args:
+            number: of the batch.
+            arrays: where the samples go.
+
+        Returns:
+            The account of it.
+        """
+        report = BatchReport()
+        first = self._options.rank * self._options.batch_size
+        positions = range(first, first + self._options.batch_size)
+        # One kind of work after the other, and not one sample: pixels drive everything else out of
+        # the processor's caches.
+        draws = [(position, self._draw(number, position)) for position in positions]
+        plans = []
+        for drawn, picture in zip(draws, arrays.images):
+            # Given up before the next is read, which then comes to lie in the same memory.
+            image = None
+            draw, image = self._read(number, *drawn, report)
+            report.skipped_draws += draw.skipped
+            if image is None:
+                break
+            self._draw_picture(image, draw.plan, picture)
+            report.indices.append(draw.index)
+            plans.append(draw.plan)
+        for plan, seg_maps, training_mask in zip(plans, arrays.seg_maps, arrays.training_masks):
+            self._draw_targets(plan, seg_maps, training_mask)
+        return report
+
+    def _draw(self, number: int, position: int) -> _Draw:
+        """The first draw for a position of all processes that works, as far as is known."""
+        # The stream of a new RandomState of this seed, which would take ten times as long to make.
+        rng, skipped = self._rng, 0
+        rng.seed([self._options.seed, number, position])
         index = self._ordered_index(number * self._options.global_batch_size + position)
         for _ in range(MAX_DRAWS):
             sample = self._samples[index]
             plan = plan_sample(sample.size, sample.polygons, sample.ignore_tags,
                                self._options.input_size, self._options.min_crop_side_ratio, rng)
-            if plan is None:
-                report.skipped_draws += 1
-            else:
-                image = self._read(index, report)
-                if image is not None:
-                    return index, image, plan
+            skipped += plan is None
+            # Files known as broken are passed over only here, after the draws of the plan: what a
+            # position draws must not depend on what this process has seen.
+            if plan is not None and index not in self._reader.broken:
+                return _Draw(index, plan, skipped)
             index = rng.randint(len(self._samples))
-        return None
+        return _Draw(index, None, skipped)
 
     def _ordered_index(self, draw: int) -> int:
         epoch, place = divmod(draw, len(self._samples))
@@ -146,29 +119,31 @@ class BatchBuilder:
             self._epoch, self._order = epoch, rng.permutation(len(self._samples))
         return int(self._order[place])
 
-    def _read(self, index: int, report: BatchReport) -> Optional[np.ndarray]:
-        # Files known as broken are passed over only here, after the draws of the plan: what a
-        # position draws must not depend on what this process has seen.
-        if index in self._broken:
-            return None
-        sample = self._samples[index]
-        try:
-            image = read_image(sample.image_path)
-            if image.shape[:2] != tuple(sample.size):
-                raise ImageError(f'The image {sample.image_path} is no longer of the size that '
-                                 'it had at the start.')
-        except ImageError as error:
-            self._broken.add(index)
-            report.unreadable[index] = str(error)
-            return None
-        return image
+    def _read(self, number: int, position: int, draw: _Draw, report: BatchReport,
+              ) -> Tuple[_Draw, Optional[np.ndarray]]:
+        """The image of a draw, or else the next draw whose image can be read, and that image."""
+        while draw.plan is not None:
+            if draw.index not in self._reader.broken:
+                try:
+                    return draw, self._reader.read(draw.index, draw.plan.scaled_size)
+                except ImageError as error:
+                    report.unreadable[draw.index] = str(error)
+            # The same draws once more, which pass over this image from now on.
+            draw = self._draw(number, position)
+        return draw, None
 
-    def _picture(self, image: np.ndarray, plan: SamplePlan) -> np.ndarray:
-        return cv2.cvtColor(render_sample(image, plan, self._options.input_size),
-                            cv2.COLOR_BGR2RGB)
+    def _draw_picture(self, image: np.ndarray, plan: SamplePlan, picture: np.ndarray) -> None:
+        cv2.cvtColor(render_sample(image, plan, self._options.input_size), cv2.COLOR_BGR2RGB,
+                     dst=picture)
 
-    def _targets(self, plan: SamplePlan) -> np.ndarray:
+    def _draw_targets(self, plan: SamplePlan, seg_maps: np.ndarray, training_mask: np.ndarray,
+                      ) -> None:
+        seg_maps[:], training_mask[:] = 0, 1
+        if not plan.polygons:
+            return
         size = (self._options.input_size, self._options.input_size)
-        seg_maps, training_mask = generate_seg(size, plan.polygons, plan.ignore_tags)
-        return pack_targets(seg_maps[::cfg.STRIDE, ::cfg.STRIDE],
-                            training_mask[::cfg.STRIDE, ::cfg.STRIDE])
+        full_maps, full_mask = generate_seg(size, plan.polygons, plan.ignore_tags)
+        training_mask[..., 0] = full_mask[::cfg.STRIDE, ::cfg.STRIDE]
+        # One after the other, for each is a plane of its own.
+        for kernel in range(cfg.NUM_KERNELS):
+            seg_maps[..., kernel] = full_maps[::cfg.STRIDE, ::cfg.STRIDE, kernel]

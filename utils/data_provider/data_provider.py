@@ -5,19 +5,13 @@ from typing import List, Optional, Set, Tuple
 
 import numpy as np
 
-from utils.data_provider.batching import (
-    MAX_DRAWS,
-    BatchBuilder,
-    BatchOptions,
-    PackedBatch,
-    unpack_targets,
-)
+from utils.data_provider.batching import MAX_DRAWS, BatchBuilder, BatchReport
 from utils.data_provider.data_util import MAX_WORKERS, WorkerPool
 from utils.data_provider.datasets import DatasetCounts, Sample, load_dataset
+from utils.data_provider.options import BatchOptions, check_at_least, check_options
 from utils.errors import PSENetError
-from utils.utils_tool import cfg, logger
+from utils.utils_tool import logger
 
-_MAX_SEED = 2 ** 32 - 1
 Batch = Tuple[np.ndarray, List[str], np.ndarray, np.ndarray]
 
 
@@ -33,14 +27,14 @@ class Batches:
     """
 
     def __init__(self, samples: List[Sample], counts: DatasetCounts, options: BatchOptions,
-                 num_workers: int, first_batch: int):
+                 pool: WorkerPool, first_batch: int):
         self.seed = options.seed
         self.counts = counts
         self.next_batch = first_batch
         self._options = options
         self._paths = [sample.image_path for sample in samples]
         self._broken: Set[int] = set()
-        self._pool = WorkerPool(BatchBuilder(samples, options), num_workers, first_batch)
+        self._pool = pool
         self._closed = False
 
     def __iter__(self) -> 'Batches':
@@ -48,6 +42,10 @@ class Batches:
 
     def __next__(self) -> Batch:
         """Waits for the next batch.
+
+        The arrays keep their values for as long as anything refers to them or to a view of them,
+        the iterator's end included. They lie in memory that the readers share and use anew after
+        that; where more than the last batch is kept, the next ones come as copies.
 
         Returns:
             images: uint8 (N, S, S, 3), RGB, 0..255.
@@ -63,16 +61,14 @@ class Batches:
         if self._closed:
             raise StopIteration
         try:
-            packed = self._pool.get()
-            self._take_account(packed)
+            report, arrays = self._pool.get()
+            self._take_account(report)
         except BaseException:
             self.close()
             raise
         self.next_batch += 1
-        seg_maps, training_masks = unpack_targets(packed.targets)
-        # What came through the connection cannot be written to.
-        return (packed.images.copy(), [self._paths[index] for index in packed.indices], seg_maps,
-                training_masks)
+        return (arrays.images, [self._paths[index] for index in report.indices], arrays.seg_maps,
+                arrays.training_masks)
 
     def __enter__(self) -> 'Batches':
         return self
@@ -85,9 +81,8 @@ class Batches:
         self._closed = True
         self._pool.close()
 
-    def _take_account(self, packed: PackedBatch) -> None:
+    def _take_account(self, report: BatchReport) -> None:
         """Warns of files that cannot be read, once each; stops when too few are left."""
-        report = packed.report
         news = {index: message for index, message in report.unreadable.items()
                 if index not in self._broken}
         for message in news.values():
@@ -99,8 +94,8 @@ class Batches:
             skipped_draws=self.counts.skipped_draws + report.skipped_draws)
         if self.counts.usable_images < self._options.global_batch_size:
             raise PSENetError(f'Too few images can still be read for a batch of '
-                              f'{_describe_batch(self._options)} ({self.counts}).')
-        if len(packed.indices) < self._options.batch_size:
+                              f'{self._options.describe_batch()} ({self.counts}).')
+        if len(report.indices) < self._options.batch_size:
             raise PSENetError(f'{MAX_DRAWS} draws in a row gave no sample for batch '
                               f'{self.next_batch} ({self.counts}).')
 
@@ -108,7 +103,7 @@ class Batches:
 def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name at the call
               num_workers: int, input_size: int, batch_size: int, *, seed: Optional[int] = None,
               first_batch: int = 0, min_crop_side_ratio: float = 0.1, dataset: str = 'icdar',
-              rank: int = 0, world_size: int = 1) -> Batches:
+              rank: int = 0, world_size: int = 1, cache_images_mb: int = 0) -> Batches:
     """Starts processes that make training batches of a folder of annotated images.
 
     Batch k depends on the files, the seed and k, not on the number of readers. Where several
@@ -127,6 +122,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
         dataset: a name in datasets.DATASETS.
         rank: number of this process among those that train together, 0 .. world_size - 1.
         world_size: how many train together.
+        cache_images_mb: what decoded images that are kept may take in this process's readers, all
+            together; none are kept with 0.
 
     Returns:
         The iterator; its `counts` tell in one line what was found.
@@ -135,16 +132,19 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
         PSENetError: an argument cannot work, or the folder has too little to train on.
     """
     options = BatchOptions(input_size, batch_size, seed, min_crop_side_ratio, rank, world_size)
-    _check_options(options)
-    for name, value, least in (('number of readers', num_workers, 1),
-                               ('first batch', first_batch, 0)):
-        _check_at_least(name, value, least)
+    check_options(options)
+    check_at_least('number of readers', num_workers, 1)
+    check_at_least('first batch', first_batch, 0)
+    check_at_least('cache of images', cache_images_mb, 0)
     samples, counts = load_dataset(training_data_path, dataset)
     _check_dataset(training_data_path, counts, options)
+    options = options._replace(seed=_choose_seed(seed, world_size))
     if num_workers > MAX_WORKERS:
-        logger.info('%d reader processes are started; more would not be faster.', MAX_WORKERS)
-    return Batches(samples, counts, options._replace(seed=_choose_seed(seed, world_size)),
-                   min(num_workers, MAX_WORKERS), first_batch)
+        num_workers = MAX_WORKERS
+        logger.info('%d reader processes are started; more would not be faster.', num_workers)
+    build = BatchBuilder(samples, options, cache_images_mb * 2 ** 20 // num_workers)
+    pool = WorkerPool(build, options.layout, num_workers, first_batch)
+    return Batches(samples, counts, options, pool, first_batch)
 
 
 def _choose_seed(seed: Optional[int], world_size: int) -> int:
@@ -160,27 +160,6 @@ def _choose_seed(seed: Optional[int], world_size: int) -> int:
     return seed
 
 
-def _check_options(options: BatchOptions) -> None:
-    if options.input_size < 1 or options.input_size % cfg.SIDE_MULTIPLE:
-        raise PSENetError(f'--input_size must be a positive multiple of {cfg.SIDE_MULTIPLE}, '
-                          f'not {options.input_size}.')
-    _check_at_least('batch size', options.batch_size, 1)
-    if options.seed is not None and not 0 <= options.seed <= _MAX_SEED:
-        raise PSENetError(f'--seed must lie in 0 .. {_MAX_SEED}, not {options.seed}.')
-    if not 0 <= options.min_crop_side_ratio <= 1:
-        raise PSENetError('--min_crop_side_ratio must lie in 0 .. 1, '
-                          f'not {options.min_crop_side_ratio}.')
-    _check_at_least('number of processes', options.world_size, 1)
-    if not 0 <= options.rank < options.world_size:
-        raise PSENetError(f'The rank of one of {options.world_size} processes must lie in '
-                          f'0 .. {options.world_size - 1}, not {options.rank}.')
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise PSENetError(f'The {name} must be at least {least}, not {value}.')
-
-
 def _check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) -> None:
     # The batch of all processes, as one process with that batch would: every rank has the same
     # folder before it and so comes to the same end.
@@ -189,16 +168,9 @@ def _check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) ->
     elif not counts.pairs:
         problem = 'holds no label file (X.txt or gt_X.txt for X.jpg)'
     elif counts.usable_images < options.global_batch_size:
-        problem = f'holds fewer usable images than a batch of {_describe_batch(options)} needs'
+        problem = f'holds fewer usable images than a batch of {options.describe_batch()} needs'
     elif not counts.usable_regions:
         problem = 'has 0 usable regions, so that nothing could be learnt'
     else:
         return
     raise PSENetError(f'The training data folder {folder} {problem} ({counts}).')
-
-
-def _describe_batch(options: BatchOptions) -> str:
-    if options.world_size == 1:
-        return str(options.batch_size)
-    return (f'{options.global_batch_size} ({options.world_size} processes x '
-            f'{options.batch_size})')

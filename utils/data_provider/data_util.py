@@ -6,8 +6,9 @@ guard, no TensorFlow. (The spawn method of multiprocessing would import the main
 a tracker process behind.) A socket pair joins it to its consumer, and a worker ends when the other
 end is gone, for whatever reason; that, and not Ctrl-C, is what ends it.
 
-Worker w of W makes the batches first + w, first + w + W, ...; the consumer takes them in order. A
-worker that is ahead blocks with one batch finished, which bounds what is held in memory.
+Worker w of W makes the batches first + w, first + w + W, ...; the consumer takes them in order. It
+orders each in a slot of shared memory, the next of a worker when it has taken the last: a worker
+that is ahead waits with one batch finished, and the slots bound what is held in memory.
 """
 
 import contextlib
@@ -20,11 +21,13 @@ import threading
 import traceback
 import weakref
 from multiprocessing.connection import Connection, Pipe
-from typing import Callable, Iterator, List, NamedTuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import cv2
 
-from utils.data_provider.batching import PackedBatch
+from utils.data_provider.batching import BatchReport
+from utils.data_provider.layout import BatchArrays, BatchLayout
+from utils.data_provider.slots import LentSlots, SlotMemory
 from utils.data_provider.transport import BatchChannel
 from utils.errors import PSENetError
 from utils.utils_tool import logger
@@ -32,15 +35,22 @@ from utils.utils_tool import logger
 # Each holds an interpreter and a batch; no device trains faster than so many can read.
 MAX_WORKERS = 16
 
+# Slots beside those that workers fill: the batch that is in use, and the one that comes after it.
+_SPARE_SLOTS = 2
+
 _POLL_SECONDS = 1
 _NOTICE_SECONDS = 30
 _EXIT_SECONDS = 5
-# NumPy's libraries would start a thread a core in every worker.
-_ONE_THREAD = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
-# Its arguments: the socket, then the module search path of the consumer.
-_BOOTSTRAP = ('import sys; sys.path[:] = sys.argv[2:]; '
+# NumPy's libraries would start a thread a core in every worker, and the C library would return the
+# memory of each picture to the system, and fetch it anew, page by page, for the next.
+_ENVIRONMENT = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1',
+                'MALLOC_MMAP_THRESHOLD_': str(2 ** 28), 'MALLOC_TRIM_THRESHOLD_': str(2 ** 28)}
+# Its arguments: the socket, the shared memory, then the module search path of the consumer.
+_BOOTSTRAP = ('import sys; sys.path[:] = sys.argv[3:]; '
               'from utils.data_provider.data_util import worker_main; '
-              'worker_main(int(sys.argv[1]))')
+              'worker_main(int(sys.argv[1]), int(sys.argv[2]))')
+# Makes a batch by its number, into arrays.
+Build = Callable[[int, BatchArrays], BatchReport]
 
 
 class WorkerError(PSENetError):
@@ -52,47 +62,84 @@ class _Worker(NamedTuple):
     channel: BatchChannel
 
 
+class _Job(NamedTuple):
+    build: Build
+    layout: BatchLayout
+    num_slots: int
+
+
 class WorkerPool:
     """Workers that make batches side by side, and the batches in order.
 
     Args:
         build: makes a batch by its number; pickled, from a module that can be imported without
             TensorFlow.
+        layout: the shapes of a batch.
         num_workers: processes, at least 1.
         first: number of the first batch.
     """
 
-    def __init__(self, build: Callable[[int], PackedBatch], num_workers: int, first: int = 0):
+    def __init__(self, build: Build, layout: BatchLayout, num_workers: int, first: int = 0):
         self._first = self._next = first
+        self._layout = layout
+        self._slots = LentSlots(layout.num_bytes, num_workers + _SPARE_SLOTS)
+        self._ordered: Dict[int, int] = {}      # slot by number of a batch
         self._workers: List[_Worker] = []
         # Also called when the pool is forgotten, and when the program ends.
         self._stop = weakref.finalize(self, _stop_workers, self._workers, os.getpid())
         try:
-            self._start(build, num_workers)
+            self._start(_Job(build, layout, num_workers + _SPARE_SLOTS), num_workers)
         except BaseException:
             self._stop()
             raise
 
-    def _start(self, build: Callable[[int], PackedBatch], num_workers: int) -> None:
-        for _ in range(num_workers):
-            self._workers.append(_start_worker())
-        for offset, worker in enumerate(self._workers):
+    def _start(self, job: _Job, num_workers: int) -> None:
+        try:
+            for _ in range(num_workers):
+                self._workers.append(_start_worker(self._slots.descriptor))
+        finally:
+            self._slots.close_descriptor()
+        for number, worker in enumerate(self._workers, self._first):
             with self._death_explained(worker):
-                worker.channel.send_job((build, self._first + offset, num_workers))
+                worker.channel.send_job(job)
+            self._order(number)
 
-    def get(self) -> PackedBatch:
+    def get(self) -> Tuple[BatchReport, BatchArrays]:
         """Waits for the next batch.
+
+        Returns:
+            The account of it, and its arrays: in a slot, which is used anew once nothing refers to
+            them any more, or, where no other slot is free, in memory of their own.
 
         Raises:
             WorkerError: a worker is gone.
             RemoteError: a worker failed; the traceback from there is the cause.
         """
-        worker = self._workers[(self._next - self._first) % len(self._workers)]
+        worker = self._worker_of(self._next)
         self._wait_for(worker)
         with self._death_explained(worker):
-            batch = worker.channel.receive_batch()
+            report = worker.channel.receive_report()
+        arrays = self._hand_over(self._ordered.pop(self._next))
+        self._order(self._next + len(self._workers))
         self._next += 1
-        return batch
+        return report, arrays
+
+    def _worker_of(self, number: int) -> _Worker:
+        return self._workers[(number - self._first) % len(self._workers)]
+
+    def _order(self, number: int) -> None:
+        slot = self._ordered[number] = self._slots.take()
+        # A worker that is gone is reported when its batch is due.
+        with contextlib.suppress(OSError):
+            self._worker_of(number).channel.send_order(number, slot)
+
+    def _hand_over(self, slot: int) -> BatchArrays:
+        if self._slots:
+            return self._layout.place(self._slots.lend(slot))
+        # Whoever keeps batches must not stop the workers.
+        arrays = self._layout.place(self._slots.look_into(slot).copy())
+        self._slots.give_back(slot)
+        return arrays
 
     def close(self) -> None:
         """Ends the workers; can be called any number of times."""
@@ -121,19 +168,22 @@ class WorkerPool:
             raise WorkerError(_describe_death(worker.process)) from None
 
 
-def worker_main(descriptor: int) -> None:
+def worker_main(descriptor: int, memory: int) -> None:
     """What a worker process runs, to its end.
 
     Args:
         descriptor: file descriptor of its end of the socket pair.
+        memory: file descriptor of the shared memory.
     """
     cv2.setNumThreads(1)
     channel = BatchChannel(Connection(descriptor))
     try:
-        build, first, step = channel.receive_job()
+        job = channel.receive_job()
         threading.Thread(target=_exit_with_consumer, args=(channel,), daemon=True).start()
-        for number in itertools.count(first, step):
-            channel.send_batch(build(number))
+        slots = SlotMemory(memory, job.layout.num_bytes, job.num_slots)
+        while True:
+            number, slot = channel.receive_order()
+            channel.send_report(job.build(number, job.layout.place(slots[slot])))
     except Exception:  # whatever it is, the consumer shall see it
         with contextlib.suppress(OSError):
             channel.send_failure(traceback.format_exc())
@@ -143,18 +193,17 @@ def worker_main(descriptor: int) -> None:
 
 def _exit_with_consumer(channel: BatchChannel) -> None:
     """Ends this process, in the middle of a batch if need be, when the other end is gone."""
-    # The consumer says nothing after the job: all that can be received is its end.
-    channel.wait(None)
+    channel.wait_for_end()
     os._exit(0)
 
 
-def _start_worker() -> _Worker:
+def _start_worker(memory: int) -> _Worker:
     ours, theirs = Pipe()
     with theirs, _signals_held_back():
         process = subprocess.Popen(
-            [sys.executable, '-c', _BOOTSTRAP, str(theirs.fileno()), *sys.path],
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-            env={**_ONE_THREAD, **os.environ})
+            [sys.executable, '-c', _BOOTSTRAP, str(theirs.fileno()), str(memory), *sys.path],
+            pass_fds=[theirs.fileno(), memory], stdin=subprocess.DEVNULL,
+            env={**_ENVIRONMENT, **os.environ})
     return _Worker(process, BatchChannel(ours))
 
 

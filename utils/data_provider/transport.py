@@ -1,11 +1,13 @@
-"""What carries batches from a worker process to its consumer; all that knows how they travel."""
+"""What joins a worker process to its consumer; all that knows how they speak with one another.
 
+Arrays do not come this way: they lie in the shared slots, and only words are exchanged about them.
+"""
+
+import select
 from multiprocessing.connection import Connection
-from typing import Any, Optional
+from typing import Any, Tuple
 
-import numpy as np
-
-from utils.data_provider.batching import PackedBatch
+from utils.data_provider.batching import BatchReport
 
 
 class RemoteError(RuntimeError):
@@ -20,7 +22,7 @@ class _RemoteTrace(Exception):  # noqa: N818 - Python prints it above the Remote
 
 
 class BatchChannel:
-    """One end of a socket pair: a job goes to the worker, then batches, or a failure, come back.
+    """One end of a socket pair: a job and orders go to the worker, reports or a failure come back.
 
     Args:
         connection: duplex connection; the channel owns it from now on.
@@ -37,19 +39,24 @@ class BatchChannel:
         """Waits for the job. Raises EOFError or OSError when the consumer is gone."""
         return self._connection.recv()
 
-    def send_batch(self, batch: PackedBatch) -> None:
-        """Sends a batch; blocks until the consumer takes it."""
-        self._connection.send((batch.indices, batch.report, batch.images.shape,
-                               batch.targets.shape))
-        self._connection.send_bytes(batch.images.reshape(-1))
-        self._connection.send_bytes(batch.targets.reshape(-1))
+    def send_order(self, number: int, slot: int) -> None:
+        """Asks for a batch by its number, to be laid into a slot."""
+        self._connection.send((number, slot))
+
+    def receive_order(self) -> Tuple[int, int]:
+        """Waits for number and slot. Raises EOFError or OSError when the consumer is gone."""
+        return self._connection.recv()
+
+    def send_report(self, report: BatchReport) -> None:
+        """Says that the batch that was asked for lies in its slot."""
+        self._connection.send(report)
 
     def send_failure(self, trace: str) -> None:
         """Sends the traceback, as text, that ends this worker's batches."""
         self._connection.send(trace)
 
-    def receive_batch(self) -> PackedBatch:
-        """Takes the next batch; its arrays cannot be written to.
+    def receive_report(self) -> BatchReport:
+        """Takes the word that the batch asked for is there.
 
         Raises:
             RemoteError: the worker sent a failure.
@@ -59,20 +66,22 @@ class BatchChannel:
         if isinstance(message, str):
             reason = message.rstrip().rsplit('\n', 1)[-1]
             raise RemoteError(f'A reader process failed: {reason}') from _RemoteTrace(message)
-        indices, report, image_shape, target_shape = message
-        return PackedBatch(indices, self._receive_array(image_shape),
-                           self._receive_array(target_shape), report)
+        return message
 
-    def _receive_array(self, shape) -> np.ndarray:
-        return np.frombuffer(self._connection.recv_bytes(), np.uint8).reshape(shape)
-
-    def wait(self, seconds: Optional[float]) -> bool:
+    def wait(self, seconds: float) -> bool:
         """Whether, within this time, there is something to receive, the other side's end included.
 
         Args:
-            seconds: how long to wait; None for as long as it takes.
+            seconds: how long to wait.
         """
         return self._connection.poll(seconds)
+
+    def wait_for_end(self) -> None:
+        """Waits until the other side is gone, whatever it says before that."""
+        poll = select.poll()
+        # Without any event to ask for, the end alone is reported.
+        poll.register(self._connection.fileno(), 0)
+        poll.poll()
 
     def close(self) -> None:
         """Lets go of the connection, which the other side takes for the end."""

@@ -7,9 +7,10 @@ import os
 import pathlib
 import time
 
-import numpy as np
+from utils.data_provider.batching import BatchReport
+from utils.data_provider.layout import BatchLayout
 
-from utils.data_provider.batching import BatchReport, PackedBatch
+LAYOUT = BatchLayout(batch_size=2, input_size=32)
 
 
 def wait_until(condition, seconds=10):
@@ -45,10 +46,13 @@ def children(parent=None):
     return found
 
 
-def make_batch(number, pixels=4):
-    """A batch whose images all hold its number."""
-    return PackedBatch((number,), np.full((1, pixels, pixels, 3), number % 256, np.uint8),
-                       np.full((1, 1, 1), number % 128, np.uint8), BatchReport())
+def make_batch(number, arrays):
+    """A batch whose arrays all hold its number."""
+    for array in arrays:
+        array[:] = number % 256
+    report = BatchReport()
+    report.indices.append(number)
+    return report
 
 
 class Failing:
@@ -57,10 +61,10 @@ class Failing:
     def __init__(self, at):
         self.at = at
 
-    def __call__(self, number):
+    def __call__(self, number, arrays):
         if number == self.at:
             raise ZeroDivisionError('batch %d is cursed' % number)
-        return make_batch(number)
+        return make_batch(number, arrays)
 
 
 class Exiting:
@@ -69,10 +73,10 @@ class Exiting:
     def __init__(self, at, code):
         self.at, self.code = at, code
 
-    def __call__(self, number):
+    def __call__(self, number, arrays):
         if number == self.at:
             os._exit(self.code)
-        return make_batch(number)
+        return make_batch(number, arrays)
 
 
 class Sleeping:
@@ -81,19 +85,18 @@ class Sleeping:
     def __init__(self, since=0):
         self.since = since
 
-    def __call__(self, number):
+    def __call__(self, number, arrays):
         if number >= self.since:
             time.sleep(1000)
-        return make_batch(number)
+        return make_batch(number, arrays)
 
 
 class Leaving:
-    """Leaves a file for each batch that it makes, of about 3 MB."""
+    """Leaves a file for each batch that it makes."""
 
     def __init__(self, folder):
         self.folder = str(folder)
 
-    def __call__(self, number):
-        batch = make_batch(number, 1000)
+    def __call__(self, number, arrays):
         pathlib.Path(self.folder, str(number)).touch()
-        return batch
+        return make_batch(number, arrays)

@@ -25,11 +25,12 @@ SMALL = {'input_size': 32, 'batch_size': 3}
 def inline(monkeypatch):
     """Batches are made in this process, where no processes are the point."""
     class InlinePool:
-        def __init__(self, build, num_workers, first=0):
-            self._batches = map(build, itertools.count(first))
+        def __init__(self, build, layout, num_workers, first=0):
+            self._build, self._layout, self._numbers = build, layout, itertools.count(first)
 
         def get(self):
-            return next(self._batches)
+            arrays = self._layout.allocate()
+            return self._build(next(self._numbers), arrays), arrays
 
         def close(self):
             pass
@@ -72,6 +73,15 @@ def test_a_run_goes_on_where_it_stopped(make_folder):
     folder = make_folder(5)
     straight = _take(folder, 7, seed=11, num_workers=2)
     _assert_same(straight[3:], _take(folder, 4, seed=11, first_batch=3, num_workers=2))
+
+
+def test_batches_do_not_depend_on_the_cache(make_folder):
+    folder = make_folder(5, size=(360, 384))
+    expected = _take(folder, 7, seed=11)
+    # Room for some images in each reader, and for all of them.
+    for megabytes in (1, 100):
+        _assert_same(expected, _take(folder, 7, seed=11, num_workers=2,
+                                     cache_images_mb=megabytes))
 
 
 def test_seeds(make_folder, inline, warnings):
@@ -127,6 +137,7 @@ def test_the_iterator_tells_where_it_stands(make_folder, inline):
     ({'min_crop_side_ratio': 1.5}, '--min_crop_side_ratio'),
     ({'min_crop_side_ratio': float('nan')}, '--min_crop_side_ratio'),
     ({'dataset': 'none'}, 'no dataset "none"'),
+    ({'cache_images_mb': -1}, 'cache of images must be at least 0'),
     ({'world_size': 0}, 'number of processes must be at least 1'),
     ({'rank': 1}, r'rank of one of 1 processes must lie in 0 \.\. 0, not 1'),
     ({'rank': -1, 'world_size': 2}, r'rank of one of 2 processes .* not -1'),
