@@ -23,9 +23,10 @@ MAY_IMPORT = {
     'evaluation': (),
 }
 TENSORFLOW = ('nets', 'training', 'inference.network', *ENTRY_SCRIPTS)
-NOT_TENSORFLOW = ('training.config', 'training.launcher', 'training.npu_environment',
-                  'training.npu_options', 'training.npu_table', 'training.rank_table')
-NPU_BRIDGE = ('training.npu', 'training.npu_session')
+NOT_TENSORFLOW = ('training.config', 'training.estimator_options', 'training.launcher',
+                  'training.npu_environment', 'training.npu_options', 'training.npu_table',
+                  'training.rank_table')
+NPU_BRIDGE = ('training.estimator', 'training.npu', 'training.npu_session')
 HOROVOD = ('training.horovod',)
 
 

@@ -25,6 +25,7 @@ class NpuConfig(NamedTuple):
     max_skipped_steps: int = 100
     max_loss: float = 100.0
     options: Dict[str, Value] = {}  # noqa: RUF012 - NpuOptimizer's key -> value, only what was given
+    api: str = 'session'
 
 
 _DEFAULTS = NpuConfig()
@@ -41,6 +42,11 @@ def field_of(key: str) -> str:
 
 def define_npu_flags() -> None:
     """Defines the flags of training on an NPU (absl; call once, in an entry script)."""
+    flags.DEFINE_enum(
+        'api', _DEFAULTS.api, ['session', 'estimator'],
+        'session feeds the device with each batch; estimator trains the same through NPUEstimator '
+        'and tf.data, where --iterations_per_loop lets the device take several steps by itself. '
+        'A run can go on with either.', **group('NPU'))
     _define_loss_flags()
     define_option_flags()
 
@@ -91,7 +97,7 @@ def npu_config_from_flags(flag_values: flags.FlagValues) -> NpuConfig:
     """
     config = NpuConfig(flag_values.loss_scale, flag_values.loss_scale_mode,
                        flag_values.max_skipped_steps, flag_values.max_loss,
-                       _read_options(flag_values))
+                       _read_options(flag_values), flag_values.api)
     validate(config)
     return config
 
@@ -109,7 +115,7 @@ def options_from_flags(flag_values: flags.FlagValues) -> Dict[str, Value]:
         PSENetError: a key, a value or a pair cannot work; the sentence names the flag.
     """
     options = _read_options(flag_values)
-    for fault in _option_faults(options):
+    for fault in _option_faults(options) + _fed_faults(options):
         raise PSENetError(fault)
     return options
 
@@ -178,7 +184,10 @@ def validate(config: NpuConfig) -> None:
     Raises:
         PSENetError: the first fault found.
     """
-    for fault in _loss_faults(config) + _option_faults(config.options):
+    faults = _loss_faults(config) + _option_faults(config.options)
+    if config.api == 'session':
+        faults += _fed_faults(config.options)
+    for fault in faults:
         raise PSENetError(fault)
 
 
@@ -195,6 +204,13 @@ def _loss_faults(config: NpuConfig) -> List[str]:
 
 def _option_faults(options: Dict[str, Value]) -> List[str]:
     return _value_faults(options) + _partner_faults(options) + _conflicts(options)
+
+
+def _fed_faults(options: Dict[str, Value]) -> List[str]:
+    steps = options.get('iterations_per_loop', 1)
+    return [] if steps == 1 else [
+        '--iterations_per_loop=%d must be 1 where every step is fed, as a device that loops by '
+        'itself cannot be; npu_train.py --api=estimator can loop' % steps]
 
 
 def _value_faults(options: Dict[str, Value]) -> List[str]:

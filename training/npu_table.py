@@ -73,9 +73,8 @@ def _at_least_0(value: int) -> Optional[str]:
     return None if value >= 0 else 'must be at least 0'
 
 
-def _one_iteration(value: int) -> Optional[str]:
-    return None if value == 1 else ('must be 1: the loop feeds the device every step, and a device '
-                                    'that loops by itself cannot be fed')
+def _at_least_1(value: int) -> Optional[str]:
+    return None if value >= 1 else 'must be at least 1'
 
 
 def _dump_step(value: str) -> Optional[str]:
@@ -115,7 +114,8 @@ OPTIONS = {
     'mix_compile_mode': NpuOption(
         'b', 'Let operators that the device lacks run on the host.'),
     'iterations_per_loop': NpuOption(
-        'i', 'Steps on the device between two of the host; 1, as each is fed.', _one_iteration),
+        'i', 'Steps that the device takes by itself before the host sees one; more than 1 with '
+        '--api=estimator only.', _at_least_1),
     'graph_memory_max_size': NpuOption(
         's', 'Bytes of device memory for feature maps; with --variable_memory_max_size at most '
         'what the device has.', _bytes),

@@ -83,6 +83,10 @@ def test_every_precision_mode_is_taken(mode):
     validate(NpuConfig(options={'precision_mode': mode}))
 
 
+def test_an_estimator_may_loop():
+    validate(NpuConfig(api='estimator', options={'iterations_per_loop': 10}))
+
+
 @pytest.mark.parametrize('options', [
     {'dump_step': '0|5|10-20'}, {'graph_memory_max_size': '16106127360'},
     {'stream_max_parallel_num': 'DNN_VM_TF:10,DNN_V100:1'}, {'auto_tune_mode': 'RL,GA'},
@@ -100,7 +104,7 @@ def test_values_that_the_adapter_takes(options, tmp_path):
     ({'precision_mode': 'fp16'}, '--precision_mode=fp16 must be one of allow_fp32_to_fp16'),
     ({'precision_mode_v2': 'force_fp16'}, '--precision_mode_v2=force_fp16 must be one of fp16'),
     ({'iterations_per_loop': 10}, '--iterations_per_loop=10 must be 1'),
-    ({'iterations_per_loop': 0}, '--iterations_per_loop=0 must be 1'),
+    ({'iterations_per_loop': 0}, '--iterations_per_loop=0 must be at least 1'),
     ({'dump_path': '/no/such'}, '--dump_path=/no/such is no folder'),
     ({'dump_step': '1,2'}, '--dump_step=1,2 must be'),
     ({'dump_step': '|'.join(map(str, range(101)))}, 'at most 100'),
