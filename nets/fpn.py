@@ -5,7 +5,7 @@ from typing import Sequence, Tuple
 import tensorflow as tf
 from tensorflow.contrib import slim
 
-from nets.layers import spatial_size
+from nets.layers import seeded_by_name, spatial_size
 
 PYRAMID_DEPTH = 256
 
@@ -34,7 +34,8 @@ def build_feature_pyramid(
     c2, c3, c4, c5 = features
     regularizer = slim.l2_regularizer(weight_decay)
     with tf.variable_scope('build_feature_pyramid'), slim.arg_scope(
-        [slim.conv2d], weights_regularizer=regularizer
+        [slim.conv2d], weights_regularizer=regularizer,
+        weights_initializer=seeded_by_name(slim.xavier_initializer)
     ):
         p5 = slim.conv2d(c5, PYRAMID_DEPTH, 1, scope='build_P5')
         with tf.variable_scope('build_P4'):

@@ -1,35 +1,35 @@
 """What the backbone and the layers on top of it share: first weights, batch norm, sizes."""
 
 import zlib
-from typing import Any, Dict, List, Union
+from typing import Any, Callable, Dict, List, Union
 
 import tensorflow as tf
-from tensorflow.contrib import slim
 
 BATCH_NORM_EPSILON = 1e-5
 
 # [height, width] as ints where the graph knows them, as an int32 tensor of shape (2,) where not.
 SpatialSize = Union[List[int], tf.Tensor]
+# (shape, dtype, partition_info) -> the op that draws a variable's first value.
+Initializer = Callable[..., tf.Tensor]
 
 
-def initial_weights(shape: List[int], dtype: tf.DType = tf.float32, partition_info=None
-                    ) -> tf.Tensor:
-    """He initialisation whose draw depends on the graph's seed and the variable's name alone.
+def seeded_by_name(make_initializer: Callable[..., Initializer]) -> Initializer:
+    """An initialiser whose draws depend on the graph's seed and the variable's name alone.
 
     TensorFlow would take the number of ops that the graph holds so far for the second half of the
     seed, and one seed would give other weights in a graph that begins with another input pipeline.
 
     Args:
-        shape: of the variable.
-        dtype: of the variable.
-        partition_info: unused; initialisers are called with it.
+        make_initializer: such as ``slim.xavier_initializer``; called with the seed by name.
 
     Returns:
-        The op that draws them, of ``shape``.
+        The initialiser, for ``weights_initializer`` of slim's layers.
     """
-    name = tf.get_default_graph().get_name_scope()
-    draw = slim.variance_scaling_initializer(seed=zlib.crc32(name.encode('utf-8')))
-    return draw(shape, dtype, partition_info)
+    def draw(shape: List[int], dtype: tf.DType = tf.float32, partition_info=None) -> tf.Tensor:
+        name = tf.get_default_graph().get_name_scope()
+        initializer = make_initializer(seed=zlib.crc32(name.encode('utf-8')))
+        return initializer(shape, dtype, partition_info)
+    return draw
 
 
 def batch_norm_params(is_training: bool, decay: float) -> Dict[str, Any]:

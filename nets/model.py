@@ -7,7 +7,7 @@ from tensorflow.contrib import slim
 
 from nets.backbones import get_backbone
 from nets.fpn import build_feature_pyramid, fuse_feature_pyramid
-from nets.layers import batch_norm_params
+from nets.layers import batch_norm_params, seeded_by_name
 from nets.losses import loss
 from utils.utils_tool import cfg
 
@@ -49,7 +49,8 @@ def _predict_score_maps(
 ) -> tf.Tensor:
     regularizer = slim.l2_regularizer(weight_decay)
     with tf.variable_scope('feature_results'), slim.arg_scope(
-        [slim.conv2d], weights_regularizer=regularizer
+        [slim.conv2d], weights_regularizer=regularizer,
+        weights_initializer=seeded_by_name(slim.xavier_initializer)
     ):
         features = slim.conv2d(
             features,

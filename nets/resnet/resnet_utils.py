@@ -5,7 +5,7 @@ from typing import ContextManager
 import tensorflow as tf
 from tensorflow.contrib import slim
 
-from nets.layers import batch_norm_params, initial_weights
+from nets.layers import batch_norm_params, seeded_by_name
 
 
 def subsample(features: tf.Tensor, stride: int) -> tf.Tensor:
@@ -67,7 +67,7 @@ def resnet_arg_scope(
     return slim.arg_scope(
         [slim.conv2d],
         weights_regularizer=slim.l2_regularizer(weight_decay),
-        weights_initializer=initial_weights,
+        weights_initializer=seeded_by_name(slim.variance_scaling_initializer),
         activation_fn=tf.nn.relu,
         normalizer_fn=slim.batch_norm,
         normalizer_params=batch_norm_params(is_training, batch_norm_decay),

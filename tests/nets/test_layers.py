@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.contrib import slim
 
-from nets.layers import initial_weights, spatial_size
+from nets.layers import seeded_by_name, spatial_size
 
 
 def test_static_size_is_python_ints_without_an_op():
@@ -25,6 +26,9 @@ def test_unknown_size_is_that_of_what_is_fed(shape):
     np.testing.assert_array_equal(size, [3, 5])
 
 
+HE = slim.variance_scaling_initializer
+
+
 def drawn(seed, ops_before=0, towers=('',)):
     """Two weights, a and b, [64, 64], of a graph with a seed and other ops before them."""
     with tf.Graph().as_default(), tf.Session() as session:
@@ -33,7 +37,7 @@ def drawn(seed, ops_before=0, towers=('',)):
             tf.constant(0)
         for tower in towers:
             with tf.name_scope(tower or None), tf.variable_scope('net', reuse=tf.AUTO_REUSE):
-                weights = [tf.get_variable(name, [64, 64], initializer=initial_weights)
+                weights = [tf.get_variable(name, [64, 64], initializer=seeded_by_name(HE))
                            for name in 'ab']
         session.run(tf.global_variables_initializer())
         return session.run(weights)
@@ -47,5 +51,5 @@ def test_first_weights_depend_on_seed_and_name_alone():
         np.testing.assert_array_equal(same, [first, other])
 
 
-def test_first_weights_have_the_variance_of_he():
+def test_first_weights_keep_their_variance():
     np.testing.assert_allclose(np.std(drawn(3)), np.sqrt(2 / 64), rtol=0.02)
