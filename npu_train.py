@@ -3,6 +3,7 @@ r"""Trains PSENet on an Ascend NPU, with the TensorFlow adapter of CANN.
     python npu_train.py --training_data_path=./ocr/icdar2015/ --checkpoint_path=./checkpoint/ \
         --pretrained_model_path=./pretrain_model/resnet_v1_50.ckpt
     python npu_train.py --restore ...      go on with the run in --checkpoint_path
+    python npu_train.py --api=estimator --iterations_per_loop=10 ...      through NPUEstimator
 
 ASCEND_DEVICE_ID names the device (DEVICE_ID where it is unset). The flags of training are those of
 train.py, and so are the exit codes: 0 at --max_steps, 130 after Ctrl-C and 143 after SIGTERM (saved
@@ -15,6 +16,7 @@ from typing import List
 from absl import flags
 
 from training.config import define_train_flags, train_config_from_flags
+from training.estimator_options import check_estimator
 from training.npu_options import define_npu_flags, npu_config_from_flags
 from utils import cli
 from utils.tf_env import hide_gpus
@@ -26,13 +28,18 @@ def main(_: List[str]) -> int:
     npu_config = npu_config_from_flags(flags.FLAGS)
     hide_gpus()
     # TensorFlow comes with these, and reads the environment when it starts.
+    from training.estimator import in_estimator
     from training.final_figures import FinalFigures
-    from training.loop import train
+    from training.loop import in_session, train
     from training.npu import NpuDevice
     device = NpuDevice(npu_config)
+    take_steps = in_session
+    if npu_config.api == 'estimator':
+        check_estimator(config, npu_config, device.world_size)
+        take_steps = in_estimator(npu_config)
     figures = FinalFigures(config.batch_size_per_gpu * device.world_size,
                            partial(print, flush=True))
-    return train(config, device, [figures])
+    return train(config, device, [figures], take_steps)
 
 
 if __name__ == '__main__':

@@ -54,6 +54,9 @@ class Batches:
     def __exit__(self, *exc_info):
         self.closed = True
 
+    def __iter__(self):
+        return self
+
     def __next__(self):
         number = self.next_batch
         self.next_batch += 1

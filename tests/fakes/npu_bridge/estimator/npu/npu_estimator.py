@@ -75,7 +75,9 @@ def _with_hooks(spec: tf.estimator.EstimatorSpec, config: NPURunConfig):
         loop = IterationPerLoop()
         train_op = loop.create_iteration_per_loop_var(getattr(train_op, 'op', train_op))
         hooks.append(_LoadIterations(loop, iterations))
-    hooks.append(NPUCheckpointSaverHook(
-        config.model_dir, save_steps=config.save_checkpoints_steps,
-        save_secs=config.save_checkpoints_secs, scaffold=spec.scaffold))
+    # An interval of 0 is none, and not the default.
+    if config.save_checkpoints_steps or config.save_checkpoints_secs:
+        hooks.append(NPUCheckpointSaverHook(
+            config.model_dir, save_steps=config.save_checkpoints_steps,
+            save_secs=config.save_checkpoints_secs, scaffold=spec.scaffold))
     return spec._replace(train_op=train_op, training_hooks=tuple(hooks))

@@ -1,0 +1,161 @@
+"""Steps taken through NPUEstimator: the same graph, hooks and checkpoints, with data from tf.data.
+
+The Estimator owns the session, and its graph is final before there is one; on the device several
+steps may pass before the host sees the last of them. Everything else is as in ``training.loop``: a
+hook of the Estimator hands each result to the hooks of training. Its own ways to save, to restore
+and to log are off, so that a run can go on in either style.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections import deque
+from typing import Any, Deque, Dict, Iterator, List, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from training import npu_session
+from training.estimator_options import (
+    iterations_per_loop,
+    make_run_config,
+    prepare_environment,
+)
+from training.graph import Inputs, TrainGraph, build_train_graph, input_specs
+from training.hooks import Batch, Hook, StepResult, tell
+from training.loop import Started, TakeSteps, named_lack_of_memory, open_hooks
+from training.npu_options import NpuConfig
+from training.saver import build_saver
+from training.start import build_start
+from utils.data_provider.data_provider import Batches
+from utils.errors import PSENetError
+
+# Batches that wait for the device, besides those that each reader holds.
+_PREFETCH = 2
+
+
+def in_estimator(npu: NpuConfig) -> TakeSteps:
+    """Makes what takes a run's steps through NPUEstimator.
+
+    Args:
+        npu: the adapter's options, ``iterations_per_loop`` among them.
+
+    Returns:
+        For ``training.loop.train``.
+
+    Raises:
+        PSENetError: the environment is not what NPUEstimator needs.
+    """
+    prepare_environment(os.environ)
+    return lambda run: _train(run, npu)
+
+
+def _train(run: Started, npu: NpuConfig) -> None:
+    with npu_session.loading():
+        from npu_bridge.estimator.npu import npu_config
+        from npu_bridge.estimator.npu.npu_estimator import NPUEstimator
+    specs = input_specs(run.config, run.device)
+    feed = _Feed(run.batches)
+    # The Estimator restores whatever its folder holds, in a way that allows for nothing missing.
+    with tempfile.TemporaryDirectory(prefix='psenet_') as empty, \
+            named_lack_of_memory(specs), contextlib.ExitStack() as stack:
+        config = make_run_config(
+            npu_config, npu.options, model_dir=empty, tf_random_seed=run.batches.seed,
+            save_checkpoints_steps=0, save_summary_steps=0, log_step_count_steps=None)
+        steps = _Steps(run, feed, iterations_per_loop(npu), stack)
+        estimator = NPUEstimator(steps.build, config=config)
+        with run.stop.deferred():
+            estimator.train(lambda: feed.dataset(specs), [steps])
+    if feed.error is not None:
+        raise feed.error
+
+
+class _Feed:
+    """Hands the readers' batches to tf.data, and remembers what the hooks need of them."""
+
+    def __init__(self, batches: Batches):
+        self._batches = batches
+        self._handed: Deque[Batch] = deque()
+        self.error: Optional[Exception] = None    # that ended the readers, and so the data
+
+    def dataset(self, specs: Inputs) -> tf.data.Dataset:
+        """The batches, as dicts with the names of ``Inputs``."""
+        return tf.data.Dataset.from_generator(
+            self._hand_over, {name: spec.dtype for name, spec in specs._asdict().items()},
+            {name: spec.shape for name, spec in specs._asdict().items()}).prefetch(_PREFETCH)
+
+    def _hand_over(self) -> Iterator[Dict[str, np.ndarray]]:
+        try:
+            for batch in map(Batch._make, self._batches):
+                # All of a batch would be kept as long as it waits for the device.
+                self._handed.append(Batch(batch.images[:1].copy(), batch.paths,
+                                          batch.seg_maps[:1].copy(),
+                                          batch.training_masks[:1].copy()))
+                yield Inputs(batch.images, batch.seg_maps, batch.training_masks)._asdict()
+        except (PSENetError, RuntimeError) as error:
+            # An exception would reach the other end as a text. Data that ends ends the run in good
+            # order, and what was trained is saved.
+            self.error = error
+
+    def take(self, count: int) -> Batch:
+        """Forgets the batches of ``count`` steps but for the last, which it returns."""
+        return [self._handed.popleft() for _ in range(count)][-1]
+
+
+class _Steps(tf.train.SessionRunHook):
+    """Builds the graph for an Estimator, and lets the hooks of training look at its steps."""
+
+    def __init__(self, run: Started, feed: _Feed, per_loop: int, stack: contextlib.ExitStack):
+        """Takes the run, its data, the steps a loop, and what closes the hooks after the run."""
+        self._run = run
+        self._feed = feed
+        self._per_loop = per_loop
+        self._stack = stack
+        self._step = run.first_step
+        self._graph: Optional[TrainGraph] = None
+        self._saver: Optional[tf.train.Saver] = None
+        self._hooks: Optional[List[Hook]] = None
+
+    def build(self, features: Dict[str, tf.Tensor], mode: str) -> tf.estimator.EstimatorSpec:
+        """The Estimator's model function."""
+        run = self._run
+        self._graph = build_train_graph(run.config, run.device, Inputs(**features))
+        load = build_start(run.config, run.start, self._graph.average)
+        self._saver = build_saver(run.config.keep_checkpoints)
+        fetches = self._graph.fetches
+        return tf.estimator.EstimatorSpec(
+            mode, loss=fetches.scalars.total_loss, train_op=fetches.update,
+            scaffold=tf.train.Scaffold(init_fn=lambda _, session: load(session),
+                                       saver=self._saver))
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        """Opens the hooks of training, now that the variables have their values."""
+        if self._hooks is not None:
+            # It would begin again with the first step's weights, and the next batch.
+            raise PSENetError('the session on the device was lost after step %d; go on with '
+                              '--restore from what was saved before' % self._step)
+        self._hooks = self._stack.enter_context(open_hooks(self._run, self._graph, self._saver))
+
+    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
+        """Asks for what a step reports; the update itself is the Estimator's to run."""
+        return tf.train.SessionRunArgs(self._graph.fetches._replace(update=[]))
+
+    def after_run(self, run_context: tf.train.SessionRunContext,
+                  run_values: tf.train.SessionRunValues) -> None:
+        """Tells the hooks, and ends the run where it is time or a signal has asked for it."""
+        values: Any = run_values.results
+        before, self._step = self._step, int(values.global_step)
+        taken = self._step - before
+        tell(self._hooks, run_context.session, StepResult(
+            self._step, values, self._feed.take(self._per_loop), None, taken,
+            skipped=self._per_loop - taken))
+        if self._run.stop.wanted or self._step >= self._run.config.max_steps:
+            run_context.request_stop()
+
+    def end(self, session: tf.Session) -> None:
+        """Lets the hooks save, unless there is nothing new."""
+        # Where the data ended within a loop, steps were taken that no result tells of.
+        self._step = int(session.run(tf.train.get_global_step(session.graph)))
+        if self._step > self._run.first_step:
+            for hook in self._hooks:
+                hook.end(session, self._step)
