@@ -41,8 +41,8 @@ def define_distributed_flag() -> None:
     """Defines ``--distributed`` (absl; call once, in an entry script)."""
     flags.DEFINE_enum(
         'distributed', '', ['', 'horovod'],
-        'horovod: train as one of several processes, started by horovodrun -np 2 .venv/bin/python '
-        'train.py --distributed=horovod --gpu_list=0,1 ...; each takes one of the GPUs, and '
+        'Train as one of several processes, which Horovod starts: horovodrun -np 2 .venv/bin/'
+        'python train.py --distributed=horovod --gpu_list=0,1 ...; each takes one of the GPUs, and '
         '--batch_size_per_gpu is the batch of each. `make setup-horovod` installs it.',
         **group('device'))
 

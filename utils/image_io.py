@@ -46,7 +46,8 @@ def read_image(path: str, halved: bool = False) -> np.ndarray:
 
     Args:
         path: file to read.
-        halved: decode it to half its size, odd sides rounded up, which is faster for a JPEG.
+        halved: decode it to half its size, odd sides rounded up or down, which is faster for a
+            JPEG.
 
     Returns:
         uint8 (H, W, 3), BGR, as stored: an EXIF orientation is not applied.

@@ -111,7 +111,7 @@ def test_help_of_a_flag_is_a_sentence_with_the_default(train_help, flag):
     sentence, default = re.match(r'(.*) \(default: (.*)\)$', flag_helps(train_help)[flag]).groups()
     assert default == TRAIN_FLAGS[flag]
     assert len(sentence.split()) >= 5
-    assert re.match(r'[A-Z].*\.$', sentence)
+    assert re.match(r'(<.*>: )?[A-Z].*\.$', sentence)
 
 
 @pytest.mark.parametrize('flag', ['max_image_large_side', 'max_text_size', 'min_text_area_size'])
