@@ -17,7 +17,7 @@ import subprocess, sys
 from training.lock import folder_lock
 with folder_lock(sys.argv[1], 0):
     # As a reader: a process that lives on, with all descriptors that it can get.
-    reader = subprocess.Popen(['sleep', '60'], close_fds=False)
+    reader = subprocess.Popen(['sleep', '60'], close_fds=False, stdout=subprocess.DEVNULL)
     print(reader.pid, flush=True)
     sys.stdin.read()
 """
