@@ -152,17 +152,29 @@ def _move(polygons: List[np.ndarray], scale: np.ndarray, corner: np.ndarray, zoo
     return [points[end - len(polygon):end] for polygon, end in zip(polygons, ends)]
 
 
-def render_sample(image: np.ndarray, plan: SamplePlan, input_size: int) -> np.ndarray:
+def half_is_enough(size: Tuple[int, int], plan: SamplePlan) -> bool:
+    """Whether a plan can be rendered from an image that was decoded to half its size.
+
+    Args:
+        size: (height, width) of the image.
+        plan: drawn for it.
+    """
+    # Odd sides have no exact half.
+    return all(side % 2 == 0 and 2 * scaled <= side for side, scaled in zip(size, plan.scaled_size))
+
+
+def render_sample(image: np.ndarray, plan: SamplePlan, input_size: int, halved: bool = False,
+                  ) -> np.ndarray:
     """Makes the picture that a plan speaks of: the image resized, cut, and resized once more.
 
     An image that is to be reduced is reduced, for what that costs in detail is the augmentation.
     To enlarge one that will be cut would be of no use: the crop comes straight from the source.
 
     Args:
-        image: uint8 (H, W, 3), of the size that the plan was drawn for, or, where the plan reduces
-            it, of any size from there down to what the plan makes of it.
+        image: uint8 (H, W, 3), of the size that the plan was drawn for, or of half of that.
         plan: from plan_sample.
         input_size: the same as there.
+        halved: whether the image is of half the size.
 
     Returns:
         uint8 (input_size, input_size, 3), channels as in the image.
@@ -171,7 +183,11 @@ def render_sample(image: np.ndarray, plan: SamplePlan, input_size: int) -> np.nd
     if height > image.shape[0] and width > image.shape[1]:
         return _render_enlarged(image, plan, input_size)
     left, top, right, bottom = plan.box
-    scaled = image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height))
+    # To a quarter and below, resizing an image looks at every other pixel of it. Of the pixels of
+    # its half, which are means of two, a cubic kernel comes nearest to that.
+    kernel = cv2.INTER_CUBIC if halved else cv2.INTER_LINEAR
+    scaled = image if image.shape[:2] == (height, width) else cv2.resize(
+        image, (width, height), interpolation=kernel)
     return cv2.resize(scaled[top:bottom, left:right], (input_size, input_size))
 
 

@@ -13,7 +13,12 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 import cv2
 import numpy as np
 
-from utils.data_provider.augment import SamplePlan, plan_sample, render_sample
+from utils.data_provider.augment import (
+    SamplePlan,
+    half_is_enough,
+    plan_sample,
+    render_sample,
+)
 from utils.data_provider.datasets import Sample
 from utils.data_provider.layout import BatchArrays
 from utils.data_provider.options import BatchOptions
@@ -40,6 +45,7 @@ class _Draw(NamedTuple):
 
     index: int                      # of the sample
     plan: Optional[SamplePlan]      # None: MAX_DRAWS gave none
+    halved: bool                    # whether half of the image's size is enough for the plan
     skipped: int                    # draws without a crop
 
 
@@ -87,7 +93,7 @@ class BatchBuilder:
             report.skipped_draws += draw.skipped
             if image is None:
                 break
-            self._draw_picture(image, draw.plan, picture)
+            self._draw_picture(image, draw, picture)
             report.indices.append(draw.index)
             plans.append(draw.plan)
         for plan, seg_maps, training_mask in zip(plans, arrays.seg_maps, arrays.training_masks):
@@ -108,9 +114,9 @@ class BatchBuilder:
             # Files known as broken are passed over only here, after the draws of the plan: what a
             # position draws must not depend on what this process has seen.
             if plan is not None and index not in self._reader.broken:
-                return _Draw(index, plan, skipped)
+                return _Draw(index, plan, half_is_enough(sample.size, plan), skipped)
             index = rng.randint(len(self._samples))
-        return _Draw(index, None, skipped)
+        return _Draw(index, None, False, skipped)
 
     def _ordered_index(self, draw: int) -> int:
         epoch, place = divmod(draw, len(self._samples))
@@ -125,16 +131,16 @@ class BatchBuilder:
         while draw.plan is not None:
             if draw.index not in self._reader.broken:
                 try:
-                    return draw, self._reader.read(draw.index, draw.plan.scaled_size)
+                    return draw, self._reader.read(draw.index, draw.halved)
                 except ImageError as error:
                     report.unreadable[draw.index] = str(error)
             # The same draws once more, which pass over this image from now on.
             draw = self._draw(number, position)
         return draw, None
 
-    def _draw_picture(self, image: np.ndarray, plan: SamplePlan, picture: np.ndarray) -> None:
-        cv2.cvtColor(render_sample(image, plan, self._options.input_size), cv2.COLOR_BGR2RGB,
-                     dst=picture)
+    def _draw_picture(self, image: np.ndarray, draw: _Draw, picture: np.ndarray) -> None:
+        rendered = render_sample(image, draw.plan, self._options.input_size, draw.halved)
+        cv2.cvtColor(rendered, cv2.COLOR_BGR2RGB, dst=picture)
 
     def _draw_targets(self, plan: SamplePlan, seg_maps: np.ndarray, training_mask: np.ndarray,
                       ) -> None:

@@ -1,4 +1,4 @@
-"""Pixels of samples, decoded at the least size that is enough, and kept where there is room."""
+"""Pixels of samples, decoded to half their size where that is enough, and kept if there is room."""
 
 from typing import Dict, List, Set, Tuple
 
@@ -23,38 +23,34 @@ class SampleReader:
         self._kept: Dict[Tuple[int, bool], np.ndarray] = {}
         self.broken: Set[int] = set()
 
-    def read(self, index: int, scaled_size: Tuple[int, int]) -> np.ndarray:
+    def read(self, index: int, halved: bool) -> np.ndarray:
         """Reads a sample's image.
 
         Args:
             index: of the sample.
-            scaled_size: (height, width) that the image is going to be resized to.
+            halved: whether half of the size is enough, which takes less time to decode; both sides
+                must be even then.
 
         Returns:
-            uint8 (H, W, 3), BGR, not to be written to: all of the image, at its own size or, where
-            that is the scaled size, at half of it.
+            uint8 (H, W, 3), BGR, not to be written to.
 
         Raises:
             ImageError: the image cannot be read any more; the sample is among `broken` from now on.
         """
-        size = self._samples[index].size
-        # A JPEG is decoded to half its size in half of the time, to within a grey level of what
-        # resizing makes of the whole. Not so to a quarter: resizing skips pixels there. What is
-        # kept has no say in it, for a sample must not depend on that.
-        halved = (2 * scaled_size[0], 2 * scaled_size[1]) == tuple(size)
+        # An image that is kept is no source of its half: a sample must not depend on what is kept.
         image = self._kept.get((index, halved))
         if image is None:
-            image = self._decode(index, scaled_size if halved else size, halved)
+            image = self._decode(index, halved)
             if image.nbytes <= self._room:
                 self._kept[index, halved] = image
                 self._room -= image.nbytes
         return image
 
-    def _decode(self, index: int, size: Tuple[int, int], halved: bool) -> np.ndarray:
-        path = self._samples[index].image_path
+    def _decode(self, index: int, halved: bool) -> np.ndarray:
+        path, (height, width) = self._samples[index][:2]
         try:
             image = read_image(path, halved)
-            if image.shape[:2] != tuple(size):
+            if image.shape[:2] != ((height // 2, width // 2) if halved else (height, width)):
                 raise ImageError(f'The image {path} is no longer of the size that it had at the '
                                  'start.')
         except ImageError:

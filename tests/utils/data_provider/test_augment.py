@@ -10,6 +10,7 @@ from utils.data_provider.augment import (
     SCALES,
     SamplePlan,
     draw_crop,
+    half_is_enough,
     plan_sample,
     render_sample,
 )
@@ -181,6 +182,18 @@ def test_rendering_resizes_crops_and_resizes():
     np.testing.assert_array_equal(render_sample(image, plan, 32), image[5:37, 10:42])
     halved = render_sample(np.repeat(np.repeat(image, 2, 0), 2, 1), plan, 32)
     np.testing.assert_array_equal(halved, image[5:37, 10:42])
+
+
+@pytest.mark.parametrize('size, scaled_size, enough', [
+    ((720, 1280), (360, 640), True), ((720, 1280), (90, 160), True),
+    ((720, 1280), (720, 1280), False), ((720, 1280), (1440, 2560), False),
+    ((721, 1280), (360, 640), False), ((720, 1281), (90, 160), False),
+    # Sides are rounded up as well, to beyond the half.
+    ((6, 1280), (4, 640), False),
+])
+def test_half_an_image_is_enough_where_no_more_is_left_of_it(size, scaled_size, enough):
+    plan = SamplePlan(scaled_size, (0, 0, *scaled_size[::-1]), [], NO_TAGS)
+    assert half_is_enough(size, plan) == enough
 
 
 def test_inputs_are_left_as_they_are():
