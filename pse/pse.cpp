@@ -215,8 +215,7 @@ class Expansion {
   void queue_seeds(const Run& run) {
     Place place = place_of(run.begin);
     for (; place.cell < run.end; ++place.cell, ++place.pixel) {
-      const uint8_t* cell = cells_.data() + place.cell;
-      if (cell[-1] | cell[1] | cell[-stride_] | cell[stride_]) {
+      if (open_around(cells_.data() + place.cell)) {
         frontier_.push_back(place);
       }
     }
@@ -302,22 +301,27 @@ class Expansion {
     int32_t* const labels = labels_;
     const Place steps[] = {{-1, -1}, {1, 1}, {-stride_, -shape_.width}, {stride_, shape_.width}};
     for (const Place place : frontier_) {
-      bool grew = false;
-      uint8_t open = 0;
+      const uint8_t open = open_around(cells + place.cell);
+      if (!(open & kernel)) {
+        if (open) {
+          idle->push_back(place);
+        }
+        continue;
+      }
       for (const Place step : steps) {
         const Place neighbour = {place.cell + step.cell, place.pixel + step.pixel};
         if (cells[neighbour.cell] & kernel) {
           cells[neighbour.cell] = 0;
           labels[neighbour.pixel] = labels[place.pixel];
           grown->push_back(neighbour);
-          grew = true;
         }
-        open |= cells[neighbour.cell];
-      }
-      if (!grew && open) {
-        idle->push_back(place);
       }
     }
+  }
+
+  // Kernels that the four neighbours of a cell are open to.
+  uint8_t open_around(const uint8_t* cell) const {
+    return cell[-1] | cell[1] | cell[-stride_] | cell[stride_];
   }
 
   const Shape shape_;
