@@ -90,6 +90,11 @@ def test_every_input_is_worked_on_once_in_a_pass():
     assert seen == [10, 20]
 
 
+def test_a_pass_takes_what_its_clock_says_without_the_preparation():
+    ticks = iter([10, 11, 20, 23])
+    assert timed_pass(str, [1, 2], clock=lambda: next(ticks)) == 2
+
+
 def test_every_case_of_the_list_can_be_opened():
     assert all(callable(benchmarks.find_case(name)) for name in benchmarks.CASES)
 
