@@ -48,7 +48,8 @@ def evaluate(config: DetectConfig, npu_options: Dict[str, Value]) -> Summary:
                   config.max_side_len, platform) as detector:
         prepare_output(config.output_dir)
         return detect_folder(detector, images, config.output_dir,
-                             write_images=not config.no_write_images)
+                             write_images=not config.no_write_images,
+                             max_image_pixels=config.max_image_pixels)
 
 
 def main(_: List[str]) -> int:

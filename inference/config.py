@@ -8,6 +8,7 @@ from absl import flags
 from inference.input_sizes import parse_sizes
 from utils.cli import group
 from utils.errors import PSENetError
+from utils.image_io import MAX_IMAGE_PIXELS
 from utils.tf_env import define_gpu_flag, parse_gpu_list
 from utils.utils_tool import cfg
 
@@ -26,6 +27,7 @@ class DetectConfig(NamedTuple):
     seg_map_thresh: float = 0.9
     min_area_thresh: int = 6
     max_side_len: int = 2400
+    max_image_pixels: int = MAX_IMAGE_PIXELS
 
 
 _DEFAULTS = DetectConfig()
@@ -78,6 +80,9 @@ def _define_threshold_flags() -> None:
     flags.DEFINE_integer(
         'max_side_len', _DEFAULTS.max_side_len,
         'Images whose longer side exceeds this many pixels are shrunk to it.', **detection)
+    flags.DEFINE_integer(
+        'max_image_pixels', _DEFAULTS.max_image_pixels,
+        'An image with more pixels counts as unreadable, before it takes any memory.', **detection)
 
 
 def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:
@@ -117,6 +122,8 @@ def _faults(config: DetectConfig) -> Iterator[str]:
         yield f'--seg_map_thresh={config.seg_map_thresh} must be at least 0 and below 1'
     if config.min_area_thresh < 0:
         yield f'--min_area_thresh={config.min_area_thresh} must be at least 0'
+    if config.max_image_pixels < 1:
+        yield f'--max_image_pixels={config.max_image_pixels} must be at least 1'
     if config.max_side_len < cfg.SIDE_MULTIPLE:
         yield f'--max_side_len={config.max_side_len} must be at least {cfg.SIDE_MULTIPLE}'
     if os.path.realpath(config.output_dir) == os.path.realpath(config.test_data_path):

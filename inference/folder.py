@@ -17,7 +17,13 @@ from inference.preprocess import NetworkInput
 from inference.results import write_result
 from inference.stages import Behind, ahead
 from utils.errors import PSENetError
-from utils.image_io import ImageError, list_images, read_image, write_image
+from utils.image_io import (
+    MAX_IMAGE_PIXELS,
+    ImageError,
+    list_images,
+    read_image,
+    write_image,
+)
 from utils.utils_tool import logger
 from utils.visualize import draw_quads
 
@@ -83,6 +89,7 @@ def detect_folder(
     images: Dict[str, str],
     output_dir: str,
     write_images: bool = True,
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
 ) -> Summary:
     """Writes ``res_<stem>.txt`` for every image and, beside it, the image with its boxes drawn.
 
@@ -94,6 +101,7 @@ def detect_folder(
         images: stem -> path, as of ``images_by_stem``.
         output_dir: an existing folder.
         write_images: whether to write ``res_<image name>``, the image with boxes.
+        max_image_pixels: an image that has more counts as one that cannot be read.
 
     Returns:
         Counts and times.
@@ -104,7 +112,7 @@ def detect_folder(
     start = time.perf_counter()
     results = _Results(detector, output_dir, write_images)
     net_seconds = 0.0
-    reading = ahead(lambda item: _read(detector, *item), images.items())
+    reading = ahead(lambda item: _read(detector, *item, max_image_pixels), images.items())
     with logging_redirect_tqdm([logger]), Behind(results.write) as behind, closing(reading):
         for image in tqdm(reading, desc='detecting', unit='image', total=len(images)):
             score_maps = None
@@ -119,9 +127,9 @@ def detect_folder(
                                     total_seconds=time.perf_counter() - start)
 
 
-def _read(detector: 'Detector', stem: str, path: str) -> _Image:
+def _read(detector: 'Detector', stem: str, path: str, max_image_pixels: int) -> _Image:
     try:
-        image_bgr = read_image(path)
+        image_bgr = read_image(path, max_pixels=max_image_pixels)
     except ImageError as error:
         return _Image(stem, path, error=error)
     return _Image(stem, path, image_bgr, detector.prepare(image_bgr))

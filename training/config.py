@@ -11,6 +11,7 @@ from absl import flags
 
 from utils.cli import group
 from utils.errors import PSENetError
+from utils.image_io import MAX_IMAGE_PIXELS
 from utils.utils_tool import cfg
 
 
@@ -24,6 +25,7 @@ class TrainConfig(NamedTuple):
     seed: Optional[int] = None
     min_crop_side_ratio: float = 0.1
     cache_images_mb: int = 0
+    max_image_pixels: int = MAX_IMAGE_PIXELS
 
     learning_rate: float = 0.00001
     scale_learning_rate: bool = False
@@ -44,7 +46,7 @@ _DEFAULTS = TrainConfig()
 # global_step is float32, as in published checkpoints: beyond this, adding 1 changes nothing.
 _MAX_STEPS = 2 ** 24
 _LEAST = {'input_size': 1, 'batch_size_per_gpu': 1, 'num_readers': 1, 'cache_images_mb': 0,
-          'max_steps': 1, 'save_checkpoint_steps': 1, 'keep_checkpoints': 1,
+          'max_image_pixels': 1, 'max_steps': 1, 'save_checkpoint_steps': 1, 'keep_checkpoints': 1,
           'save_summary_steps': 1}
 
 
@@ -82,6 +84,9 @@ def _define_data_flags() -> None:
         'cache_images_mb', _DEFAULTS.cache_images_mb,
         'Memory in MB that all readers of a process may use to keep decoded images, shared out '
         'evenly; 0 keeps none.', **data)
+    flags.DEFINE_integer(
+        'max_image_pixels', _DEFAULTS.max_image_pixels,
+        'An image with more pixels is left out, before it takes any memory.', **data)
     unused = 'Accepted because published commands carry it, and never used, as in the reference.'
     flags.DEFINE_integer('max_image_large_side', 1280, unused, **data)
     flags.DEFINE_integer('max_text_size', 800, unused, **data)

@@ -1,12 +1,14 @@
 """Reading, writing and listing images, whatever characters their paths hold.
 
 OpenCV's own file functions take paths through the C locale and answer a failure with None; here the
-bytes are read by numpy, decoded in memory, and a failure is an ImageError that names the file.
+bytes are read by numpy, decoded in memory, and a failure is an ImageError that names the file. What
+an image would take when decoded is known from its header, and limited, before anything is taken.
 """
 
 import os
 import struct
-from typing import BinaryIO, List, Optional, Tuple
+from contextlib import contextmanager
+from typing import BinaryIO, Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -14,6 +16,11 @@ import numpy as np
 from utils.errors import PSENetError
 
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png')
+# Decoded, that many take half a gigabyte; Pillow takes the same number for an attack.
+MAX_IMAGE_PIXELS = 178956970
+# A pixel of four channels of 16 bits, stored as it is, beside a generous room for metadata.
+_MAX_FILE_BYTES_PER_PIXEL = 8
+_MAX_METADATA_BYTES = 2 ** 26
 
 # Annotations were drawn on the stored pixels, so the EXIF orientation must not turn them.
 _DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -41,54 +48,106 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
-def read_image(path: str, halved: bool = False) -> np.ndarray:
+def read_image(path: str, halved: bool = False, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
     """Reads an image as three 8-bit channels; grey, alpha and 16-bit files are converted.
 
     Args:
         path: file to read.
         halved: decode it to half its size, odd sides rounded up or down, which is faster for a
             JPEG.
+        max_pixels: an image whose header says that it has more is not decoded.
 
     Returns:
         uint8 (H, W, 3), BGR, as stored: an EXIF orientation is not applied.
 
     Raises:
-        ImageError: the file is missing, a directory, unreadable, empty or not a decodable image.
+        ImageError: the file is missing, a directory, unreadable, empty, not a decodable image, or
+            too large.
     """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ImageError(f'Cannot read the image {path}: {error.strerror or error}.') from None
-    if not data.size:
-        raise ImageError(f'The image {path} is empty (0 bytes); replace or remove it.')
+    with _checked(path, max_pixels) as (stream, _):
+        data = np.fromfile(stream, np.uint8)
     try:
         image = cv2.imdecode(data, _DECODE_HALF_FLAGS if halved else _DECODE_FLAGS)
     except cv2.error as error:
         raise ImageError(f'Cannot decode the image {path}: {error.err}.') from None
     if image is None:
-        raise ImageError(
-            f'Cannot decode the image {path}: it is truncated, or not a JPEG or PNG file.')
+        raise _undecodable(path)
     return image
 
 
-def read_image_size(path: str) -> Tuple[int, int]:
-    """Finds the size of an image from the header of the file, without decoding where that works.
+def read_image_size(path: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Tuple[int, int]:
+    """Finds the size of an image from the header of the file.
 
     Args:
         path: file to look into; any format that read_image reads.
+        max_pixels: as for read_image.
 
     Returns:
         (height, width) in pixels, as read_image would return them.
 
     Raises:
-        ImageError: as read_image.
+        ImageError: as read_image; where the pixels cannot be decoded, only read_image finds out.
     """
+    with _checked(path, max_pixels) as (_, size):
+        return size
+
+
+@contextmanager
+def _checked(path: str, max_pixels: int) -> Iterator[Tuple[BinaryIO, Tuple[int, int]]]:
+    """Opens an image that is not too large: the stream, at its start, and (height, width)."""
     try:
         with open(path, 'rb') as stream:
-            size = _png_size(stream.read(_PNG_HEADER.size)) or _jpeg_size(stream)
+            size = _header_size(path, stream)
+            if size is None:
+                raise _empty(path) if not os.fstat(stream.fileno()).st_size else _undecodable(path)
+            _check_pixels(path, size, max_pixels)
+            _check_bytes(path, os.fstat(stream.fileno()).st_size, max_pixels)
+            stream.seek(0)
+            yield stream, size
     except OSError as error:
         raise ImageError(f'Cannot read the image {path}: {error.strerror or error}.') from None
-    return size or read_image(path).shape[:2]
+
+
+def _empty(path: str) -> ImageError:
+    return ImageError(f'The image {path} is empty (0 bytes); replace or remove it.')
+
+
+def _undecodable(path: str) -> ImageError:
+    return ImageError(
+        f'Cannot decode the image {path}: it is truncated, or not a JPEG or PNG file.')
+
+
+def _check_pixels(path: str, size: Tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise ImageError(f'The image {path} has {size[1]} x {size[0]} pixels, more than the '
+                         f'{max_pixels} that one may have; make it smaller or, where it is what '
+                         'it should be, raise --max_image_pixels.')
+
+
+def _check_bytes(path: str, num_bytes: int, max_pixels: int) -> None:
+    if num_bytes > max_pixels * _MAX_FILE_BYTES_PER_PIXEL + _MAX_METADATA_BYTES:
+        raise ImageError(f'The image {path} has {num_bytes} bytes, more than any image of '
+                         f'{max_pixels} pixels; replace or remove it.')
+
+
+def _header_size(path: str, stream: BinaryIO) -> Optional[Tuple[int, int]]:
+    """(height, width) from the header of a file of any format; None where none is found."""
+    return (_png_size(stream.read(_PNG_HEADER.size)) or _jpeg_size(stream)
+            or _size_by_pillow(path, stream))
+
+
+def _size_by_pillow(path: str, stream: BinaryIO) -> Optional[Tuple[int, int]]:
+    """What Pillow, which knows many formats and is slower, says of the header."""
+    from PIL import Image
+    stream.seek(0)
+    try:
+        with Image.open(stream) as image:
+            return image.height, image.width
+    except Image.DecompressionBombError:
+        raise ImageError(f'The image {path} has more pixels than the {MAX_IMAGE_PIXELS} that one '
+                         'may have which is no plain JPEG or PNG file; make it smaller.') from None
+    except Exception:  # a damaged header makes its parsers raise anything
+        return None
 
 
 def _png_size(header: bytes) -> Optional[Tuple[int, int]]:

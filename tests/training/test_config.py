@@ -13,6 +13,7 @@ PUBLISHED = {
     'pretrained_model_path': None, 'checkpoint_path': './resnet_train/', 'restore': False,
     'overwrite': False, 'save_checkpoint_steps': 1000, 'keep_checkpoints': 5,
     'save_summary_steps': 100, 'scale_learning_rate': False, 'cache_images_mb': 0,
+    'max_image_pixels': 178956970,
 }
 ACCEPTED_AND_UNUSED = {'max_image_large_side': 1280, 'max_text_size': 800, 'min_text_area_size': 10}
 
@@ -94,6 +95,7 @@ def test_limits_are_accepted(config, name, value):
     ('learning_rate', float('inf')), ('moving_average_decay', 1), ('moving_average_decay', -0.1),
     ('batch_norm_decay', 1), ('batch_norm_decay', float('nan')), ('min_crop_side_ratio', -0.1),
     ('min_crop_side_ratio', 1.1), ('seed', -1), ('seed', 2 ** 32), ('cache_images_mb', -1),
+    ('max_image_pixels', 0),
     ('training_data_path', ''), ('training_data_path', '/nowhere'),
     ('training_data_path', __file__),
     ('checkpoint_path', ''), ('checkpoint_path', __file__),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from utils.errors import PSENetError
 from utils.image_io import ImageError, list_images, read_image, read_image_size, write_image
@@ -68,13 +69,57 @@ def test_undecodable_files_are_named(tmp_path, content):
     assert isinstance(error.value, PSENetError)
 
 
-def test_a_header_of_absurd_size_is_refused(tmp_path):
-    png = bytearray(cv2.imencode('.png', np.zeros((2, 2), np.uint8))[1].tobytes())
-    png[16:24] = struct.pack('>LL', 60000, 60000)
+def huge(extension):
+    """A file whose header speaks of 60000 x 60000 pixels."""
+    data = bytearray(cv2.imencode(extension, np.zeros((16, 16), np.uint8))[1].tobytes())
+    if extension == '.png':
+        data[16:24] = struct.pack('>LL', 60000, 60000)
+    elif extension == '.bmp':
+        data[18:26] = struct.pack('<ll', 60000, 60000)
+    else:
+        place = data.index(b'\xff\xc0') + 5
+        data[place:place + 4] = struct.pack('>HH', 60000, 60000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize('read', [read_image, read_image_size])
+@pytest.mark.parametrize('content', [
+    huge('.png'), huge('.jpg'), huge('.jpg').replace(b'\xff\xdb', b'\xff\xff\xdb', 1),
+    huge('.bmp')],
+    ids=['png', 'jpg', 'jpg with fill byte', 'bmp'])
+def test_a_header_of_absurd_size_is_refused_before_anything_is_decoded(
+        tmp_path, monkeypatch, content, read):
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('was to be decoded'))
     path = tmp_path / 'huge.png'
-    path.write_bytes(bytes(png))
-    with pytest.raises(ImageError, match=r'huge\.png'):
-        read_image(str(path))
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r'huge\.png has (60000 x 60000|more) pixels'):
+        read(str(path))
+
+
+def test_the_limit_of_pixels_is_the_caller_s(tmp_path, picture):
+    path = str(tmp_path / 'image.png')
+    write_image(path, picture)
+    assert read_image(path, max_pixels=600).shape == (20, 30, 3)
+    assert read_image_size(path, 600) == (20, 30)
+    for read in (lambda: read_image(path, max_pixels=599), lambda: read_image_size(path, 599)):
+        with pytest.raises(ImageError, match='30 x 20 pixels, more than the 599'):
+            read()
+
+
+def test_a_file_with_too_much_behind_its_header_is_refused(tmp_path, picture):
+    path = str(tmp_path / 'image.png')
+    write_image(path, picture)
+    os.truncate(path, 2 ** 33)  # of holes
+    with pytest.raises(ImageError, match='has 8589934592 bytes, more than any image of'):
+        read_image(path)
+
+
+def test_four_inks_become_three_colours(tmp_path):
+    path = str(tmp_path / 'inks.jpg')
+    Image.new('CMYK', (30, 20), (0, 255, 255, 0)).save(path)  # magenta and yellow make red
+    image = read_image(path)
+    assert image.shape == (20, 30, 3)
+    assert (abs(image.astype(int) - (0, 0, 255)) < 60).all()
 
 
 def test_missing_files_and_directories_are_named(tmp_path):
@@ -128,7 +173,7 @@ def test_size_of_a_progressive_jpeg(tmp_path, picture):
     assert read_image_size(str(path)) == (20, 30)
 
 
-def test_size_where_the_header_says_nothing_comes_from_decoding(tmp_path, picture):
+def test_size_from_an_unusual_header(tmp_path, picture):
     jpeg = cv2.imencode('.jpg', picture)[1].tobytes()
     # A fill byte before the first marker is allowed (ITU-T T.81, B.1.1.2) and rare.
     path = tmp_path / 'filled.jpg'

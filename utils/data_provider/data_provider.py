@@ -10,6 +10,7 @@ from utils.data_provider.data_util import MAX_WORKERS, WorkerPool
 from utils.data_provider.datasets import DatasetCounts, Sample, load_dataset
 from utils.data_provider.options import BatchOptions, check_at_least, check_options
 from utils.errors import PSENetError
+from utils.image_io import MAX_IMAGE_PIXELS
 from utils.utils_tool import logger
 
 Batch = Tuple[np.ndarray, List[str], np.ndarray, np.ndarray]
@@ -103,7 +104,8 @@ class Batches:
 def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name at the call
               num_workers: int, input_size: int, batch_size: int, *, seed: Optional[int] = None,
               first_batch: int = 0, min_crop_side_ratio: float = 0.1, dataset: str = 'icdar',
-              rank: int = 0, world_size: int = 1, cache_images_mb: int = 0) -> Batches:
+              rank: int = 0, world_size: int = 1, cache_images_mb: int = 0,
+              max_image_pixels: int = MAX_IMAGE_PIXELS) -> Batches:
     """Starts processes that make training batches of a folder of annotated images.
 
     Batch k depends on the files, the seed and k, not on the number of readers. Where several
@@ -124,6 +126,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
         world_size: how many train together.
         cache_images_mb: what decoded images that are kept may take in this process's readers, all
             together; none are kept with 0.
+        max_image_pixels: an image that has more is left out, before it takes memory.
 
     Returns:
         The iterator; its `counts` tell in one line what was found.
@@ -136,7 +139,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     check_at_least('number of readers', num_workers, 1)
     check_at_least('first batch', first_batch, 0)
     check_at_least('cache of images', cache_images_mb, 0)
-    samples, counts = load_dataset(training_data_path, dataset)
+    check_at_least('limit of pixels', max_image_pixels, 1)
+    samples, counts = load_dataset(training_data_path, dataset, max_image_pixels)
     _check_dataset(training_data_path, counts, options)
     options = options._replace(seed=_choose_seed(seed, world_size))
     if num_workers > MAX_WORKERS:

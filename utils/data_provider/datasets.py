@@ -18,7 +18,7 @@ from utils.data_provider.annotation import (
 )
 from utils.errors import PSENetError
 from utils.geometry import validate_polygons
-from utils.image_io import ImageError, is_image_name, read_image_size
+from utils.image_io import MAX_IMAGE_PIXELS, ImageError, is_image_name, read_image_size
 from utils.utils_tool import logger
 
 
@@ -71,7 +71,8 @@ class DatasetCounts(NamedTuple):
                 f'{self.invalid_polygons} invalid, {self.usable_regions} usable regions')
 
 
-def load_dataset(folder: str, dataset: str = 'icdar') -> Tuple[List[Sample], DatasetCounts]:
+def load_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MAX_IMAGE_PIXELS,
+                 ) -> Tuple[List[Sample], DatasetCounts]:
     """Pairs images with label files, reads the labels and the images' sizes, and counts.
 
     A pair that cannot be read costs one warning and is left out; so do the images without a label
@@ -80,6 +81,7 @@ def load_dataset(folder: str, dataset: str = 'icdar') -> Tuple[List[Sample], Dat
     Args:
         folder: holds images and label files side by side; sub-folders are not entered.
         dataset: a name in DATASETS.
+        max_image_pixels: a larger image is left out.
 
     Returns:
         The usable samples, sorted by file name, and the counts.
@@ -98,7 +100,8 @@ def load_dataset(folder: str, dataset: str = 'icdar') -> Tuple[List[Sample], Dat
     for image, label in pairs.items():
         try:
             sample, boxes, invalid = _read_pair(
-                os.path.join(folder, image), os.path.join(folder, label), DATASETS[dataset].read)
+                os.path.join(folder, image), os.path.join(folder, label), DATASETS[dataset].read,
+                max_image_pixels)
         except (AnnotationError, ImageError) as error:
             logger.warning('A sample is left out. %s', error)
             continue
@@ -152,10 +155,10 @@ def _warn_unpaired(folder: str, images: List[str]) -> None:
 
 
 def _read_pair(image_path: str, label_path: str, read: Callable[[str], Annotation],
-               ) -> Tuple[Sample, int, int]:
+               max_image_pixels: int) -> Tuple[Sample, int, int]:
     """The sample, the number of regions that its file has, and of those that are not valid."""
     annotation = read(label_path)
-    size = read_image_size(image_path)
+    size = read_image_size(image_path, max_image_pixels)
     polygons, valid = validate_polygons(annotation.polygons, size)
     sample = Sample(image_path, size, polygons, annotation.ignore_tags[valid])
     return sample, len(valid), len(valid) - len(polygons)

@@ -49,7 +49,7 @@ class SampleReader:
     def _decode(self, index: int, halved: bool) -> np.ndarray:
         path, (height, width) = self._samples[index][:2]
         try:
-            image = read_image(path, halved)
+            image = read_image(path, halved, height * width)
             if image.shape[:2] != ((height // 2, width // 2) if halved else (height, width)):
                 raise ImageError(f'The image {path} is no longer of the size that it had at the '
                                  'start.')

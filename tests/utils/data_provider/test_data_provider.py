@@ -138,6 +138,7 @@ def test_the_iterator_tells_where_it_stands(make_folder, inline):
     ({'min_crop_side_ratio': float('nan')}, '--min_crop_side_ratio'),
     ({'dataset': 'none'}, 'no dataset "none"'),
     ({'cache_images_mb': -1}, 'cache of images must be at least 0'),
+    ({'max_image_pixels': 0}, 'limit of pixels must be at least 1'),
     ({'world_size': 0}, 'number of processes must be at least 1'),
     ({'rank': 1}, r'rank of one of 1 processes must lie in 0 \.\. 0, not 1'),
     ({'rank': -1, 'world_size': 2}, r'rank of one of 2 processes .* not -1'),

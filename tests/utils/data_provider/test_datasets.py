@@ -62,6 +62,12 @@ def test_a_bad_file_costs_one_warning_and_is_counted(make_folder, warnings):
         assert sum(name in record.getMessage() for record in warnings.records) == 1
 
 
+def test_an_image_of_too_many_pixels_is_left_out(make_folder, warnings):
+    _, counts = load_dataset(str(make_folder(2)), max_image_pixels=64 * 96 - 1)
+    assert (counts.usable_images, counts.unreadable) == (0, 2)
+    assert 'img_1.png has 96 x 64 pixels' in warnings.records[0].getMessage()
+
+
 def test_images_without_labels_share_one_warning(make_folder, warnings):
     folder = make_folder(4)
     for number in (1, 4):

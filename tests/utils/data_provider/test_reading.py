@@ -37,7 +37,7 @@ def test_an_image_is_decoded_to_half_its_size_on_request(samples, reads):
     reader = SampleReader(samples)
     assert reader.read(0, False).shape[:2] == SIZE
     assert reader.read(0, True).shape[:2] == (32, 48)
-    assert [halved for _, halved in reads] == [False, True]
+    assert [halved for _, halved, _ in reads] == [False, True]
 
 
 def test_nothing_is_kept_without_room(samples, reads):
@@ -55,7 +55,7 @@ def test_the_first_that_fit_are_kept(samples, reads):
         # A half has room where a whole has none.
         assert reader.read(2, True).shape[:2] == (32, 48)
     paths = [sample.image_path for sample in samples]
-    assert [paths.index(path) for path, _ in reads] == [0, 1, 2, 2, 2, 2]
+    assert [paths.index(path) for path, *_ in reads] == [0, 1, 2, 2, 2, 2]
 
 
 def test_a_kept_whole_is_no_source_of_a_half(samples):
@@ -72,3 +72,10 @@ def test_a_broken_image_is_remembered(samples):
     with pytest.raises(ImageError, match='empty'):
         reader.read(1, False)
     assert reader.broken == {1}
+
+
+def test_an_image_that_has_grown_is_not_decoded(samples, monkeypatch):
+    cv2.imwrite(samples[1].image_path, np.zeros((65, 96, 3), np.uint8))
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('was to be decoded'))
+    with pytest.raises(ImageError, match='96 x 65 pixels, more than the 6144'):
+        SampleReader(samples).read(1, False)
