@@ -1,0 +1,69 @@
+"""The benchmark's cases of training data, small; and what it knows of processes."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tools.benchmarks import loop, processes, reader
+from tools.benchmarks.measure import measure
+from tools.benchmarks.samples import open_samples
+from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Four training images of the demo."""
+    path = tmp_path_factory.mktemp('samples')
+    ensure_dataset(str(path), DatasetSpec(train_images=4, test_images=1, size=96))
+    return str(path)
+
+
+def test_reader(folder, monkeypatch):
+    for name, value in (('BATCH_SIZE', 2), ('INPUT_SIZE', 32), ('BATCHES_A_PASS', 3),
+                        ('_keep_freed_memory', lambda: None)):
+        monkeypatch.setattr(reader, name, value)
+    before = processes.children()
+    with open_samples(folder) as samples, reader.open_case(samples) as case:
+        result = measure('reader', case, passes=2)
+    assert processes.children() == before
+    assert result.data == f'4 images of {folder}, 2 readers, batches of 2 at 32'
+    assert result.yardstick == 'cv2.imdecode'
+    assert result.ratio > 0
+    assert result.figures['batches'] == 15
+    assert result.figures['resident_mb'] > 10
+    assert result.figures['growth_mb'] >= 0
+    assert [target['figure'] for target in result.targets] == ['ratio', 'growth_mb']
+
+
+def test_loop(folder, monkeypatch):
+    monkeypatch.setattr(loop, 'CONFIG', loop.CONFIG._replace(input_size=64, batch_size_per_gpu=2))
+    monkeypatch.setattr(loop, 'STEPS_A_PASS', 2)
+    monkeypatch.setattr(loop, 'STEP_SECONDS', 0.001)
+    with open_samples(folder) as samples, loop.open_case(samples) as case:
+        result = measure('loop', case, passes=2)
+    # Two pictures of 64 x 64 x 3, and seven maps of 16 x 16 for each.
+    assert result.figures['handed_over_mb'] == 2 * (64 * 64 * 3 + 16 * 16 * 7) / 1e6
+    assert 0 < result.figures['data_wait_percent'] < 100
+    assert result.median_ms >= 1
+    assert result.yardstick_ms >= 1
+
+
+def test_processes():
+    child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)
+    try:
+        assert child.pid in processes.children()
+        assert processes.resident_mb([os.getpid()]) > 1
+    finally:
+        child.communicate(b'\n')
+    least = time.process_time()
+    used = processes.cpu_seconds([os.getpid()])
+    assert least <= used <= time.process_time()
+
+
+def test_a_process_that_has_ended_is_no_child():
+    child = subprocess.Popen([sys.executable, '-c', ''])
+    child.wait()
+    assert child.pid not in processes.children()

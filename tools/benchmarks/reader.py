@@ -1,0 +1,103 @@
+"""Case reader: annotated images -> training batches, against decoding alone.
+
+Two readers have two processors at their best, so the ratio says what a processor that decodes can
+make of an image besides. Passes of the readers and of the yardstick alternate, and the readers are
+idle while it runs.
+"""
+
+import contextlib
+import ctypes
+import itertools
+import os
+import time
+from typing import Dict, Iterator, List
+
+import cv2
+import numpy as np
+
+from tools.benchmarks.measure import Case, Sample, Target, timed_pass
+from tools.benchmarks.processes import children, cpu_seconds, resident_mb
+from tools.benchmarks.samples import Samples
+from utils.data_provider.data_provider import Batches, get_batch
+from utils.image_io import list_images
+
+NUM_READERS = 2
+INPUT_SIZE = 512
+BATCH_SIZE = 14
+# With the passes below somewhat more than 2,000 batches.
+BATCHES_A_PASS = 50
+_PASSES = 40
+# From here on, memory shall not grow: every buffer has been filled, every code path taken.
+_SETTLED_BATCHES = 200
+# Pages of the system's libraries come and go.
+_GROWTH_MB = 5
+
+# mallopt(3)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+
+@contextlib.contextmanager
+def open_case(samples: Samples) -> Iterator[Case]:
+    """Starts the readers on the samples' training images."""
+    jpegs = [np.fromfile(path, np.uint8) for path in list_images(samples.train_dir)]
+    _keep_freed_memory()
+    before = set(children())
+    with get_batch(samples.train_dir, NUM_READERS, INPUT_SIZE, BATCH_SIZE, seed=0) as batches:
+        run = _Run(batches, sorted(set(children()) - before), jpegs)
+        yield Case(f'{len(jpegs)} images of {samples.name}, {NUM_READERS} readers, batches of '
+                   f'{BATCH_SIZE} at {INPUT_SIZE}', 'sample', run.sample, passes=_PASSES,
+                   yardstick='cv2.imdecode', by_rate=True, figures=run.figures,
+                   targets=(Target('ratio', 1.2, at_least=True), Target('growth_mb', _GROWTH_MB)))
+
+
+def _keep_freed_memory() -> None:
+    """Makes this process reuse the memory of decoded images, as the readers do.
+
+    Otherwise the yardstick would spend half of its time on fresh pages.
+    """
+    libc = ctypes.CDLL(None)
+    for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+        libc.mallopt(threshold, 2 ** 28)
+
+
+class _Run:
+    """The passes, and what is noted on the way."""
+
+    def __init__(self, batches: Batches, readers: List[int], jpegs: List[np.ndarray]):
+        self._batches = batches
+        self._readers = readers
+        self._jpegs = jpegs
+        self._cpu_ratios: List[float] = []
+        self._resident: Dict[int, float] = {}       # MB by number of batches
+
+    def sample(self) -> Sample:
+        """Times some batches, then the decoding of every image."""
+        # What the readers have made while nobody waited for it.
+        self._take(NUM_READERS)
+        count = BATCHES_A_PASS * BATCH_SIZE
+        began, cpu_began = time.perf_counter(), cpu_seconds(self._readers)
+        self._take(BATCHES_A_PASS)
+        seconds = (time.perf_counter() - began) / count
+        cpu = (cpu_seconds(self._readers) - cpu_began) / count
+        self._resident[self._batches.next_batch] = resident_mb([os.getpid(), *self._readers])
+        # Once for nothing: meanwhile each reader finishes the batch that it is at.
+        self._decode()
+        cpu_began = time.process_time()
+        yardstick = self._decode()
+        cpu_yardstick = (time.process_time() - cpu_began) / len(self._jpegs)
+        self._cpu_ratios.append(NUM_READERS * cpu_yardstick / cpu)
+        return Sample(seconds, yardstick)
+
+    def figures(self) -> Dict[str, float]:
+        """The ratio if processors had nothing else to do, and memory in MB."""
+        settled = [resident for count, resident in self._resident.items()
+                   if count >= _SETTLED_BATCHES] or list(self._resident.values())
+        return {'cpu_ratio': float(np.median(self._cpu_ratios)), 'resident_mb': settled[-1],
+                'growth_mb': max(settled) - settled[0], 'batches': self._batches.next_batch}
+
+    def _take(self, count: int) -> None:
+        for _ in itertools.islice(self._batches, count):
+            pass
+
+    def _decode(self) -> float:
+        return timed_pass(lambda jpeg: cv2.imdecode(jpeg, cv2.IMREAD_COLOR), self._jpegs)

@@ -1,0 +1,57 @@
+"""A training step's inputs, fetches and time, without the network: TensorFlow's part of case loop.
+
+The step takes what training feeds, then leaves the processors alone as a GPU or an NPU does while
+it computes, and answers with what training fetches. What it takes stays in the memory of the
+processors: a device's own transfer from there is no part of it.
+"""
+
+import time
+from typing import Callable, List, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from training.config import TrainConfig
+from training.gpu import GpuDevice
+from training.graph import Inputs, input_specs
+
+_NUM_SCALARS = 6
+
+
+class StandIn(NamedTuple):
+    """Two steps that do the same, with inputs from a feed and with inputs that are there."""
+
+    fed: Callable[[Inputs], List]       # takes arrays
+    there: Callable[[], List]
+    close: Callable[[], None]
+
+
+def build_stand_in(config: TrainConfig, seconds: float) -> StandIn:
+    """Builds the steps and starts a session.
+
+    Args:
+        config: sizes of the inputs.
+        seconds: how long the device computes.
+
+    Returns:
+        The steps, each of which returns what was fetched.
+    """
+    specs = input_specs(config, GpuDevice(''))
+    with tf.Graph().as_default():
+        placeholders = Inputs(*(tf.placeholder(spec.dtype, spec.shape) for spec in specs))
+        variables = Inputs(*(tf.Variable(tf.zeros(spec.shape, spec.dtype)) for spec in specs))
+        fed, there = (_step(inputs, seconds) for inputs in (placeholders, variables))
+        session = tf.Session()
+        session.run(tf.global_variables_initializer())
+    return StandIn(lambda arrays: session.run(fed, dict(zip(placeholders, arrays))),
+                   lambda: session.run(there), session.close)
+
+
+def _step(inputs: Inputs, seconds: float) -> List[tf.Tensor]:
+    def compute(value: np.float32) -> np.float32:
+        time.sleep(seconds)
+        return value
+    loss = tf.py_func(compute, [tf.add_n([tf.to_float(each[0, 0, 0, 0]) for each in inputs])],
+                      tf.float32)
+    score_maps = tf.to_float(inputs.seg_maps[0]) + loss
+    return [loss + index for index in range(_NUM_SCALARS)] + [score_maps]
