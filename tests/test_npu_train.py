@@ -158,7 +158,7 @@ def test_a_machine_without_the_adapter_gets_one_sentence(place):
 @pytest.mark.parametrize('flags, variables, part', [
     (('--dump_step=1',), {}, '--dump_step has no effect without --enable_dump'),
     (('--npu_option=sump_mode=all',), {}, "knows 'sump_mode'"),
-    ((), {'RANK_SIZE': '8'}, 'training on several NPUs is not in this version'),
+    ((), {'RANK_SIZE': '8'}, 'RANK_TABLE_FILE must be set for a job of 8 NPUs'),
     ((), {'DEVICE_ID': '-1'}, 'DEVICE_ID=-1 must be a whole number'),
 ])
 def test_mistakes_get_one_sentence(place, flags, variables, part):

@@ -1,4 +1,4 @@
-"""Training on one Ascend NPU in session style: the adapter's optimizers and loss scaling.
+"""Training on Ascend NPUs in session style, one a process: optimizers, loss scaling, collectives.
 
 ``npu_bridge`` is imported by module paths that all releases of the adapter share, and only when a
 run is about to build its graph: loading it loads the device's libraries.
@@ -6,19 +6,27 @@ run is about to build its graph: loading it loads the device's libraries.
 
 import contextlib
 import os
-from typing import Any, ContextManager, Dict, NamedTuple
+from typing import Any, ContextManager, Dict, NamedTuple, Optional, Sequence
 
 import tensorflow as tf
 
 from training import npu_session
 from training.device import Device, Limits
-from training.npu_environment import check_one_device
-from training.npu_options import NpuConfig
+from training.npu_environment import rank_from_environment
+from training.npu_options import NpuConfig, check_for_ranks
+from utils.errors import PSENetError
 
 # The usual rule of the adapter's published examples.
 _SCALE_UP_EVERY = 1000
 _SCALE_DOWN_EVERY = 2
 _SCALE_DOWN_RATIO = 0.5
+# The adapter's name for what it must not put together with other collectives.
+_NO_FUSION = 0
+# Part of the name of every op by which the adapter's optimizer averages gradients.
+_AVERAGING = '_Allreduce'
+# What a run fails with when a collective does not come about. The adapter gives no better reason.
+_PEER_ERRORS = (tf.errors.InternalError, tf.errors.UnavailableError, tf.errors.AbortedError,
+                tf.errors.DeadlineExceededError, tf.errors.UnknownError)
 
 
 class _Bridge(NamedTuple):
@@ -28,6 +36,7 @@ class _Bridge(NamedTuple):
     loss_scale_optimizer: Any
     fixed_scale: Any
     dynamic_scale: Any
+    collectives: Any
 
 
 def _import_bridge() -> _Bridge:
@@ -38,12 +47,17 @@ def _import_bridge() -> _Bridge:
         )
         from npu_bridge.estimator.npu.npu_loss_scale_optimizer import NPULossScaleOptimizer
         from npu_bridge.estimator.npu.npu_optimizer import NPUDistributedOptimizer
+        from npu_bridge.hccl import hccl_ops
     return _Bridge(NPUDistributedOptimizer, NPULossScaleOptimizer, FixedLossScaleManager,
-                   ExponentialUpdateLossScaleManager)
+                   ExponentialUpdateLossScaleManager, hccl_ops)
 
 
 class NpuDevice(Device):
-    """The NPU that ASCEND_DEVICE_ID, else DEVICE_ID, names; the first one where neither is set."""
+    """The NPU that ASCEND_DEVICE_ID, else DEVICE_ID, names; the first one where neither is set.
+
+    With RANK_SIZE above 1 the process is one of so many that train together. Gradients are averaged
+    over them; the dice sums of the loss and batch normalisation run over the batch of each.
+    """
 
     def __init__(self, config: NpuConfig):
         """Checks what can be checked without touching the device.
@@ -52,12 +66,13 @@ class NpuDevice(Device):
             config: loss scaling, limits, and the adapter's options.
 
         Raises:
-            PSENetError: npu_bridge is not installed, or the environment is not that of one process
-                on one NPU.
+            PSENetError: npu_bridge is not installed, or the environment is not that of a process
+                on one NPU, which is alone or knows its job; or an option is not for so many.
         """
         npu_session.check_installed('npu_train.py trains on Ascend NPUs only; train.py is for GPUs '
                                     'and CPUs')
-        check_one_device(os.environ)
+        self._place = rank_from_environment(os.environ)
+        check_for_ranks(config.options, self._place.size)
         self._npu_config = config
         self._bridge = None
         self._scale = None
@@ -65,6 +80,14 @@ class NpuDevice(Device):
     @property
     def num_towers(self) -> int:
         return 1
+
+    @property
+    def rank(self) -> int:
+        return self._place.rank
+
+    @property
+    def world_size(self) -> int:
+        return self._place.size
 
     @property
     def may_skip_steps(self) -> bool:
@@ -91,11 +114,14 @@ class NpuDevice(Device):
         return npu_session.session_config(self._npu_config.options)
 
     def wrap_optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
-        """Loss scaling outermost; the all-reduce inside it adds nothing on one device."""
+        """Loss scaling outermost, and the overflow of one rank is that of all.
+
+        The all-reduce inside it adds nothing on one device.
+        """
         manager = self._loss_scale_manager()
         self._scale = manager.get_loss_scale()
         return self._bridge.loss_scale_optimizer(self._bridge.distributed_optimizer(optimizer),
-                                                 manager, is_distributed=False)
+                                                 manager, is_distributed=self.world_size > 1)
 
     def _loss_scale_manager(self) -> Any:
         scale = self._npu_config.loss_scale
@@ -109,3 +135,41 @@ class NpuDevice(Device):
     def step_scalars(self) -> Dict[str, tf.Tensor]:
         """The loss scale that the next step will have."""
         return {'loss_scale': tf.identity(self._scale)}
+
+    def mean_over_ranks(self, values: tf.Tensor) -> tf.Tensor:
+        """One all-reduce of the whole vector."""
+        if self.world_size == 1:
+            return values
+        return self._bridge.collectives.allreduce(values, 'sum', _NO_FUSION) / self.world_size
+
+    def broadcast_op(self, variables: Sequence[tf.Variable]) -> Optional[tf.Operation]:
+        """A broadcast for each variable of floats.
+
+        The adapter's own helper leaves out all but the trainable ones, in most releases. Integers
+        are the counters of the dynamic loss scale, which every rank starts or restores alike.
+
+        Raises:
+            PSENetError: the graph does not average gradients.
+        """
+        if self.world_size == 1:
+            return None
+        _check_averages(tf.get_default_graph())
+        with tf.name_scope('broadcast'):
+            return tf.group(*[self._broadcast(variable) for variable in variables
+                              if variable.dtype.base_dtype.is_floating])
+
+    def _broadcast(self, variable: tf.Variable) -> tf.Tensor:
+        received, = self._bridge.collectives.broadcast([variable], root_rank=0)
+        return tf.assign(variable, received)
+
+    def is_peer_failure(self, error: tf.errors.OpError) -> bool:
+        """Takes every failure within the device for one: the adapter does not tell the reason."""
+        return self.world_size > 1 and isinstance(error, _PEER_ERRORS)
+
+
+def _check_averages(graph: tf.Graph) -> None:
+    """Releases that do not know CM_WORKER_SIZE build a graph for one rank without a word."""
+    if not any(_AVERAGING in op.name for op in graph.get_operations()):
+        raise PSENetError('the installed release of npu_bridge does not average gradients over '
+                          'CM_WORKER_SIZE processes; describe the job by RANK_SIZE and '
+                          'RANK_TABLE_FILE instead')

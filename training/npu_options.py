@@ -191,6 +191,24 @@ def validate(config: NpuConfig) -> None:
         raise PSENetError(fault)
 
 
+def check_for_ranks(options: Dict[str, Value], world_size: int) -> None:
+    """Refuses options that are not for so many processes.
+
+    Args:
+        options: the adapter's, which ``validate`` found right by themselves.
+        world_size: how many processes train together.
+
+    Raises:
+        PSENetError: the sentence names the flag.
+    """
+    if world_size == 1 and 'mstune_mode' in options:
+        raise PSENetError('--mstune_mode tunes on several NPUs only, and this process trains alone;'
+                          ' --aoe_mode tunes one')
+    if world_size > 1 and options.get('op_compiler_cache_mode') == 'force':
+        raise PSENetError('--op_compiler_cache_mode=force empties the cache that other processes '
+                          'of the job use; give enable')
+
+
 def _loss_faults(config: NpuConfig) -> List[str]:
     faults = []
     if not 1 <= config.loss_scale < 2.0 ** 127:
@@ -229,7 +247,7 @@ _PARTNERS = {
     'profiling_mode': ('profiling_options',), 'profiling_options': ('profiling_mode',),
     'fp_point': ('profiling_mode',), 'bp_point': ('profiling_mode',),
     'optypelist_for_implmode': ('op_select_implmode',),
-    'work_path': ('aoe_mode',),
+    'work_path': ('aoe_mode', 'mstune_mode'), 'mstune_mode': ('work_path',),
     'in_out_pair_flag': ('in_out_pair',),
     'dump_data': ('enable_dump',), 'dump_layer': ('enable_dump',),
 }
@@ -237,6 +255,8 @@ _CONFLICTS = {
     ('precision_mode', 'precision_mode_v2'): 'they set the same thing',
     ('enable_compress_weight', 'compress_weight_conf'): 'the adapter aborts on both',
     ('auto_tune_mode', 'aoe_mode'): 'the adapter ignores the former beside the latter',
+    ('auto_tune_mode', 'mstune_mode'): 'the adapter ignores the former beside the latter',
+    ('aoe_mode', 'mstune_mode'): 'either is for releases that do not know the other',
 }
 
 

@@ -146,8 +146,11 @@ OPTIONS = {
     'aoe_mode': NpuOption(
         's', 'Tune with AOE: 1, 2 or 4; from r1.5.0 on, instead of --auto_tune_mode.',
         _one_of('1', '2', '4')),
+    'mstune_mode': NpuOption(
+        's', 'Tune on several NPUs: 1, 2, 3 or 4; until r1.5.0, which has --aoe_mode instead.',
+        _one_of('1', '2', '3', '4')),
     'work_path': NpuOption(
-        's', 'Existing folder for what --aoe_mode finds.', _folder),
+        's', 'Existing folder for what --aoe_mode or --mstune_mode finds.', _folder),
     'op_compiler_cache_mode': NpuOption(
         's', 'Cache of compiled operators: enable, force (empty it first) or disable.',
         _one_of('enable', 'force', 'disable')),
@@ -194,7 +197,6 @@ UNUSABLE_KEYS = {
     'input_shape': _STATIC,
     'local_rank_id': _ONE_DEVICE,
     'local_device_list': _ONE_DEVICE,
-    'mstune_mode': 'it is for several devices only; --aoe_mode tunes one',
     'is_tailing_optimization': 'it goes with an optimizer that is not used here',
 }
 

@@ -1,5 +1,6 @@
 """What NpuDevice answers, and steps that it leaves out, over the fake adapter."""
 
+import json
 import sys
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
+from tests.npu_ranks import rank_table
 from tests.training.npu_on_path import fake_npu_bridge
 from training.device import Limits
 from training.npu import NpuDevice
@@ -54,8 +56,11 @@ def test_the_adapter_is_not_loaded_before_the_readers_run(fake):
 
 def test_the_environment_is_checked_at_once(fake, monkeypatch):
     monkeypatch.setenv('RANK_SIZE', '8')
-    with pytest.raises(PSENetError, match='several NPUs'):
+    with pytest.raises(PSENetError, match='for a job of 8 NPUs'):
         NpuDevice(NpuConfig())
+    monkeypatch.delenv('RANK_SIZE')
+    with pytest.raises(PSENetError, match='--mstune_mode tunes on several NPUs only'):
+        NpuDevice(NpuConfig(options={'mstune_mode': '1', 'work_path': '.'}))
 
 
 def test_one_tower_without_a_device_scope(fake):
@@ -183,3 +188,78 @@ def test_a_statistic_that_cannot_be_left_out_is_refused(fake):
         gradients = optimizer.compute_gradients(weight)
         with pytest.raises(ValueError, match='is no AssignSub'):
             apply_then(optimizer, gradients, step, [tf.assign(weight, 0.0)], 0.5)
+
+
+@pytest.fixture
+def rank(fake, monkeypatch, tmp_path):
+    """Makes this process rank 1 of 2."""
+    table = tmp_path / 'table.json'
+    table.write_text(json.dumps(rank_table(2)))
+    for name, value in {'RANK_SIZE': '2', 'RANK_ID': '1', 'JOB_ID': '1', 'ASCEND_DEVICE_ID': '1',
+                        'DEVICE_ID': '1', 'RANK_TABLE_FILE': str(table)}.items():
+        monkeypatch.setenv(name, value)
+
+
+def ops_named(part):
+    """Names of the ops of the default graph that stand for a collective of the device."""
+    return [op.name for op in tf.get_default_graph().get_operations()
+            if op.type == 'IdentityN' and part in op.name]
+
+
+def test_a_rank_averages_gradients_and_heeds_the_overflow_of_others(rank):
+    device = prepared()
+    assert (device.rank, device.world_size) == (1, 2)
+    with tf.Graph().as_default():
+        optimizer = device.wrap_optimizer(tf.train.AdamOptimizer(RATE))
+        weight = tf.get_variable('weight', initializer=1.0)
+        gradients = optimizer.compute_gradients(weight)
+        assert ops_named('') == ['DistributedAdamOptimizer_Allreduce/HcomAllReduce']
+        optimizer.apply_gradients(gradients)
+        assert ops_named('') == ['DistributedAdamOptimizer_Allreduce/HcomAllReduce',
+                                 'HcomAllReduce']
+        mean = device.mean_over_ranks(tf.ones([6]))
+        assert mean.shape == [6]
+        assert ops_named('HcomAllReduce_1') == ['HcomAllReduce_1']
+
+
+def test_floats_are_broadcast_whether_trainable_or_not(rank):
+    device = prepared()
+    with tf.Graph().as_default():
+        optimizer = device.wrap_optimizer(tf.train.AdamOptimizer(RATE))
+        weight = tf.get_variable('weight', initializer=1.0)
+        optimizer.apply_gradients(optimizer.compute_gradients(weight))
+        tf.get_variable('counter', initializer=1, trainable=False)
+        op = device.broadcast_op(tf.global_variables())
+        assert isinstance(op, tf.Operation)
+        floats = [one for one in tf.global_variables() if one.dtype.base_dtype == tf.float32]
+        assert len(ops_named('HcomBroadcast')) == len(floats) == 5
+
+
+def test_a_rank_tells_a_failed_collective_from_other_failures(rank):
+    device = prepared()
+    assert device.is_peer_failure(tf.errors.InternalError(None, None, 'HcomAllReduce'))
+    assert not device.is_peer_failure(tf.errors.ResourceExhaustedError(None, None, 'memory'))
+
+
+def test_one_device_has_no_peers_and_no_collectives(fake):
+    device = prepared()
+    assert not device.is_peer_failure(tf.errors.InternalError(None, None, 'failure'))
+    with tf.Graph().as_default():
+        values = tf.ones([6])
+        assert device.mean_over_ranks(values) is values
+        assert device.broadcast_op([]) is None
+
+
+def test_a_release_that_would_train_each_rank_for_itself_is_refused(rank, monkeypatch):
+    for name in ('RANK_SIZE', 'RANK_TABLE_FILE'):
+        monkeypatch.delenv(name)
+    for name, value in {'CM_CHIEF_IP': '10.0.0.1', 'CM_CHIEF_PORT': '60001', 'CM_CHIEF_DEVICE': '0',
+                        'CM_WORKER_SIZE': '2', 'CM_WORKER_IP': '10.0.0.2'}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv('FAKE_NPU_RELEASE', 'r1.8.0')
+    device = prepared()
+    with tf.Graph().as_default():
+        weight = tf.get_variable('weight', initializer=1.0)
+        device.wrap_optimizer(tf.train.AdamOptimizer(RATE)).compute_gradients(weight)
+        with pytest.raises(PSENetError, match='does not average gradients over CM_WORKER_SIZE'):
+            device.broadcast_op([weight])

@@ -8,6 +8,7 @@ from absl import flags
 
 from training.npu_options import (
     NpuConfig,
+    check_for_ranks,
     define_npu_flags,
     field_of,
     npu_config_from_flags,
@@ -149,7 +150,9 @@ def existing(tmp_path):
     ({'profiling_options': 'task_trace'}, ['--profiling_options', '--profiling_mode']),
     ({'fp_point': 'a'}, ['--npu_option=fp_point=...', '--profiling_mode']),
     ({'optypelist_for_implmode': 'Gelu'}, ['--optypelist_for_implmode', '--op_select_implmode']),
-    ({'work_path': '.'}, ['--work_path', '--aoe_mode']),
+    ({'work_path': '.'}, ['--work_path', '--aoe_mode or --mstune_mode']),
+    ({'mstune_mode': '1'}, ['--mstune_mode', '--work_path']),
+    ({'mstune_mode': '1', 'work_path': '.', 'aoe_mode': '2'}, ['--mstune_mode', '--aoe_mode']),
     ({'op_compiler_cache_dir': '/c'}, ['--op_compiler_cache_dir', '--op_compiler_cache_mode']),
     ({'op_compiler_cache_dir': '/c', 'op_compiler_cache_mode': 'disable'},
      ['--op_compiler_cache_dir', '--op_compiler_cache_mode']),
@@ -171,6 +174,16 @@ def test_pairs_that_the_adapter_ignores_or_aborts_on_are_refused(options, flags_
         assert name in str(caught.value)
 
 
+@pytest.mark.parametrize('options, wrong, right', [
+    ({'mstune_mode': '1', 'work_path': '.'}, 1, 2),
+    ({'op_compiler_cache_mode': 'force', 'op_compiler_cache_dir': '/c'}, 2, 1)])
+def test_options_that_are_not_for_so_many_processes(options, wrong, right):
+    validate(NpuConfig(options=options))
+    check_for_ranks(options, right)
+    with pytest.raises(PSENetError, match='--%s' % next(iter(options))):
+        check_for_ranks(options, wrong)
+
+
 def test_a_dump_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.W_OK)
     with pytest.raises(PSENetError, match='read and written'):
@@ -186,7 +199,8 @@ def test_a_dump_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     ('enable_data_pre_proc=true', 'every run is fed'),
     ('input_shape=data:1', 'all shapes of the graph are static'),
     ('dynamic_dims=1', 'all shapes of the graph are static'),
-    ('mstune_mode=1', '--aoe_mode'),
+    ('mstune_mode=1', 'give --mstune_mode=1'),
+    ('local_rank_id=1', 'this process uses one device'),
     ('hcom_parallel=yes', 'true or false'),
     ('hccl_timeout=1.5', 'a whole number'),
     ('soc_config=', 'not empty'),

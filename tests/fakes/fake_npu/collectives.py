@@ -14,6 +14,8 @@ from fake_npu.refusal import refuse
 from fake_npu.release import not_established, since
 
 WORLD = 'hccl_world_group'
+# Nothing is registered under it, which makes differentiating an error.
+_NO_GRADIENT = 'FakeNpuNoGradient'
 _REDUCTIONS = ('min', 'max', 'prod', 'sum')
 
 
@@ -81,16 +83,17 @@ def check_size(size: int) -> None:
         refuse('a collective is built for rank_size=%d, and RANK_SIZE=%d' % (size, rank_size()))
 
 
-def build(op: str, tensors: Sequence[tf.Tensor], shapes: Sequence[tf.TensorShape] = (),
-          group: str = WORLD, gradient: Optional[Callable] = None, **settings) -> List[tf.Tensor]:
+def build(op: str, tensors: Sequence[tf.Tensor], stand_in: Optional[Callable] = None,
+          group: str = WORLD, gradient: str = _NO_GRADIENT, **settings) -> List[tf.Tensor]:
     """Adds a collective to the default graph.
 
     Args:
         op: the device's name for it.
         tensors: what this rank gives.
-        shapes: of what comes back; the tensors' own when not given.
+        stand_in: tensor that is given -> one of the shape of what comes back; the tensor itself
+            where it has that shape.
         group: only the group of all ranks is imitated.
-        gradient: of the op; without one it cannot be differentiated.
+        gradient: the registered name of the op's; without one it cannot be differentiated.
         **settings: what the ranks must agree on besides.
 
     Returns:
@@ -98,36 +101,25 @@ def build(op: str, tensors: Sequence[tf.Tensor], shapes: Sequence[tf.TensorShape
 
     Raises:
         CollectiveError: there is only one rank.
-        AssertionError: the collective stands where not all ranks are sure to run it.
+        AssertionError: the collective stands where not all ranks are sure to run it, or gets a
+            tensor without a full shape.
     """
     if group != WORLD:
         not_established('a group of its own (%s)' % group)
     if rank_size() <= 1:
         raise CollectiveError('%s: with RANK_SIZE=1 or unset there is nobody to talk to' % op)
-    if tf.get_default_graph()._get_control_flow_context() is not None:
+    graph = tf.get_default_graph()
+    if graph._get_control_flow_context() is not None:
         refuse('%s stands in a tf.cond or tf.while_loop, which other ranks may not enter' % op)
     for tensor in tensors:
         if not tensor.shape.is_fully_defined():
             refuse('%s gets %s of the shape %s, which the device cannot compile'
                    % (op, tensor.name, tensor.shape))
-
-    def refuse_gradient(*_):
-        raise LookupError('No gradient defined for operation %r' % op)
-
-    @tf.custom_gradient
-    def whole(*inputs):
-        return _halves(op, inputs, shapes, settings), gradient or refuse_gradient
-    outputs = whole(*tensors)
-    return outputs if isinstance(outputs, list) else [outputs]
-
-
-def _halves(op: str, inputs: Sequence[tf.Tensor], shapes: Sequence[tf.TensorShape], settings: Dict
-            ) -> List[tf.Tensor]:
-    given = tf.identity_n(list(inputs), name=op)
-    shapes = shapes or [tensor.shape for tensor in given]
-    with tf.control_dependencies(given), tf.name_scope(given[0].op.name + '/'):
-        received = [tf.placeholder_with_default(tf.zeros(shape, tensor.dtype.base_dtype), shape)
-                    for tensor, shape in zip(given, shapes)]
-    _of_graph.setdefault(tf.get_default_graph(), []).append(
+    with graph.gradient_override_map({'IdentityN': gradient}):
+        given = tf.identity_n(list(tensors), name=op)
+    with tf.name_scope(given[0].op.name + '/'):
+        defaults = [stand_in(tensor) if stand_in else tensor for tensor in given]
+        received = [tf.placeholder_with_default(tensor, tensor.shape) for tensor in defaults]
+    _of_graph.setdefault(graph, []).append(
         Collective(op, tuple(sorted(settings.items())), given, received))
     return received

@@ -101,8 +101,9 @@ class GroupRun:
     def run(self, feeds: Feeds) -> Any:
         """Runs, and returns what ``session.run`` would."""
         stops = [tensor for stage in self._stages for one in stage for tensor in one.given]
-        fed = [tensor for stage in self._stages for one in stage for tensor in self._needed(one)]
-        wanted = _distinct([*stops, *self._handler.fetches()])
+        fed = {tensor for stage in self._stages for one in stage for tensor in self._needed(one)}
+        wanted = [tensor for tensor in _distinct([*stops, *self._handler.fetches()])
+                  if tensor not in fed]
         handle = self._session.partial_run_setup([*wanted, *self._handler.targets()],
                                                  [*feeds, *fed])
         for stage in self._stages:
@@ -112,6 +113,7 @@ class GroupRun:
                 results = group.exchange(one, [self._values[tensor] for tensor in one.given])
                 feeds.update((tensor, result) for tensor, result in zip(one.received, results)
                              if tensor in self._needed(one))
+            self._values.update(feeds)
         self._go_on(handle, self._handler.fetches(), feeds)
         return self._handler.build_results(
             self._session, [self._values[tensor] for tensor in self._handler.fetches()])
@@ -148,7 +150,8 @@ def _depths(reached: FrozenSet[tf.Operation], received: Iterable[tf.Operation]
     while waiting:
         op = waiting[-1]
         sources = {tensor.op for tensor in op.inputs} | set(op.control_inputs)
-        unknown = [source for source in sources - set(depths) - begun if source in reached]
+        unknown = [source for source in sources
+                   if source in reached and source not in depths and source not in begun]
         begun.add(op)
         if unknown and op not in depths:
             waiting.extend(unknown)

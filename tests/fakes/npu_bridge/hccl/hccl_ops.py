@@ -1,5 +1,6 @@
 """Collectives: signatures and argument checks; NPU.md, section 7."""
 
+import uuid
 from typing import List
 
 import tensorflow as tf
@@ -14,14 +15,22 @@ from fake_npu.collectives import (
 from fake_npu.environment import rank
 from fake_npu.refusal import refuse
 
+# Another one each time that the module is loaded: TensorFlow forgets no name.
+_ALLREDUCE_GRADIENT = 'FakeNpuHcomAllReduce%s' % uuid.uuid4().hex
+
 
 def allreduce(tensor: tf.Tensor, reduction: str, fusion: int = 1, fusion_id: int = -1,
               group: str = WORLD) -> tf.Tensor:
     """Reduces a tensor over all ranks; its gradient is the sum of the ranks' gradients."""
     check_reduction(reduction)
     check_dtype(tensor)
-    return build('HcomAllReduce', [tensor], group=group, reduction=reduction,
-                 gradient=lambda above: allreduce(above, 'sum', fusion=0, group=group))[0]
+    return build('HcomAllReduce', [tensor], group=group, gradient=_ALLREDUCE_GRADIENT,
+                 reduction=reduction)[0]
+
+
+@tf.RegisterGradient(_ALLREDUCE_GRADIENT)
+def _allreduce_gradient(_, above: tf.Tensor) -> tf.Tensor:
+    return allreduce(above, 'sum', fusion=0)
 
 
 def broadcast(tensor: List[tf.Tensor], root_rank: int, fusion: int = 2, fusion_id: int = 0,
@@ -39,7 +48,8 @@ def allgather(tensor: tf.Tensor, rank_size: int, group: str = WORLD) -> tf.Tenso
         raise ValueError('allgather needs a tensor of rank 1 or more')
     check_dtype(tensor, tf.int64, tf.uint64)
     check_size(rank_size)
-    return build('HcomAllGather', [tensor], [_resized(tensor, rank_size)], group)[0]
+    return build('HcomAllGather', [tensor], lambda given: tf.concat([given] * rank_size, 0),
+                 group)[0]
 
 
 def reduce(tensor: tf.Tensor, reduction: str, root_rank: int,
@@ -60,13 +70,8 @@ def reduce_scatter(tensor: tf.Tensor, reduction: str, rank_size: int, group: str
         raise ValueError('reduce_scatter needs a first dimension divisible by %d, not %s'
                          % (rank_size, tensor.shape))
     check_size(rank_size)
-    return build('HcomReduceScatter', [tensor], [_resized(tensor, 1 / rank_size)], group,
+    return build('HcomReduceScatter', [tensor], lambda given: tf.split(given, rank_size)[0], group,
                  reduction=reduction)[0]
-
-
-def _resized(tensor: tf.Tensor, factor: float) -> tf.TensorShape:
-    first, *others = tensor.shape.as_list()
-    return tf.TensorShape([round(first * factor), *others])
 
 
 def send(tensor: tf.Tensor, sr_tag: int, dest_rank: int, group: str = WORLD) -> tf.Operation:
