@@ -3,7 +3,7 @@
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-horovod demo test test-distributed lint bench clean distclean
+.PHONY: help setup setup-horovod demo test test-distributed fuzz lint bench clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -26,6 +26,11 @@ test: setup ## run the tests; ARGS='tests/pse -x' is passed to pytest
 test-distributed: setup-horovod ## run the tests of several processes: Horovod, and many NPUs
 	@$(VENV_PYTHON) -m pytest -m distributed $(ARGS)
 
+fuzz: setup ## look for inputs that break the readers and pse, for FUZZ_SECONDS=300
+	@$(VENV_PYTHON) -m tools.setup_env --fuzz
+	@$(MAKE) -s -C pse sanitize PYTHON='$(CURDIR)/$(VENV_PYTHON)'
+	@$(VENV_PYTHON) -m tests.fuzz
+
 lint: setup ## check style and spelling
 	@$(VENV_PYTHON) -m ruff check .
 	@git ls-files -z | xargs -0 .venv/bin/codespell
@@ -37,7 +42,7 @@ bench: setup ## measure the parts of the system, each against a yardstick
 
 clean: ## remove what builds, tests and the demo made; .venv and output/ stay
 	$(MAKE) -s -C pse clean
-	rm -rf demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo fuzz .pytest_cache .ruff_cache .hypothesis
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove .venv

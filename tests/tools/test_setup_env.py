@@ -24,6 +24,7 @@ PSE_MAKEFILE = """
 ASK_SUFFIX := import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))
 all:
 \ttouch _pse$(shell "$(PYTHON)" -c "$(ASK_SUFFIX)")
+sanitize:
 """
 
 
@@ -330,7 +331,7 @@ def test_keeps_what_is_shared_and_relaxes_the_rest():
 
 
 def test_every_requirement_is_pinned(project_root):
-    for name in (*plan.REQUIREMENT_FILES, 'requirements-horovod.txt'):
+    for name in (*plan.REQUIREMENT_FILES, 'requirements-horovod.txt', 'requirements-fuzz.txt'):
         for requirement in requirements.read(project_root / name):
             assert re.match(r'[\w-]+==[\d.]+(post\d)?(;|$)', requirement.line)
 
@@ -360,7 +361,8 @@ def is_standard(module):
 
 @pytest.mark.parametrize(('skipped', 'files'), [
     ({'.venv', 'tests'}, ['requirements.txt', 'requirements-horovod.txt']),
-    ({'.venv'}, ['requirements.txt', 'requirements-horovod.txt', 'requirements-dev.txt']),
+    ({'.venv'}, ['requirements.txt', 'requirements-horovod.txt', 'requirements-dev.txt',
+                 'requirements-fuzz.txt']),
 ], ids=['runtime', 'tests'])
 def test_every_import_is_pinned(project_root, skipped, files):
     pinned = [line for name in files for line in requirements.read(project_root / name)]
@@ -378,6 +380,19 @@ def test_every_import_is_pinned(project_root, skipped, files):
 ])
 def test_distribution_name(requirement, name):
     assert requirements.distribution_name(requirement) == name
+
+
+@pytest.mark.parametrize(('requirement', 'words'), [
+    ('thing==1.0', []),
+    ('unobtainable==1.0', ['fuzzing without Atheris, which cannot be installed', 'unobtainable']),
+])
+def test_fuzzing_needs_no_more_than_can_be_had(project, requirement, words):
+    project.write('requirements-fuzz.txt', requirement)
+    project.write('tests/fuzz/__main__.py', 'print("the fuzz targets run")')
+    printed = project.setup(target='fuzz')
+    assert printed.endswith('the fuzz targets run\n')
+    assert all(word in printed for word in words)
+    assert bool(words) == (len(printed.splitlines()) > 1)
 
 
 def test_names_the_missing_compiler(monkeypatch, tmp_path):
@@ -401,6 +416,6 @@ def test_help_names_every_target(project_root):
     printed = subprocess.run(['make', 'help'], cwd=str(project_root), check=True,
                              stdout=subprocess.PIPE, text=True).stdout
     targets = re.findall(r'^([\w-]+):', (project_root / 'Makefile').read_text(), re.MULTILINE)
-    assert {'help', 'setup', 'setup-horovod', 'demo', 'test', 'test-distributed', 'lint', 'bench',
-            'clean'} <= set(targets)
+    assert {'help', 'setup', 'setup-horovod', 'demo', 'test', 'test-distributed', 'fuzz', 'lint',
+            'bench', 'clean'} <= set(targets)
     assert all(re.search(rf'^  make {target} +\S', printed, re.MULTILINE) for target in targets)

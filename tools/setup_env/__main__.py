@@ -24,6 +24,8 @@ def main() -> int:
                 _complete(plan, lock)
             if options.horovod:
                 _add_horovod(plan, lock)
+            if options.fuzz:
+                _add_fuzz(plan, lock)
         return 0
     except (SetupError, OSError) as error:
         print('error: %s' % error, file=sys.stderr)
@@ -40,6 +42,7 @@ def _parse() -> argparse.Namespace:
                         help='change nothing; exit with 0 when .venv is ready, else with 1')
     parser.add_argument('--horovod', action='store_true',
                         help='add Horovod, for training with several processes')
+    parser.add_argument('--fuzz', action='store_true', help='add what the fuzz targets use')
     parser.add_argument('--interpreter', default='',
                         help='path of the Python that runs this, as it was found')
     return parser.parse_args()
@@ -57,6 +60,12 @@ def _add_horovod(plan, lock: int) -> None:
     from tools.setup_env import horovod
     from tools.setup_env.environment import Environment
     horovod.complete(Environment(plan, lock))
+
+
+def _add_fuzz(plan, lock: int) -> None:
+    from tools.setup_env import fuzz
+    from tools.setup_env.environment import Environment
+    fuzz.complete(Environment(plan, lock))
 
 
 @contextlib.contextmanager
