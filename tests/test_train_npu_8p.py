@@ -70,7 +70,7 @@ def job(project_root, tmp_path):
 
 
 SAYS_ALL = """
-for name in RANK_SIZE RANK_ID JOB_ID ASCEND_DEVICE_ID DEVICE_ID RANK_TABLE_FILE \\
+for name in POD_NAME RANK_SIZE RANK_ID JOB_ID ASCEND_DEVICE_ID DEVICE_ID RANK_TABLE_FILE \\
     HCCL_CONNECT_TIMEOUT; do echo "$name=${!name}"; done
 printf '%s\\n' "$@"
 """
@@ -78,15 +78,16 @@ printf '%s\\n' "$@"
 
 def test_each_rank_gets_the_published_command_and_its_environment(job, project_root):
     arguments = ['--checkpoint_path', 'run', '--restore']
-    exit_code, own, _ = job.run([SAYS_ALL] * 2, arguments, BIND_CORES='0')
+    exit_code, own, _ = job.run([SAYS_ALL] * 2, arguments, BIND_CORES='0', POD_NAME='pod-0')
     assert exit_code == 0
     other = (job.folder / 'run' / 'rank_1.out').read_text()
     for rank, lines in enumerate((own.splitlines(), other.splitlines())):
         device = 4 + rank
-        assert lines[:7] == [
-            'RANK_SIZE=2', 'RANK_ID=%d' % rank, 'JOB_ID=10087', 'ASCEND_DEVICE_ID=%d' % device,
-            'DEVICE_ID=%d' % device, 'RANK_TABLE_FILE=table.json', 'HCCL_CONNECT_TIMEOUT=600']
-        assert lines[7] == str(project_root / 'npu_train.py')
+        assert lines[:8] == [
+            'POD_NAME=', 'RANK_SIZE=2', 'RANK_ID=%d' % rank, 'JOB_ID=10087',
+            'ASCEND_DEVICE_ID=%d' % device, 'DEVICE_ID=%d' % device, 'RANK_TABLE_FILE=table.json',
+            'HCCL_CONNECT_TIMEOUT=600']
+        assert lines[8] == str(project_root / 'npu_train.py')
         assert lines[-3:] == arguments
 
 

@@ -144,6 +144,8 @@ def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
     folder = checkpoint_folder(arguments) or os.path.join(root, 'checkpoint')
     pattern = environment.get('RANK_OUTPUT') or os.path.join(folder, 'rank_%r.out')
     common = {'HCCL_CONNECT_TIMEOUT': '600', **environment, 'RANK_SIZE': str(size)}
+    # Clusters set it for a whole container, and the adapter takes it for the rank.
+    common.pop('POD_NAME', None)
     if table:
         common['RANK_TABLE_FILE'] = table
     readers = ['--num_readers=%d' % min(share, _MAX_READERS)] if share else []
