@@ -162,6 +162,43 @@ def test_the_stand_in_of_the_other_tests_has_the_real_signatures(horovodrun):
         assert list(inspect.signature(getattr(HorovodStandIn, name)).parameters)[1:] == real
 
 
+# A process with a reader, whose shell is replaced by it, and horovodrun's way to end it.
+TRAINER = """
+import signal, subprocess, sys
+from training.launcher import step_below_launcher
+step_below_launcher()
+def end(signum, _):
+    print('signal %d' % signum, flush=True)
+    sys.exit(128 + signum)
+signal.signal(signal.SIGTERM, end)
+reader = subprocess.Popen(['cat'], stdin=subprocess.PIPE)
+print('ready', flush=True)
+while True:
+    signal.pause()
+"""
+ENDER = """
+import io, sys, threading
+from horovod.runner.common.util import safe_shell_exec
+class Output(io.StringIO):
+    def write(self, text):
+        if 'ready' in text:
+            event.set()
+        sys.stdout.write(text)
+if __name__ == '__main__':
+    event = threading.Event()
+    safe_shell_exec.execute('exec %s trainer.py' % sys.executable, stdout=Output(), events=[event])
+"""
+
+
+def test_a_trainer_in_the_place_of_its_shell_gets_the_signal(horovodrun, project_root, tmp_path):
+    (tmp_path / 'trainer.py').write_text(TRAINER)
+    (tmp_path / 'ender.py').write_text(ENDER)
+    done = subprocess.run([sys.executable, 'ender.py'], cwd=str(tmp_path), check=True, text=True,
+                          env=dict(os.environ, PYTHONPATH=str(project_root)),
+                          stdout=subprocess.PIPE, timeout=PATIENCE_SECONDS)
+    assert done.stdout.split() == ['ready', 'signal', '15']
+
+
 @pytest.fixture(scope='module')
 def job(horovodrun, project_root, tmp_path_factory):
     """A data set of the official form, and a folder for the runs."""

@@ -70,10 +70,12 @@ def named_peer_failures(device: Device) -> Iterator[None]:
     except tf.errors.OpError as error:
         if not device.is_peer_failure(error):
             raise
+        # The first sentence says it; advice for programmers follows.
+        cause = error.message.strip().splitlines()[0].split('. ')[0]
         raise PeerError(
             'rank %d of %d processes lost another one in the middle of a step (%s); earlier '
             'checkpoints are intact: see what the other logs end with, and go on with --restore'
-            % (device.rank, device.world_size, error.message.strip().splitlines()[0])) from error
+            % (device.rank, device.world_size, cause)) from error
 
 
 def check_same_step(session: tf.Session, own_step: int) -> None:
