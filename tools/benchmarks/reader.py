@@ -32,8 +32,8 @@ _SETTLED_BATCHES = 200
 # Pages of the system's libraries come and go.
 _GROWTH_MB = 5
 
-# mallopt(3)
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+# Parameters of mallopt(3), with the values that the readers have.
+_THRESHOLDS = {-3: 2 ** 25, -1: 2 ** 27}
 
 
 @contextlib.contextmanager
@@ -56,8 +56,8 @@ def _keep_freed_memory() -> None:
     Otherwise the yardstick would spend half of its time on fresh pages.
     """
     libc = ctypes.CDLL(None)
-    for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-        libc.mallopt(threshold, 2 ** 28)
+    for parameter, value in _THRESHOLDS.items():
+        libc.mallopt(parameter, value)
 
 
 class _Run:

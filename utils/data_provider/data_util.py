@@ -42,9 +42,10 @@ _POLL_SECONDS = 1
 _NOTICE_SECONDS = 30
 _EXIT_SECONDS = 5
 # NumPy's libraries would start a thread a core in every worker, and the C library would return the
-# memory of each picture to the system, and fetch it anew, page by page, for the next.
+# memory of each picture to the system, and fetch it anew, page by page, for the next. (Older ones
+# take no threshold beyond 32 MB.)
 _ENVIRONMENT = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1',
-                'MALLOC_MMAP_THRESHOLD_': str(2 ** 28), 'MALLOC_TRIM_THRESHOLD_': str(2 ** 28)}
+                'MALLOC_MMAP_THRESHOLD_': str(2 ** 25), 'MALLOC_TRIM_THRESHOLD_': str(2 ** 27)}
 # Its arguments: the socket, the shared memory, then the module search path of the consumer.
 _BOOTSTRAP = ('import sys; sys.path[:] = sys.argv[3:]; '
               'from utils.data_provider.data_util import worker_main; '
