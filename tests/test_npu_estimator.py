@@ -4,6 +4,7 @@ Every run is without TensorFlow's own rewrites of the graph, so that equal means
 The same step overflows in each.
 """
 
+import json
 import os
 import re
 
@@ -52,7 +53,8 @@ def session(place):
 @pytest.fixture(scope='module')
 def estimator(place):
     """Four steps through NPUEstimator."""
-    return train(place, 'estimator', '3', '--api=estimator', '--max_steps=4')
+    return train(place, 'estimator', '3', '--api=estimator', '--max_steps=4',
+                 FAKE_NPU_RECORD=str(place.folder / 'estimator.record'))
 
 
 @pytest.fixture(scope='module')
@@ -84,6 +86,12 @@ def test_each_step_reports_what_it_does_in_session_style(place, session, estimat
 def test_a_step_that_overflows_is_left_out(estimator):
     assert re.findall(r'step (\d+): the gradients overflowed, the update is left out', estimator
                       ) == ['3']
+
+
+def test_the_device_gets_one_set_of_fetches_and_no_feeds(place, estimator):
+    lines = (place.folder / 'estimator.record').read_text().splitlines()
+    runs = [event for event in map(json.loads, lines) if event.get('kind') == 'train']
+    assert [run['feeds'] for run in runs] == [{}]
 
 
 def test_it_leaves_the_same_files(place, session, estimator):

@@ -76,7 +76,7 @@ def _option_faults(npu: NpuConfig, world_size: int) -> List[str]:
     faults = ['%s cannot be given with --api=estimator: %s' % (key, why)
               for key, why in _REFUSED.items() if key in npu.options]
     if world_size > 1:
-        faults.append('--api=estimator trains on one NPU, and RANK_SIZE asks for %d; '
+        faults.append('--api=estimator trains on one NPU, and the job has %d ranks; '
                       '--api=session trains on several' % world_size)
     return faults
 

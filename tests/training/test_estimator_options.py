@@ -65,7 +65,7 @@ def test_what_a_release_cannot_be_told_is_named(parameters, release, options, pa
     ({'save_summary_steps': 5}, {'iterations_per_loop': 10}, 1, '--save_summary_steps=5'),
     ({}, {'iterations_per_loop': 2, 'aoe_mode': '1'}, 1, '--aoe_mode needs'),
     ({}, {'compress_weight_conf': 'a.cfg'}, 1, 'compress_weight_conf cannot be given'),
-    ({}, {}, 8, 'RANK_SIZE asks for 8; --api=session trains on several'),
+    ({}, {}, 8, 'the job has 8 ranks; --api=session trains on several'),
 ])
 def test_what_cannot_go_together_is_refused(train, options, world_size, part):
     with pytest.raises(PSENetError, match=part):
