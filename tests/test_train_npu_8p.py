@@ -129,10 +129,18 @@ def test_a_rank_that_is_killed_ends_the_job_and_its_readers(job):
     assert log.splitlines()[-1] == 'error: rank 1 on device 5 was killed by SIGKILL (exit code 137)'
 
 
-def test_the_log_tells_where_the_output_is_empty(job):
-    _, _, log = job.run([WAITS, AFTER_THE_OTHER + 'echo Step 7 >run/rank_1.log; exit 1'],
-                        ['--checkpoint_path=run'])
-    assert log.splitlines()[-1].endswith('the last line of run/rank_1.log: Step 7')
+@pytest.mark.parametrize('before, after, expected', [
+    ('', 'echo Step 7 >run/rank_1.log', 'rank_1.log: Step 7'),
+    ('echo noise', 'echo Step 7 >run/rank_1.log; touch -d "+1 minute" run/rank_1.log',
+     'rank_1.log: Step 7'),
+    ('echo Step 7 >run/rank_1.log; touch -d "-1 second" run/rank_1.log', 'echo why',
+     'rank_1.out: why'),
+    ('echo Step 9 >run/rank_1.log; touch -d "-1 hour" run/rank_1.log', '', 'exit code 1'),
+])
+def test_the_file_that_was_written_last_tells(job, before, after, expected):
+    play = AFTER_THE_OTHER + '\n'.join((before, after, 'exit 1'))
+    _, _, log = job.run([WAITS, play], ['--checkpoint_path=run'])
+    assert log.splitlines()[-1].endswith(expected)
 
 
 def test_a_rank_that_does_not_end_is_killed(job):

@@ -209,12 +209,13 @@ class _Job:
         return self._stop_code
 
     def _last_words(self, rank: Rank) -> str:
-        """The last line that a rank left in a file; a log may be of an earlier run."""
-        for path in filter(None, (rank.output, rank.log)):
-            line = _last_line(path, self._started_at)
-            if line:
-                return '; the last line of %s: %s' % (path, line)
-        return ''
+        """The last line that a rank left in a file, the later one if there are two."""
+        ends = [(path, *_last_line(path)) for path in (rank.output, rank.log) if path]
+        # A log may be of an earlier run; and a file's time comes from a coarser clock.
+        ends = [end for end in ends if end[1] and end[2] >= self._started_at - 1]
+        if not ends:
+            return ''
+        return '; the last line of %s: %s' % max(ends, key=lambda end: end[2])[:2]
 
 
 def _kill_group(pid: int) -> None:
@@ -236,13 +237,11 @@ def _how(exit_code: int) -> str:
     return 'was killed by %s (exit code %d)' % (name, exit_code)
 
 
-def _last_line(path: str, since: float) -> str:
-    """The last line with text of a file that was written since then."""
+def _last_line(path: str) -> Tuple[str, float]:
+    """The last line with text of a file, and when it was written; '' where there is none."""
     try:
-        # A file's time comes from a coarser clock.
-        if os.path.getmtime(path) < since - 1:
-            return ''
         with open(path, encoding='utf-8', errors='replace') as file:
-            return ''.join([line.strip() for line in file if line.strip()][-1:])
+            lines = [line.strip() for line in file if line.strip()]
+        return (lines or [''])[-1], os.path.getmtime(path)
     except OSError:
-        return ''
+        return '', 0.0
