@@ -17,6 +17,7 @@ from utils.errors import PSENetError
 from utils.tf_env import parse_gpu_list
 from utils.utils_tool import logger
 
+# A launcher is known by having set all four: job managers set some of them for any program.
 # Rank, size, and the same among the processes of one machine: horovodrun over Gloo; mpirun of Open
 # MPI, which horovodrun over MPI calls; mpirun of MPICH and Intel MPI.
 _LAUNCHERS = (
@@ -58,7 +59,7 @@ def find_place(environment: Mapping[str, str], distributed: bool) -> Place:
         The place; that of a process alone where no launcher has set one.
 
     Raises:
-        PSENetError: a variable is missing or no number; or there are several processes, and they
+        PSENetError: a variable is no number; or there are several processes, and they
             are not to train together.
     """
     place = _read_place(environment)
@@ -76,13 +77,13 @@ def find_place(environment: Mapping[str, str], distributed: bool) -> Place:
 
 def _read_place(environment: Mapping[str, str]) -> Optional[Place]:
     for names in _LAUNCHERS:
-        if names[0] in environment:
+        if all(name in environment for name in names):
             return Place(*(_number(environment, name) for name in names))
     return None
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
-    value = environment.get(name, '')
+    value = environment[name]
     if not value.isdecimal():
         raise PSENetError('%s=%s in the environment must be a number, as horovodrun and mpirun set '
                           'it; start the job with one of them' % (name, value))

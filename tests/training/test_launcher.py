@@ -46,9 +46,9 @@ def test_what_is_no_number_is_named(damage):
         find_place({**HOROVODRUN, **damage}, distributed=True)
 
 
-def test_what_is_missing_is_named():
-    with pytest.raises(PSENetError, match='HOROVOD_LOCAL_SIZE= '):
-        find_place({name: HOROVODRUN[name] for name in list(HOROVODRUN)[:3]}, distributed=True)
+@pytest.mark.parametrize('distributed', [True, False])
+def test_a_part_of_the_variables_is_no_launcher(distributed):
+    assert find_place({'PMI_RANK': '1', 'PMI_SIZE': '2'}, distributed) == Place()
 
 
 @pytest.mark.parametrize(('gpu_list', 'local_rank', 'own'), [
