@@ -7,10 +7,12 @@ import numpy as np
 
 from inference.postprocess import detect
 from tools.benchmarks import maps
-from tools.benchmarks.measure import Case, Sample, Target, timed_pass
+from tools.benchmarks.measure import Case, Sample, timed_pass
 from tools.benchmarks.samples import Samples
 
 _THRESHOLD = 0.9
+# Maps to work on in all; few maps get many passes.
+_MAPS = 10000
 
 
 @contextlib.contextmanager
@@ -26,5 +28,6 @@ def open_case(samples: Samples) -> Iterator[Case]:
                                  prepare=maps.as_scores),
                       timed_pass(maps.label_smallest, smallest))
 
-    yield Case(f'{len(quantised)} maps of {samples.name}', 'map', sample, passes=20,
-               yardstick=maps.YARDSTICK, targets=(Target('ratio', 5),))
+    yield Case(f'{len(quantised)} maps of {samples.name}', 'map', sample,
+               passes=-(-_MAPS // len(quantised)), yardstick=maps.YARDSTICK,
+               targets=maps.ratio_target(samples, 5))

@@ -7,10 +7,12 @@ import numpy as np
 
 from pse import pse
 from tools.benchmarks import maps
-from tools.benchmarks.measure import Case, Sample, Target, timed_pass
+from tools.benchmarks.measure import Case, Sample, timed_pass
 from tools.benchmarks.samples import Samples
 
 _MIN_AREA = 6
+# Maps to work on in all; few maps get many passes.
+_MAPS = 20000
 
 
 @contextlib.contextmanager
@@ -24,5 +26,6 @@ def open_case(samples: Samples) -> Iterator[Case]:
         return Sample(timed_pass(lambda each: pse(each, _MIN_AREA), kernels),
                       timed_pass(maps.label_smallest, smallest))
 
-    yield Case(f'{len(kernels)} maps of {samples.name}', 'map', sample, passes=40,
-               yardstick=maps.YARDSTICK, targets=(Target('ratio', 1.5),))
+    yield Case(f'{len(kernels)} maps of {samples.name}', 'map', sample,
+               passes=-(-_MAPS // len(kernels)), yardstick=maps.YARDSTICK,
+               targets=maps.ratio_target(samples, 1.5))

@@ -10,6 +10,7 @@ from utils.errors import PSENetError
 from utils.image_io import read_image_size
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ICDAR = 'ICDAR2015'
 ICDAR_FOLDER = os.path.join(os.path.dirname(ROOT), 'shared', 'data', 'icdar2015')
 # As high as the network's input for ICDAR2015.
 _DEMO = DatasetSpec(train_images=40, test_images=40, size=736)
@@ -51,7 +52,7 @@ def open_samples(folder: Optional[str] = None) -> Iterator[Samples]:
     if folder is not None:
         yield _samples(folder, folder)
     elif all(os.path.exists(os.path.join(ICDAR_FOLDER, name)) for name in _NAMES):
-        yield _samples('ICDAR2015', ICDAR_FOLDER)
+        yield _samples(ICDAR, ICDAR_FOLDER)
     else:
         with tempfile.TemporaryDirectory() as temporary:
             ensure_dataset(temporary, _DEMO)
