@@ -10,7 +10,7 @@ import pytest
 
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 480
 OF_THE_JOB = ('RANK_SIZE', 'RANK_ID', 'RANK_TABLE_FILE', 'ASCEND_DEVICE_ID', 'DEVICE_ID', 'JOB_ID',
               'DEVICES', 'FIRST_RANK', 'RANK_OUTPUT', 'PYTHONPATH')
 # Stands for the interpreter, but for the launcher itself: its arguments and a log, then STAND_IN.
