@@ -32,11 +32,12 @@ def check_one_device(environment: Mapping[str, str]) -> None:
         PSENetError: a variable has a value that the adapter cannot use, or asks for several
             devices; the sentence names it.
     """
-    found = rank_from_environment(environment)
-    if found.size > 1:
-        name = 'RANK_SIZE' if environment.get('RANK_SIZE') else 'CM_WORKER_SIZE'
-        raise PSENetError('%s=%d is for training on several NPUs, and this runs on one; set %s=1 '
-                          'or unset it' % (name, found.size, name))
+    given = {name: value for name, value in environment.items() if value}
+    for name in ('RANK_SIZE', 'CM_WORKER_SIZE'):
+        if _number(given, name, 1) not in (None, 1):
+            raise PSENetError('%s=%s is for training on several NPUs, and this runs on one; set '
+                              '%s=1 or unset it' % (name, given[name], name))
+    rank_from_environment(given)
 
 
 def rank_from_environment(environment: Mapping[str, str]) -> NpuRank:

@@ -155,6 +155,8 @@ def test_a_table_in_disorder_is_refused(job, written, change, part):
 
 
 def test_what_runs_on_one_device_takes_no_job(job):
+    with pytest.raises(PSENetError, match='RANK_SIZE=8 is for training on several NPUs'):
+        check_one_device({'RANK_SIZE': '8'})
     with pytest.raises(PSENetError, match='RANK_SIZE=2 is for training on several NPUs'):
         check_one_device(job())
     with pytest.raises(PSENetError, match='set CM_WORKER_SIZE=1 or unset it'):
