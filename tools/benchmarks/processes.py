@@ -29,10 +29,14 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def resident_mb(pids: Iterable[int]) -> float:
-    """Adds up the memory of processes in MB; what several of them share counts once."""
+    """Adds up the memory of processes in MB; what several of them share counts once.
+
+    Files, such as libraries, are left out: what a process's share in them is depends on what other
+    programs run.
+    """
     kilobytes = 0
     for pid in pids:
-        for line in pathlib.Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines():
-            name, *values = line.split()
-            kilobytes += int(values[0]) if name == 'Pss:' else 0
+        text = pathlib.Path(f'/proc/{pid}/smaps_rollup').read_text()
+        sizes = dict(line.split()[:2] for line in text.splitlines()[1:])
+        kilobytes += int(sizes['Pss_Anon:']) + int(sizes['Pss_Shmem:'])
     return kilobytes / 1024

@@ -29,8 +29,8 @@ BATCHES_A_PASS = 50
 _PASSES = 40
 # From here on, memory shall not grow: every buffer has been filled, every code path taken.
 _SETTLED_BATCHES = 200
-# Pages of the system's libraries come and go.
-_GROWTH_MB = 5
+# A tenth of a batch.
+_GROWTH_MB = 1
 
 # Parameters of mallopt(3), with the values that the readers have.
 _THRESHOLDS = {-3: 2 ** 25, -1: 2 ** 27}
