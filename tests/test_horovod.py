@@ -16,15 +16,19 @@ import numpy as np
 import pytest
 
 from tests.test_train import LOG_LINE, processes_of
+from tests.training.conftest import write_checkpoint
 from tests.training.horovod_stand_in import HorovodStandIn
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 from training.checkpoint import open_checkpoint
 from training.checkpoint_files import find_checkpoints
 
-pytestmark = pytest.mark.distributed
+# Two processes of TensorFlow, and the machine may have other work.
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(1800)]
 
-PATIENCE_SECONDS = 500
+PATIENCE_SECONDS = 800
 LEARNING_RATE = 1e-5
+FIRST_LAYER = 'resnet_v1_50/conv1/weights'
+PRETRAINED = 0.25
 
 
 @pytest.fixture(scope='module')
@@ -210,10 +214,12 @@ def job(horovodrun, project_root, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def finished(job):
-    """A run of three steps, the second of them saved."""
+def finished(job, tmp_path_factory):
+    """A run of three steps from pretrained weights, the second of them saved."""
+    pretrained = write_checkpoint(tmp_path_factory.mktemp('pretrained'), {
+        FIRST_LAYER: np.full([7, 7, 3, 64], PRETRAINED, np.float32)}, 'resnet_v1_50.ckpt')
     return job.train(max_steps=3, save_checkpoint_steps=2, save_summary_steps=1,
-                     scale_learning_rate=True)
+                     scale_learning_rate=True, pretrained_model_path=pretrained)
 
 
 @pytest.fixture(scope='module')
@@ -237,6 +243,13 @@ def test_a_run_saves_once_and_logs_by_rank(job, finished):
     assert re.findall(r'\[(\d)\].* saved ', log) == ['0', '0']
     assert '8 usable images' in job.log_of_rank_1()
     assert processes_of(job.data) == []
+
+
+def test_training_starts_from_pretrained_weights(job, finished):
+    weights = open_checkpoint(str(job.run / 'model.ckpt-2')).reader.get_tensor(FIRST_LAYER)
+    # Adam moves a weight by no more than the rate in one of its first steps.
+    np.testing.assert_allclose(weights, PRETRAINED, rtol=0, atol=4 * 2 * LEARNING_RATE)
+    assert np.abs(weights - PRETRAINED).max() > 0
 
 
 def test_the_learning_rate_is_scaled_when_asked(job, finished):
