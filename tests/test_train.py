@@ -1,4 +1,7 @@
-"""The main job through the real scripts: train, be killed, go on, be stopped, detect, score."""
+"""The main job through the real scripts: train, be killed, go on, be stopped, detect, score.
+
+Everything runs in the locale C, on paths with spaces, Chinese characters and a link.
+"""
 
 import json
 import os
@@ -20,6 +23,9 @@ LOG_LINE = re.compile(r'Step \d{6}, model loss \d+\.\d{4}, total loss \d+\.\d{4}
                       r'\d+\.\d\d seconds/step, \d+\.\d\d examples/second, '
                       r'data wait \d+\.\d%, ETA ')
 PATIENCE_SECONDS = 240
+ENVIRONMENT = {name: value for name, value in os.environ.items()
+               if not name.startswith(('LC_', 'LANG', 'PYTHONUTF8', 'PYTHONIOENCODING'))}
+ENVIRONMENT['LC_ALL'] = 'C'
 
 
 class Place(NamedTuple):
@@ -41,14 +47,15 @@ class Place(NamedTuple):
     def train(self, **flags):
         """Runs to the end: (exit code, log)."""
         done = subprocess.run(self.command(**flags), stdout=subprocess.PIPE, check=False,
-                              stderr=subprocess.STDOUT, text=True,
+                              stderr=subprocess.STDOUT, encoding='utf-8', env=ENVIRONMENT,
                               timeout=PATIENCE_SECONDS)
         return done.returncode, done.stdout
 
     def train_until(self, pattern, signum, **flags):
         """Runs until a line of the log matches, signals: (exit code, seconds it took, log)."""
         process = subprocess.Popen(self.command(**flags), stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, text=True)
+                                   stderr=subprocess.STDOUT, encoding='utf-8',
+                                   env=ENVIRONMENT)
         log = []
         for line in process.stdout:
             log.append(line)
@@ -84,11 +91,13 @@ def processes_of(folder):
 def place(project_root, tmp_path_factory):
     """A data set of the official form, and a folder for the run with somebody's notes in it."""
     folder = tmp_path_factory.mktemp('train')
-    ensure_dataset(str(folder / 'data'), DatasetSpec(train_images=8, test_images=2, size=96))
-    (folder / 'run').mkdir()
-    (folder / 'run' / 'notes.txt').write_text('mine')
-    yield Place(project_root, folder / 'data', folder / 'run')
-    for path in (folder / 'run').glob('model.ckpt-*'):  # 454 MB each, and pytest keeps folders
+    ensure_dataset(str(folder / '数 据'), DatasetSpec(train_images=8, test_images=2, size=96))
+    data, run = folder / '链接', folder / '检查点 1'
+    data.symlink_to(folder / '数 据', target_is_directory=True)
+    run.mkdir()
+    (run / 'notes.txt').write_text('mine')
+    yield Place(project_root, data, run)
+    for path in run.glob('model.ckpt-*'):  # 454 MB each, and pytest keeps folders
         path.unlink()
 
 
@@ -155,13 +164,13 @@ def test_a_signal_saves_and_ends_all_processes(place, restored, signum, code):
     exit_code, seconds, log = place.train_until(next_line, signum, restore=True)
     assert exit_code == code, log
     assert seconds < 60, log
-    saved = step_of(re.findall(r'saved (\S+)', log)[-1])
+    saved = step_of(re.findall(r'saved (.+)', log)[-1])
     assert place.steps()[-1] == saved >= before + 1
     assert processes_of(place.data) == []
 
 
 def test_detects_and_scores_with_what_was_trained(place, restored, tmp_path):
-    environment = dict(os.environ, output_dir=str(tmp_path), ckpt_dir=str(place.run),
+    environment = dict(ENVIRONMENT, output_dir=str(tmp_path), ckpt_dir=str(place.run),
                        test_data=str(place.data / 'test'), gt=str(place.data / 'gt.zip'),
                        PYTHON=sys.executable)
     done = subprocess.run(['bash', str(place.root / 'eval.sh')], env=environment, check=False,
