@@ -17,9 +17,9 @@ from utils.errors import PSENetError
 from utils.tf_env import parse_gpu_list
 from utils.utils_tool import logger
 
-# A launcher is known by having set all four: job managers set some of them for any program.
 # Rank, size, and the same among the processes of one machine: horovodrun over Gloo; mpirun of Open
-# MPI, which horovodrun over MPI calls; mpirun of MPICH and Intel MPI.
+# MPI, which horovodrun over MPI calls; mpirun of MPICH and Intel MPI. All four make a launcher: job
+# managers set some of them for any program.
 _LAUNCHERS = (
     ('HOROVOD_RANK', 'HOROVOD_SIZE', 'HOROVOD_LOCAL_RANK', 'HOROVOD_LOCAL_SIZE'),
     ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK',
