@@ -1,8 +1,12 @@
 """The network in its session: against the reference, and with inputs of fixed sizes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import inference.network
 from inference.network import Network
 from inference.platform import Platform
 from tests.reference_rule import inputs_by_rule
@@ -58,3 +62,23 @@ def test_other_images_are_padded_and_their_maps_cut(network, fixed):
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(PSENetError, match='no-such-checkpoint'):
         Network(str(tmp_path / 'no-such-checkpoint'))
+
+
+@pytest.mark.parametrize(('devices', 'platform', 'expected'), [
+    (['CPU', 'XLA_CPU'], Platform(), True),
+    (['CPU', 'GPU'], Platform(gpu_list='0'), False),
+    (['CPU'], Platform(session_config=tf.ConfigProto()), False),
+], ids=['CPU', 'GPU', 'NPU'])
+def test_only_the_cpu_enlarges_last(checkpoint, monkeypatch, devices, platform, expected):
+    given = []
+    whole = inference.network.model
+
+    def watched(images, **kwargs):
+        given.append(kwargs['enlarge_last'])
+        return whole(images, **kwargs)
+
+    monkeypatch.setattr('inference.network.model', watched)
+    monkeypatch.setattr(tf.Session, 'list_devices', lambda self: [
+        SimpleNamespace(device_type=name) for name in devices])
+    Network(checkpoint, platform).close()
+    assert given == [expected]

@@ -1,0 +1,62 @@
+"""A 3x3 convolution of enlarged feature maps that is done before they are enlarged.
+
+Bilinear enlarging is linear. So each tap of the kernel can be applied to the small map, and what it
+gives be enlarged, shifted to the tap's place and added up; the latter three along one axis are one
+product with a small matrix. For maps enlarged 2, 4 and 8 times that is a quarter of the work.
+"""
+
+from typing import Sequence
+
+import tensorflow as tf
+
+_TAPS = 3
+
+
+def enlarged_conv(levels: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
+    """Convolves maps as if they were enlarged to the last one's size and concatenated.
+
+    Equal, up to rounding, to ``tf.nn.conv2d`` with padding SAME of ``fuse_feature_pyramid``.
+
+    Args:
+        levels: float32 [N, h, w, C] each, of any sizes but one C.
+        kernel: float32 [3, 3, C x the number of levels, D], input channels in the levels' order.
+
+    Returns:
+        float32 [N, H, W, D], H and W those of the last level.
+    """
+    kernels = tf.split(kernel, len(levels), axis=2)
+    height, width = tf.unstack(tf.shape(levels[-1])[1:3])
+    depth = kernel.shape[-1].value
+    columns = [_convolve_rows(level, part, width)
+               for level, part in zip(levels[:-1], kernels[:-1])]
+    enlarge = tf.concat([_enlarging(tf.shape(level)[1], height) for level in levels[:-1]], axis=1)
+    enlarged = tf.matmul(enlarge, tf.concat(columns, axis=1))
+    return (tf.reshape(enlarged, [-1, height, width, depth])
+            + tf.nn.conv2d(levels[-1], kernels[-1], 1, 'SAME'))
+
+
+def _convolve_rows(level: tf.Tensor, kernel: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Each row of the kernel along the rows of a map, which are enlarged: [N, h x 3, width x D]."""
+    channels, depth = kernel.shape.as_list()[2:]
+    height, narrow = tf.unstack(tf.shape(level)[1:3])
+    enlarge = _enlarging(narrow, width)
+    rows = []
+    for row in tf.unstack(kernel):
+        taps = tf.reshape(tf.transpose(row, [1, 0, 2]), [1, 1, channels, _TAPS * depth])
+        tapped = tf.nn.conv2d(level, taps, 1, 'SAME')
+        rows.append(tf.matmul(enlarge, tf.reshape(tapped, [-1, narrow * _TAPS, depth])))
+    stacked = tf.stack(rows, axis=1)  # [N x h, 3, width, D]
+    return tf.reshape(stacked, [-1, height * _TAPS, width * depth])
+
+
+def _enlarging(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """What enlarges, shifts and adds the three taps of each pixel: float32 [target, source x 3].
+
+    The matrix is what enlarging makes of the unit vectors. Beyond the border the convolution sees
+    zeros, as with padding SAME.
+    """
+    units = tf.eye(source)[tf.newaxis, :, :, tf.newaxis]
+    enlarged = tf.image.resize_bilinear(units, tf.stack([target, source]))[0, :, :, 0]
+    padded = tf.pad(enlarged, [[1, 1], [0, 0]])
+    taps = tf.stack([padded[:-2], padded[1:-1], padded[2:]], axis=2)
+    return tf.reshape(taps, [target, source * _TAPS])
