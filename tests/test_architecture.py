@@ -22,7 +22,8 @@ MAY_IMPORT = {
     'inference': ('utils', 'pse', 'nets', 'training.checkpoint'),
     'evaluation': (),
 }
-TENSORFLOW = ('nets', 'training', 'inference.network', 'tools.benchmarks.stand_in', *ENTRY_SCRIPTS)
+TENSORFLOW = ('nets', 'training', 'inference.network', 'tools.benchmarks.stand_in',
+              'tools.benchmarks.untrained', *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.estimator_options', 'training.launcher',
                   'training.npu_environment', 'training.npu_options', 'training.npu_table',
                   'training.rank_table')
