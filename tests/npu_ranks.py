@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 
 FAKES = pathlib.Path(__file__).resolve().parent / 'fakes'
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 1500
 OF_THE_DEVICE = ('RANK_SIZE', 'RANK_ID', 'RANK_TABLE_FILE', 'POD_NAME', 'ASCEND_DEVICE_ID',
                  'DEVICE_ID', 'JOB_ID', 'PYTHONPATH', 'CM_WORKER_SIZE', 'CM_CHIEF_IP')
 

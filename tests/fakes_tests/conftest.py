@@ -13,7 +13,7 @@ FAKES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ('fake_npu', 'npu_bridge', 'hccl')
 DEMANDED = ('RANK_SIZE', 'RANK_ID', 'RANK_TABLE_FILE', 'POD_NAME', 'JOB_ID', 'DEVICE_ID',
             'ASCEND_DEVICE_ID', 'CM_WORKER_SIZE', 'CM_CHIEF_IP', 'FAKE_NPU_RECORD',
-            'FAKE_NPU_OVERFLOW_STEPS')
+            'FAKE_NPU_OVERFLOW_STEPS', 'FAKE_NPU_SIGNAL')
 
 
 def forget_packages():

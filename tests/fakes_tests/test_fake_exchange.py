@@ -89,6 +89,13 @@ def test_a_broadcast_is_of_a_list(job):
     assert [[array.tolist() for array in answer] for answer in answers] == [[[1, 1], 5]] * 2
 
 
+def test_eight_ranks(job):
+    job = job(8)
+    answers = job.run(*[job.call('HcomAllReduce', [np.full(3, rank)], reduction='sum')
+                        for rank in range(8)])
+    assert [answer[0].tolist() for answer in answers] == [[28] * 3] * 8
+
+
 def test_two_of_three_may_talk_alone(job):
     job = job(3)
     way = {'op': 'HcomSend to HcomReceive', 'members': (2, 0), 'src_rank': 2, 'dest_rank': 0}

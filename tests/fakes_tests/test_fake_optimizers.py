@@ -1,6 +1,8 @@
 """Loss scaling: what is scaled, what a dirty status skips, the rule of the scale."""
 
+import os
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -74,6 +76,17 @@ def test_an_overflow_skips_the_update_and_global_step(fake, monkeypatch, record,
     training = Training(fake(release), fixed(fake, 1024))
     assert training.run(4) == [(-0.5, 1), (-0.5, 1), (-0.5, 1), (-2, 2)]
     assert [event['run'] for event in record('overflow')] == [2, 3]
+
+
+def test_a_signal_comes_in_the_run_that_is_named(fake, monkeypatch):
+    sent = []
+    monkeypatch.setenv('FAKE_NPU_SIGNAL', '2:SIGTERM')
+    monkeypatch.setattr(os, 'kill', lambda pid, number: sent.append((pid, number)))
+    training = Training(fake(), fixed(fake, 1024))
+    training.run(1)
+    assert sent == []
+    training.run(2)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_without_the_check_an_overflow_is_applied(fake, monkeypatch):

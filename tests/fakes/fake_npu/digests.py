@@ -1,4 +1,4 @@
-"""What the variables of a rank hold when its session ends, for the record."""
+"""What the variables of a rank hold once it has had some from another, for the record."""
 
 import hashlib
 from typing import Callable
@@ -19,7 +19,7 @@ def record_variables(session: BaseSession, run: Callable) -> None:
     """Writes the digest of each global variable into the record, if there is one.
 
     Args:
-        session: about to be closed.
+        session: that of the rank.
         run: of the session, unwatched.
     """
     if not record.wanted():

@@ -96,6 +96,7 @@ class GroupRun:
             _plans[reached] = _stages(held, reached)
         self._stages = _plans[reached]
         self._reached = reached
+        self._fetched = set(self._handler.fetches())
         self._values: Dict[tf.Tensor, Any] = {}
 
     def run(self, feeds: Feeds) -> Any:
@@ -110,10 +111,11 @@ class GroupRun:
             self._go_on(handle, [tensor for one in stage for tensor in one.given], feeds)
             feeds = {}
             for one in stage:
-                results = group.exchange(one, [self._values[tensor] for tensor in one.given])
-                feeds.update((tensor, result) for tensor, result in zip(one.received, results)
-                             if tensor in self._needed(one))
-            self._values.update(feeds)
+                # One after the other goes back at once: all variables together are large.
+                results = group.exchange(one, [self._take(tensor) for tensor in one.given])
+                self._go_on(handle, [], {
+                    tensor: result for tensor, result in zip(one.received, results)
+                    if tensor in fed})
         self._go_on(handle, self._handler.fetches(), feeds)
         return self._handler.build_results(
             self._session, [self._values[tensor] for tensor in self._handler.fetches()])
@@ -121,7 +123,15 @@ class GroupRun:
     def _needed(self, collective: Collective) -> List[tf.Tensor]:
         return [tensor for tensor in collective.received if tensor.op in self._reached]
 
+    def _take(self, tensor: tf.Tensor) -> np.ndarray:
+        value = self._values[tensor]
+        if tensor not in self._fetched:
+            del self._values[tensor]
+        return value
+
     def _go_on(self, handle: str, tensors: Iterable[tf.Tensor], feeds: Feeds) -> None:
+        self._values.update((tensor, value) for tensor, value in feeds.items()
+                            if tensor in self._fetched)
         missing = [tensor for tensor in _distinct(tensors) if tensor not in self._values]
         if missing or feeds:
             values = self._session.partial_run(handle, missing, feeds)

@@ -79,16 +79,17 @@ class Hub:
             return error
 
     def call(self, call: Call) -> List[np.ndarray]:
-        """Rank 0's own part; returns when every other rank has its result.
+        """Rank 0's own part; returns when every other rank has its result, or has been told.
 
         Raises:
             ExchangeError: see ``Link.call``.
         """
-        result = self._take(0, call)
-        self._delivered(0)
-        with self._changed:
-            self._changed.wait_for(lambda: not self._undelivered, self._timeout)
-        return result
+        try:
+            return self._take(0, call)
+        finally:
+            self._delivered(0)
+            with self._changed:
+                self._changed.wait_for(lambda: not self._undelivered, self._timeout)
 
     def _take(self, rank: int, call: Call) -> List[np.ndarray]:
         with self._changed:
@@ -135,7 +136,9 @@ class Hub:
             for rank in call.members if not self._meets(rank, call))
 
     def _fail(self, fault: str) -> None:
-        self._fault = self._fault or fault
+        if self._fault is None:
+            self._fault = fault
+            self._undelivered |= set(self._calls)
         self._changed.notify_all()
 
     def _delivered(self, rank: int) -> None:

@@ -2,7 +2,7 @@
 
 Events: ``session`` (its configuration), ``run`` (once for each distinct pair of fetches and feeds),
 ``warning`` (what the adapter only warns of), ``overflow`` (an injected one), ``variables`` (what
-they hold when a session that trained among several ranks ends).
+they hold after a run of nothing but broadcasts).
 """
 
 import json

@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict, Optional
 import tensorflow as tf
 from tensorflow.python.client.session import BaseSession, _FetchHandler
 
-from fake_npu import float_status, record
+from fake_npu import float_status, record, sent_signal
 from fake_npu.collectives import collectives_in
 from fake_npu.digests import record_variables
-from fake_npu.environment import check_device_environment, rank_size
+from fake_npu.environment import check_device_environment
 from fake_npu.group_runs import GroupRun, group
 from fake_npu.parameters import check_config
 from fake_npu.reach import reached_ops
@@ -60,6 +60,8 @@ class Watch:
         feeds = float_status.overflow_feeds(run.graph, run.reached)
         if feeds:
             record.write('overflow', run=float_status.runs())
+        if kind == 'train':
+            sent_signal.send(float_status.runs())
         return feeds
 
     def close(self) -> None:
@@ -145,9 +147,12 @@ def _watched_run(run: Callable) -> Callable:
         held = collectives_in(self.graph, seen.reached)
 
         def carry_out(wanted, feeds):
-            if held:
-                return GroupRun(self, wanted, held, seen.reached).run(feeds)
-            return run(self, wanted, feeds, options, run_metadata)
+            if not held:
+                return run(self, wanted, feeds, options, run_metadata)
+            values = GroupRun(self, wanted, held, seen.reached).run(feeds)
+            if all(one.op == 'HcomBroadcast' for one in held):
+                record_variables(self, run)
+            return values
         loops = [(op, steps) for op, steps in self.graph.get_collection(ITERATIONS)
                  if op in seen.reached]
         for op, steps in loops:
@@ -160,8 +165,6 @@ def _watched_run(run: Callable) -> Callable:
 def _watched_close(close: Callable) -> Callable:
     @functools.wraps(close)
     def watched(self):
-        if watch.trained and rank_size() > 1 and not self._closed:
-            record_variables(self, _originals['run'])
         watch.close()
         close(self)
     return watched
