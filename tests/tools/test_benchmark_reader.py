@@ -25,14 +25,15 @@ def test_reader(folder, monkeypatch):
     for name, value in (('BATCH_SIZE', 2), ('INPUT_SIZE', 32), ('BATCHES_A_PASS', 3),
                         ('_keep_freed_memory', lambda: None)):
         monkeypatch.setattr(reader, name, value)
-    before = processes.children()
+    before = set(processes.children())
     with open_samples(folder) as samples, reader.open_case(samples) as case:
         result = measure('reader', case, passes=2)
-    assert processes.children() == before
+    assert set(processes.children()) <= before
     assert result.data == f'4 images of {folder}, 2 readers, batches of 2 at 32'
     assert result.yardstick == 'cv2.imdecode'
     assert result.ratio > 0
-    assert result.figures['batches'] == 15
+    # Six passes, four of them to warm up, of two batches that were waiting and three.
+    assert result.figures['batches'] == 30
     assert result.figures['resident_mb'] > 10
     assert result.figures['growth_mb'] >= 0
     assert [target['figure'] for target in result.targets] == ['ratio', 'growth_mb']
