@@ -38,6 +38,7 @@ class BatchReport:
         self.indices: List[int] = []            # of the samples; too few: a position got none
         self.unreadable: Dict[int, str] = {}    # message by index of a sample, where it is news
         self.skipped_draws = 0                  # draws without a crop of the wanted kind
+        self.failed_draws = 0                   # draws of an image that cannot be read
 
 
 class _Draw(NamedTuple):
@@ -47,6 +48,7 @@ class _Draw(NamedTuple):
     plan: Optional[SamplePlan]      # None: MAX_DRAWS gave none
     halved: bool                    # whether half of the image's size is enough for the plan
     skipped: int                    # draws without a crop
+    failed: int                     # draws of a file known as broken
 
 
 class BatchBuilder:
@@ -91,6 +93,7 @@ class BatchBuilder:
             image = None
             draw, image = self._read(number, *drawn, report)
             report.skipped_draws += draw.skipped
+            report.failed_draws += draw.failed
             if image is None:
                 break
             self._draw_picture(image, draw, picture)
@@ -103,7 +106,7 @@ class BatchBuilder:
     def _draw(self, number: int, position: int) -> _Draw:
         """The first draw for a position of all processes that works, as far as is known."""
         # The stream of a new RandomState of this seed, which would take ten times as long to make.
-        rng, skipped = self._rng, 0
+        rng, skipped, failed = self._rng, 0, 0
         rng.seed([self._options.seed, number, position])
         index = self._ordered_index(number * self._options.global_batch_size + position)
         for _ in range(MAX_DRAWS):
@@ -114,9 +117,10 @@ class BatchBuilder:
             # Files known as broken are passed over only here, after the draws of the plan: what a
             # position draws must not depend on what this process has seen.
             if plan is not None and index not in self._reader.broken:
-                return _Draw(index, plan, half_is_enough(sample.size, plan), skipped)
+                return _Draw(index, plan, half_is_enough(sample.size, plan), skipped, failed)
+            failed += plan is not None
             index = rng.randint(len(self._samples))
-        return _Draw(index, None, False, skipped)
+        return _Draw(index, None, False, skipped, failed)
 
     def _ordered_index(self, draw: int) -> int:
         epoch, place = divmod(draw, len(self._samples))

@@ -13,6 +13,9 @@ from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
 from utils.utils_tool import logger
 
+# So many are judged together, whether more than half of them failed.
+_JUDGED_DRAWS = 100
+
 Batch = Tuple[np.ndarray, List[str], np.ndarray, np.ndarray]
 
 
@@ -35,6 +38,7 @@ class Batches:
         self._options = options
         self._paths = [sample.image_path for sample in samples]
         self._broken: Set[int] = set()
+        self._good_draws = self._failed_draws = 0   # since they were judged
         self._pool = pool
         self._closed = False
 
@@ -55,7 +59,8 @@ class Batches:
             training_masks: uint8 (N, S/4, S/4, 1), 0 or 1.
 
         Raises:
-            PSENetError: too few images are left that can be read, or a reader process is gone.
+            PSENetError: too few images are left that can be read, more than half of the draws meet
+                one that cannot, or a reader process is gone.
             RemoteError: a reader process failed.
             StopIteration: after close, or after an error.
         """
@@ -99,6 +104,19 @@ class Batches:
         if len(report.indices) < self._options.batch_size:
             raise PSENetError(f'{MAX_DRAWS} draws in a row gave no sample for batch '
                               f'{self.next_batch} ({self.counts}).')
+        self._judge_draws(report)
+
+    def _judge_draws(self, report: BatchReport) -> None:
+        self._good_draws += len(report.indices)
+        self._failed_draws += report.failed_draws
+        draws = self._good_draws + self._failed_draws
+        if draws < _JUDGED_DRAWS:
+            return
+        if self._failed_draws > self._good_draws:
+            raise PSENetError(f'Of the last {draws} draws of an image {self._failed_draws} met one '
+                              'that can no longer be read: see what became of the training data '
+                              f'({self.counts}).')
+        self._good_draws = self._failed_draws = 0
 
 
 def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name at the call

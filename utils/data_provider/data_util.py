@@ -8,11 +8,11 @@ end is gone, for whatever reason; that, and not Ctrl-C, is what ends it.
 
 Worker w of W makes the batches first + w, first + w + W, ...; the consumer takes them in order. It
 orders each in a slot of shared memory, the next of a worker when it has taken the last: a worker
-that is ahead waits with one batch finished, and the slots bound what is held in memory.
+that is ahead waits with one batch finished, and the slots bound what is held in memory. A worker
+that is stuck or was killed is replaced, and its batch made anew, in the same slot.
 """
 
 import contextlib
-import itertools
 import os
 import signal
 import subprocess
@@ -29,7 +29,14 @@ from utils.data_provider.batching import BatchReport
 from utils.data_provider.layout import BatchArrays, BatchLayout
 from utils.data_provider.slots import LentSlots, SlotMemory
 from utils.data_provider.transport import BatchChannel
-from utils.errors import PSENetError
+from utils.data_provider.waiting import (
+    EXIT_SECONDS,
+    LostWorkerError,
+    Worker,
+    WorkerError,
+    death_explained,
+    receive_report,
+)
 from utils.utils_tool import logger
 
 # Each holds an interpreter and a batch; no device trains faster than so many can read.
@@ -38,9 +45,9 @@ MAX_WORKERS = 16
 # Slots beside those that workers fill: the batch that is in use, and the one that comes after it.
 _SPARE_SLOTS = 2
 
-_POLL_SECONDS = 1
-_NOTICE_SECONDS = 30
-_EXIT_SECONDS = 5
+# Seconds without anything computed after which a worker, and those that replace it, count as stuck:
+# the first is soon found, and a file server that is away for minutes is outlasted.
+_PATIENCE_SECONDS = (20, 60, 180)
 # NumPy's libraries would start a thread a core in every worker, and the C library would return the
 # memory of each picture to the system, and fetch it anew, page by page, for the next. (Older ones
 # take no threshold beyond 32 MB.)
@@ -52,15 +59,6 @@ _BOOTSTRAP = ('import sys; sys.path[:] = sys.argv[3:]; '
               'worker_main(int(sys.argv[1]), int(sys.argv[2]))')
 # Makes a batch by its number, into arrays.
 Build = Callable[[int, BatchArrays], BatchReport]
-
-
-class WorkerError(PSENetError):
-    """A reader process that is gone."""
-
-
-class _Worker(NamedTuple):
-    process: subprocess.Popen
-    channel: BatchChannel
 
 
 class _Job(NamedTuple):
@@ -85,25 +83,27 @@ class WorkerPool:
         self._layout = layout
         self._slots = LentSlots(layout.num_bytes, num_workers + _SPARE_SLOTS)
         self._ordered: Dict[int, int] = {}      # slot by number of a batch
-        self._workers: List[_Worker] = []
+        self._job = _Job(build, layout, num_workers + _SPARE_SLOTS)
+        self._workers: List[Worker] = []
         # Also called when the pool is forgotten, and when the program ends.
-        self._stop = weakref.finalize(self, _stop_workers, self._workers, os.getpid())
+        self._stop = weakref.finalize(self, _stop, self._workers, self._slots, os.getpid())
         try:
-            self._start(_Job(build, layout, num_workers + _SPARE_SLOTS), num_workers)
+            self._start(num_workers)
         except BaseException:
             self._stop()
             raise
 
-    def _start(self, job: _Job, num_workers: int) -> None:
-        try:
-            for _ in range(num_workers):
-                self._workers.append(_start_worker(self._slots.descriptor))
-        finally:
-            self._slots.close_descriptor()
+    def _start(self, num_workers: int) -> None:
+        # All of them, before the first is waited for.
+        for _ in range(num_workers):
+            self._workers.append(_start_worker(self._slots.descriptor))
         for number, worker in enumerate(self._workers, self._first):
-            with self._death_explained(worker):
-                worker.channel.send_job(job)
+            self._instruct(worker)
             self._order(number)
+
+    def _instruct(self, worker: Worker) -> None:
+        with death_explained(worker):
+            worker.channel.send_job(self._job)
 
     def get(self) -> Tuple[BatchReport, BatchArrays]:
         """Waits for the next batch.
@@ -113,26 +113,48 @@ class WorkerPool:
             them any more, or, where no other slot is free, in memory of their own.
 
         Raises:
-            WorkerError: a worker is gone.
+            WorkerError: a worker ended by itself, or was lost and so were those that replaced it.
             RemoteError: a worker failed; the traceback from there is the cause.
         """
-        worker = self._worker_of(self._next)
-        self._wait_for(worker)
-        with self._death_explained(worker):
-            report = worker.channel.receive_report()
+        report = self._receive()
         arrays = self._hand_over(self._ordered.pop(self._next))
         self._order(self._next + len(self._workers))
         self._next += 1
         return report, arrays
 
-    def _worker_of(self, number: int) -> _Worker:
-        return self._workers[(number - self._first) % len(self._workers)]
+    def _receive(self) -> BatchReport:
+        """The report of the next batch, from whichever worker gets done with it."""
+        *early, last = _PATIENCE_SECONDS
+        for patience in early:
+            try:
+                return receive_report(self._worker_of(self._next), self._next, patience)
+            except LostWorkerError as error:
+                logger.warning('%s Another one makes batch %d.', error, self._next)
+            self._replace_worker_of(self._next)
+        return receive_report(self._worker_of(self._next), self._next, last)
+
+    def _replace_worker_of(self, number: int) -> None:
+        place = self._place_of(number)
+        # Ended first: what it was writing into the slot must not mix with what comes.
+        _end_workers([self._workers[place]])
+        self._workers[place] = _start_worker(self._slots.descriptor)
+        self._instruct(self._workers[place])
+        self._send_order(number)
+
+    def _place_of(self, number: int) -> int:
+        return (number - self._first) % len(self._workers)
+
+    def _worker_of(self, number: int) -> Worker:
+        return self._workers[self._place_of(number)]
 
     def _order(self, number: int) -> None:
-        slot = self._ordered[number] = self._slots.take()
-        # A worker that is gone is reported when its batch is due.
+        self._ordered[number] = self._slots.take()
+        self._send_order(number)
+
+    def _send_order(self, number: int) -> None:
+        # A worker that is gone is noticed when its batch is due.
         with contextlib.suppress(OSError):
-            self._worker_of(number).channel.send_order(number, slot)
+            self._worker_of(number).channel.send_order(number, self._ordered[number])
 
     def _hand_over(self, slot: int) -> BatchArrays:
         if self._slots:
@@ -145,28 +167,6 @@ class WorkerPool:
     def close(self) -> None:
         """Ends the workers; can be called any number of times."""
         self._stop()
-
-    def _wait_for(self, worker: _Worker) -> None:
-        for waited in itertools.count(_POLL_SECONDS, _POLL_SECONDS):
-            if worker.channel.wait(_POLL_SECONDS):
-                return
-            for other in self._workers:
-                if other.process.poll() is not None:
-                    raise WorkerError(_describe_death(other.process))
-            if waited % _NOTICE_SECONDS == 0:
-                logger.warning('Batch %d has been awaited for %d seconds from the reader with '
-                               'process id %d.', self._next, waited, worker.process.pid)
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _death_explained(worker: _Worker) -> Iterator[None]:
-        """Turns the end of a connection into an account of what became of the process."""
-        try:
-            yield
-        except (EOFError, OSError):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(_EXIT_SECONDS)
-            raise WorkerError(_describe_death(worker.process)) from None
 
 
 def worker_main(descriptor: int, memory: int) -> None:
@@ -198,14 +198,19 @@ def _exit_with_consumer(channel: BatchChannel) -> None:
     os._exit(0)
 
 
-def _start_worker(memory: int) -> _Worker:
+def _start_worker(memory: int) -> Worker:
     ours, theirs = Pipe()
     with theirs, _signals_held_back():
-        process = subprocess.Popen(
-            [sys.executable, '-c', _BOOTSTRAP, str(theirs.fileno()), str(memory), *sys.path],
-            pass_fds=[theirs.fileno(), memory], stdin=subprocess.DEVNULL,
-            env={**_ENVIRONMENT, **os.environ})
-    return _Worker(process, BatchChannel(ours))
+        try:
+            process = subprocess.Popen(
+                [sys.executable, '-c', _BOOTSTRAP, str(theirs.fileno()), str(memory), *sys.path],
+                pass_fds=[theirs.fileno(), memory], stdin=subprocess.DEVNULL,
+                env={**_ENVIRONMENT, **os.environ})
+        except OSError as error:
+            ours.close()
+            raise WorkerError(f'A reader process cannot be started ({error.strerror or error}): '
+                              'lower --num_readers.') from None
+    return Worker(process, BatchChannel(ours))
 
 
 @contextlib.contextmanager
@@ -222,24 +227,17 @@ def _signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _stop_workers(workers: List[_Worker], owner: int) -> None:
+def _stop(workers: List[Worker], slots: LentSlots, owner: int) -> None:
     # A forked copy of the consumer must not end the workers of the original.
-    if os.getpid() != owner:
-        return
+    if os.getpid() == owner:
+        _end_workers(workers)
+        slots.close_descriptor()
+
+
+def _end_workers(workers: List[Worker]) -> None:
     for worker in workers:
         worker.channel.close()
         worker.process.kill()
     for worker in workers:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(_EXIT_SECONDS)
-
-
-def _describe_death(process: subprocess.Popen) -> str:
-    code = process.poll()
-    if code is not None and code < 0:
-        # Not Signals(-code): most real-time signals have no name there.
-        name = {known.value: known.name for known in signal.Signals}.get(-code, f'signal {-code}')
-        return (f'A reader process (id {process.pid}) was killed by {name}; '
-                'where nobody did that, memory ran out: lower --num_readers or the batch size.')
-    return (f'A reader process (id {process.pid}) ended by itself with exit code {code}; '
-            'what it wrote to the error output says why.')
+            worker.process.wait(EXIT_SECONDS)

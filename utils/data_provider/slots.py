@@ -85,7 +85,7 @@ class LentSlots:
         return memory
 
     def close_descriptor(self) -> None:
-        """Once the workers have it; what is mapped stays mapped."""
+        """Once no worker will be started any more; what is mapped stays mapped."""
         os.close(self.descriptor)
 
 

@@ -100,3 +100,32 @@ class Leaving:
     def __call__(self, number, arrays):
         pathlib.Path(self.folder, str(number)).touch()
         return make_batch(number, arrays)
+
+
+class Struck:
+    """Sends its own process a signal in the middle of some batches, as often as there are files."""
+
+    def __init__(self, folder, signum, at):
+        self.folder, self.signum, self.at = str(folder), signum, at
+
+    def __call__(self, number, arrays):
+        marks = sorted(pathlib.Path(self.folder).iterdir()) if number in self.at else []
+        if marks:
+            marks[0].unlink()
+            arrays.images[:] = 255
+            os.kill(os.getpid(), self.signum)
+            time.sleep(1000)
+        return make_batch(number, arrays)
+
+
+class Busy:
+    """Computes for seconds."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __call__(self, number, arrays):
+        end = time.process_time() + self.seconds
+        while time.process_time() < end:
+            pass
+        return make_batch(number, arrays)

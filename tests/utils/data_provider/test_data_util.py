@@ -6,23 +6,24 @@ import pathlib
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 from process_probe import (
     LAYOUT,
+    Busy,
     Exiting,
     Failing,
     Leaving,
     Sleeping,
+    Struck,
     children,
     is_alive,
     make_batch,
     wait_until,
 )
 
-from utils.data_provider import data_util
+from utils.data_provider import data_util, waiting
 from utils.data_provider.data_util import WorkerError, WorkerPool
 from utils.data_provider.transport import RemoteError
 from utils.errors import PSENetError
@@ -133,17 +134,66 @@ def test_what_cannot_be_unpickled_is_reported(start, monkeypatch):
         start(make_batch, 1).get()
 
 
-@pytest.mark.parametrize('victim', [0, 1], ids=['the one awaited', 'another'])
-def test_a_killed_worker_is_an_error_within_seconds(start, victim):
-    before = children()
-    pool = start(Sleeping(), 2)
-    workers = sorted(children() - before)
-    killer = threading.Timer(0.5, os.kill, (workers[victim], signal.SIGKILL))
-    killer.start()
-    began = time.monotonic()
-    with pytest.raises(WorkerError, match=rf'id {workers[victim]}\) was killed by SIGKILL'):
+@pytest.fixture
+def patience(monkeypatch):
+    """patience(...) sets the seconds after which the workers of a batch count as stuck."""
+    def have_patience(*seconds):
+        monkeypatch.setattr(data_util, '_PATIENCE_SECONDS', seconds)
+        monkeypatch.setattr(waiting, '_POLL_SECONDS', 0.1)
+    return have_patience
+
+
+@pytest.mark.parametrize('signum', [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_struck_in_a_batch_is_replaced(start, tmp_path, warnings, patience, signum):
+    patience(3, 30, 60)
+    (tmp_path / 'once').touch()
+    pool = start(Struck(tmp_path, signum, at=[3]), 2)
+    first = pool._workers[1].process.pid
+    for number in range(8):
+        report, arrays = pool.get()
+        assert report.indices == [number]
+        assert all((array == number).all() for array in arrays)
+    assert not is_alive(first)
+    assert f'(id {first})' in warnings.text
+    assert 'Another one makes batch 3.' in warnings.text
+
+
+def test_workers_killed_while_they_wait_are_replaced(start):
+    pool = start(make_batch, 2)
+    numbers = [pool.get()[0].indices[0] for _ in range(3)]
+    for worker in list(pool._workers):
+        worker.process.kill()
+        worker.process.wait()
+    assert numbers + [pool.get()[0].indices[0] for _ in range(5)] == list(range(8))
+
+
+def test_a_batch_that_no_worker_survives_is_an_error_with_the_signal(start, tmp_path, warnings):
+    for mark in 'abc':
+        (tmp_path / mark).touch()
+    pool = start(Struck(tmp_path, signal.SIGSEGV, at=[1]), 1)
+    pool.get()
+    with pytest.raises(WorkerError, match=r'\(id \d+\) was killed by SIGSEGV'):
         pool.get()
-    assert time.monotonic() - began < 5
+    assert warnings.text.count('Another one makes batch 1.') == 2
+
+
+def test_a_batch_that_every_worker_gets_stuck_with_is_an_error(start, patience):
+    patience(0.3, 0.5)
+    pool = start(Sleeping(since=0), 1)
+    with pytest.raises(WorkerError, match=r'is stuck: batch 0 has been awaited'):
+        pool.get()
+
+
+def test_a_worker_that_computes_is_waited_for(start, warnings, patience):
+    patience(2)
+    assert start(Busy(seconds=3), 1).get()[0].indices == [0]
+
+
+def test_a_worker_that_computes_without_end_is_an_error(start, monkeypatch, patience):
+    patience(100)
+    monkeypatch.setattr(waiting, '_LONGEST_SECONDS', 1)
+    with pytest.raises(WorkerError, match='is stuck'):
+        start(Busy(seconds=1000), 1).get()
 
 
 def test_a_worker_that_exits_is_an_error_with_the_code(start):
@@ -171,12 +221,12 @@ def test_a_worker_has_a_thread_that_works_and_one_that_watches(start):
     assert len(os.listdir(f'/proc/{pool._workers[0].process.pid}/task')) == 2
 
 
-def test_a_long_wait_is_spoken_of(start, warnings, monkeypatch):
-    monkeypatch.setattr(data_util, '_POLL_SECONDS', 0.5)
-    monkeypatch.setattr(data_util, '_NOTICE_SECONDS', 0.5)
+def test_a_long_wait_is_spoken_of(start, warnings, monkeypatch, patience):
+    patience(1.7)
+    monkeypatch.setattr(waiting, '_POLL_SECONDS', 0.5)
+    monkeypatch.setattr(waiting, '_NOTICE_SECONDS', 0.5)
     pool = start(Sleeping(since=1), 1)
     pool.get()
-    threading.Timer(1.7, os.kill, (pool._workers[0].process.pid, signal.SIGKILL)).start()
     with pytest.raises(WorkerError):
         pool.get()
     assert 'Batch 1 has been awaited' in warnings.text
@@ -208,6 +258,12 @@ def test_a_forgotten_pool_ends_its_workers():
     del pool
     gc.collect()
     assert children() == before
+
+
+def test_a_worker_that_the_system_does_not_start_is_an_error(start, monkeypatch):
+    monkeypatch.setattr(data_util.sys, 'executable', '/nowhere/python')
+    with pytest.raises(WorkerError, match=r'cannot be started .*--num_readers'):
+        start(make_batch, 1)
 
 
 def test_a_forked_copy_leaves_the_workers_alone(start):
