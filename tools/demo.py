@@ -20,8 +20,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference.results import write_archive
 from tools.child_process import interrupt_on_termination, run_child
+from tools.curves import read_scalars
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
-from tools.loss_curve import plot_loss, read_scalars
+from tools.loss_curve import TAGS, plot_loss
 from utils import cli
 from utils.errors import PSENetError
 
@@ -85,7 +86,7 @@ def run_demo(config: DemoConfig) -> Dict[str, float]:
             print('there already')
     with clock.phase('training', f'{config.steps} steps from scratch on the CPU'):
         run_child(_train_command(config))
-        plot_loss(read_scalars(config.path('run')), config.path('loss_curve.png'))
+        plot_loss(read_scalars(config.path('run'), TAGS), config.path('loss_curve.png'))
     with clock.phase('detection', 'test images at the default thresholds'):
         run_child(_eval_command(config))
     with clock.phase('scoring', 'ICDAR2015 protocol'):
