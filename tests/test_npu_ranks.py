@@ -168,8 +168,6 @@ def curve(job, tag):
             for value in event.summary.value if value.tag == tag}
 
 
-@pytest.mark.distributed
-@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_others_and_the_run_can_be_restored(job, trained):
     first, second = job.train('--max_steps=9', '--restore',
                               only={1: {'FAKE_NPU_SIGNAL': '2:SIGKILL'}})
@@ -188,7 +186,8 @@ def test_a_rank_that_is_killed_ends_the_others_and_the_run_can_be_restored(job, 
 def test_a_rank_that_does_not_know_its_job_gets_one_sentence(job, missing):
     (exit_code, log), *_ = job.train(only={0: {missing: ''}, 1: {missing: ''}})
     assert exit_code == 1
-    assert log.startswith('error: %s must be set for a job of 2 NPUs' % missing)
+    assert log.startswith('error: %s must be set' % missing)
+    assert 'for a job of 2 NPUs' in log
     assert log.count('\n') == 1
 
 
