@@ -67,7 +67,7 @@ def define_compare_runs_flags() -> None:
     flags.DEFINE_string('tag', 'total_loss', 'Scalar to compare; name scopes before it and numbers '
                         'after it do not matter.', **group)
     flags.DEFINE_float('smoothing', 0.9, 'Weight of what came before in the smoothed curves, '
-                       "0 .. 1, as TensorBoard's slider; from point to point of the run with the "
+                       "0 .. 1, as TensorBoard's slider; from point to point of the run whose "
                        'points lie farthest apart, over as many steps in the others.', 0, 0.999,
                        **group)
     flags.DEFINE_string('out', './compare_runs.png', 'Image file to write.', **group)

@@ -52,17 +52,31 @@ _LEAST = {'input_size': 1, 'batch_size_per_gpu': 1, 'num_readers': 1, 'cache_ima
 
 def define_train_flags() -> None:
     """Defines the flags that every kind of device shares (absl; call once, in an entry script)."""
-    _define_data_flags()
+    define_folder_flags()
+    define_sample_flags()
+    _define_reader_flags()
     _define_optimisation_flags()
     _define_checkpoint_flags()
 
 
-def _define_data_flags() -> None:
+def define_folder_flags() -> None:
+    """Defines what tells the usable images of a folder, for training and for looking at it."""
     data = group('data')
     flags.DEFINE_string(
         'training_data_path', _DEFAULTS.training_data_path,
         'Folder with the training images (jpg, jpeg, png) and, beside them, their labels X.txt or '
         'gt_X.txt.', **data)
+    flags.DEFINE_integer(
+        'max_image_pixels', _DEFAULTS.max_image_pixels,
+        'An image with more pixels is left out, before it takes any memory.', **data)
+    flags.DEFINE_float(
+        'min_crop_side_ratio', _DEFAULTS.min_crop_side_ratio,
+        'A random crop with a side shorter than this share of the image is rejected.', **data)
+
+
+def define_sample_flags() -> None:
+    """Defines what, beside the folder, tells the samples that training gets."""
+    data = group('data')
     flags.DEFINE_integer(
         'input_size', _DEFAULTS.input_size,
         'Side in pixels of the square crops that the network trains on; a multiple of 32.', **data)
@@ -71,22 +85,20 @@ def _define_data_flags() -> None:
         'Samples in a batch on each device; the dice sums of the loss run over such a batch.',
         **data)
     flags.DEFINE_integer(
-        'num_readers', _DEFAULTS.num_readers,
-        'Processes that read and augment samples; at most 16 are started.', **data)
-    flags.DEFINE_integer(
         'seed', _DEFAULTS.seed,
         'Seed of initial weights, sample order and augmentation; drawn and logged when not given.',
         **data)
-    flags.DEFINE_float(
-        'min_crop_side_ratio', _DEFAULTS.min_crop_side_ratio,
-        'A random crop with a side shorter than this share of the image is rejected.', **data)
+
+
+def _define_reader_flags() -> None:
+    data = group('data')
+    flags.DEFINE_integer(
+        'num_readers', _DEFAULTS.num_readers,
+        'Processes that read and augment samples; at most 16 are started.', **data)
     flags.DEFINE_integer(
         'cache_images_mb', _DEFAULTS.cache_images_mb,
         'Memory in MB that all readers of a process may use to keep decoded images, shared out '
         'evenly; 0 keeps none.', **data)
-    flags.DEFINE_integer(
-        'max_image_pixels', _DEFAULTS.max_image_pixels,
-        'An image with more pixels is left out, before it takes any memory.', **data)
     unused = 'Accepted because published commands carry it, and never used, as in the reference.'
     flags.DEFINE_integer('max_image_large_side', 1280, unused, **data)
     flags.DEFINE_integer('max_text_size', 800, unused, **data)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.visualize import LINE_COLOUR, contact_sheet, draw_quads
+from utils.visualize import LINE_COLOUR, contact_sheet, draw_quads, text_line, tint
 
 QUAD = np.array([[(10, 10), (50, 10), (50, 30), (10, 30)]], np.float32)
 
@@ -65,3 +65,20 @@ def test_images_of_any_shape_fit(shape):
     sheet = contact_sheet([np.full(shape, 255, np.uint8)], 1, (64, 48))
     assert sheet.shape == (48, 64, 3)
     assert (sheet == 255).any()
+
+
+def test_a_tint_colours_its_part_and_darkens_the_rest():
+    image = np.full((8, 8, 3), 255, np.uint8)
+    mask = np.array([[1, 0], [0, 0]], np.uint8)
+    tinted = tint(image, mask, (10, 20, 30))
+    assert (tinted[:4, :4] == (10, 20, 30)).all()
+    assert (tinted[4:] == 100).all()
+    assert (tinted[:, 4:] == 100).all()
+    assert (image == 255).all()
+
+
+def test_a_line_of_text_has_its_size_however_long_it_is():
+    for text in ('', 'image', '\u4e2d\u6587.jpg', 'long' * 100):
+        line = text_line(text, (200, 24))
+        assert line.shape == (24, 200, 3)
+        assert (line.max() > 200) == bool(text)

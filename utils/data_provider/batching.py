@@ -81,6 +81,19 @@ class BatchBuilder:
         Returns:
             The account of it.
         """
+        return self.with_plans(number, arrays)[0]
+
+    def with_plans(self, number: int, arrays: BatchArrays,
+                   ) -> Tuple[BatchReport, List[SamplePlan]]:
+        """As a call, and tells how each sample was made, which training need not know.
+
+        Args:
+            number: of the batch.
+            arrays: where the samples go.
+
+        Returns:
+            The account of it, and a plan for each of its indices.
+        """
         report = BatchReport()
         first = self._options.rank * self._options.batch_size
         positions = range(first, first + self._options.batch_size)
@@ -101,7 +114,7 @@ class BatchBuilder:
             plans.append(draw.plan)
         for plan, seg_maps, training_mask in zip(plans, arrays.seg_maps, arrays.training_masks):
             self._draw_targets(plan, seg_maps, training_mask)
-        return report
+        return report, plans
 
     def _draw(self, number: int, position: int) -> _Draw:
         """The first draw for a position of all processes that works, as far as is known."""

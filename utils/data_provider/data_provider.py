@@ -159,8 +159,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     check_at_least('cache of images', cache_images_mb, 0)
     check_at_least('limit of pixels', max_image_pixels, 1)
     samples, counts = load_dataset(training_data_path, dataset, max_image_pixels)
-    _check_dataset(training_data_path, counts, options)
-    options = options._replace(seed=_choose_seed(seed, world_size))
+    check_dataset(training_data_path, counts, options)
+    options = options._replace(seed=choose_seed(seed, world_size))
     if num_workers > MAX_WORKERS:
         num_workers = MAX_WORKERS
         logger.info('%d reader processes are started; more would not be faster.', num_workers)
@@ -169,7 +169,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     return Batches(samples, counts, options, pool, first_batch)
 
 
-def _choose_seed(seed: Optional[int], world_size: int) -> int:
+def choose_seed(seed: Optional[int], world_size: int = 1) -> int:
     """The seed, where none was given one that every process finds, or else one of this run."""
     if seed is not None:
         return seed
@@ -182,7 +182,8 @@ def _choose_seed(seed: Optional[int], world_size: int) -> int:
     return seed
 
 
-def _check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) -> None:
+def check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) -> None:
+    """Raises PSENetError where a folder, which holds so much, has too little to train on."""
     # The batch of all processes, as one process with that batch would: every rank has the same
     # folder before it and so comes to the same end.
     if not counts.images:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from utils.data_provider import batching, reading
+from utils.data_provider.augment import half_is_enough, render_sample
 from utils.data_provider.batching import BatchBuilder
 from utils.data_provider.datasets import load_dataset
 from utils.data_provider.layout import BatchLayout
@@ -131,3 +132,14 @@ def test_a_position_that_finds_nothing_ends_the_batch(samples, monkeypatch):
     report, _ = _make(BatchBuilder(bare, OPTIONS), 0)
     assert report.indices == []
     assert report.skipped_draws == batching.MAX_DRAWS
+
+
+def test_plans_tell_how_each_sample_was_made(samples):
+    arrays = OPTIONS.layout.allocate()
+    report, plans = BatchBuilder(samples, OPTIONS).with_plans(3, arrays)
+    assert _same((report, arrays), _make(BatchBuilder(samples, OPTIONS), 3))
+    assert len(plans) == len(report.indices)
+    for index, plan, picture in zip(report.indices, plans, arrays.images):
+        rendered = render_sample(read_image(samples[index].image_path), plan, OPTIONS.input_size)
+        if not half_is_enough(samples[index].size, plan):
+            np.testing.assert_array_equal(picture, rendered[..., ::-1])

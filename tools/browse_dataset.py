@@ -1,0 +1,149 @@
+"""Draws training samples as the network sees them: crop and regions, the six kernels, the mask.
+
+    python tools/browse_dataset.py --training_data_path=./ocr/icdar2015/ --seed=7 --out=samples.png
+
+A row is a sample, in the order of the batches. They are those that train.py gets with the same
+flags: with several devices or processes, multiply --batch_size_per_gpu by how many there are.
+Regions that are not to be learnt have red outlines, and are left out of the mask (green: the loss
+looks here).
+"""
+
+import os
+import sys
+from typing import Iterator, List, NamedTuple
+
+import cv2
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+# Run as a file, a script has its own folder on the path, not the project's.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from training.config import define_folder_flags, define_sample_flags
+from utils import cli
+from utils.data_provider.augment import SamplePlan
+from utils.data_provider.batching import MAX_DRAWS, BatchBuilder
+from utils.data_provider.data_provider import check_dataset, choose_seed
+from utils.data_provider.datasets import Sample, load_dataset
+from utils.data_provider.options import BatchOptions, check_options
+from utils.errors import PSENetError
+from utils.image_io import write_image
+from utils.utils_tool import cfg, logger
+from utils.visualize import contact_sheet, draw_quads, text_line, tint
+
+# BGR.
+_LEARNT, _IGNORED, _MASK = (80, 230, 80), (60, 60, 255), (90, 190, 90)
+_PANEL = 208
+_CAPTION = 26
+# The sheet's height is limited by what image viewers open.
+_MAX_COUNT = 100
+
+
+class Shown(NamedTuple):
+    """A training sample, and where it comes from."""
+
+    caption: str
+    image: np.ndarray           # uint8 (S, S, 3), RGB
+    seg_maps: np.ndarray        # uint8 (S/4, S/4, 6), 0 or 1, smallest kernel first
+    training_mask: np.ndarray   # uint8 (S/4, S/4), 0 or 1
+    plan: SamplePlan
+
+
+def make_samples(samples: List[Sample], options: BatchOptions, first_batch: int) -> Iterator[Shown]:
+    """Makes the samples of training's batches, in order, without end.
+
+    Args:
+        samples: the usable images.
+        options: of training.
+        first_batch: number of the batch to begin with.
+
+    Yields:
+        One sample after the other.
+
+    Raises:
+        PSENetError: too few images can be read, or have a crop.
+    """
+    build, number = BatchBuilder(samples, options), first_batch
+    while True:
+        arrays = options.layout.allocate()
+        report, plans = build.with_plans(number, arrays)
+        for message in report.unreadable.values():
+            logger.warning('An image is left out. %s', message)
+        for place, (index, plan) in enumerate(zip(report.indices, plans)):
+            yield Shown(_caption(number, place, samples[index], plan), arrays.images[place],
+                        arrays.seg_maps[place], arrays.training_masks[place, ..., 0], plan)
+        if len(plans) < options.batch_size:
+            raise PSENetError(f'{MAX_DRAWS} draws in a row gave no sample for batch {number}.')
+        number += 1
+
+
+def _caption(number: int, place: int, sample: Sample, plan: SamplePlan) -> str:
+    left, top, right, bottom = plan.box
+    height, width = plan.scaled_size
+    regions = 'background'
+    if plan.polygons:
+        regions = f'regions: {len(plan.polygons)}, not to be learnt: {plan.ignore_tags.sum()}'
+    return (f'batch {number}, sample {place}: {os.path.basename(sample.image_path)} '
+            f'({sample.size[1]} x {sample.size[0]} pixels), scaled to {width} x {height}, '
+            f'crop {right - left} x {bottom - top}, {regions}')
+
+
+def draw_row(sample: Shown) -> List[np.ndarray]:
+    """The panels of a sample: uint8 (H, W, 3), BGR each."""
+    picture = cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR)
+    scale = _PANEL / picture.shape[0]
+    small = cv2.resize(picture, (_PANEL, _PANEL), interpolation=cv2.INTER_AREA)
+    outlined = small
+    for ignored, colour in ((False, _LEARNT), (True, _IGNORED)):
+        outlined = draw_quads(outlined, [polygon * scale for polygon, tag in zip(
+            sample.plan.polygons, sample.plan.ignore_tags) if tag == ignored], colour)
+    return [outlined, *(tint(small, kernel, _LEARNT) for kernel in np.moveaxis(
+        sample.seg_maps, -1, 0)), tint(small, sample.training_mask, _MASK)]
+
+
+def draw_sheet(samples: List[Shown]) -> np.ndarray:
+    """One row of panels below its caption for each sample; uint8 (H, W, 3), BGR."""
+    titles = ['crop', *(f'kernel {scale}' for scale in cfg.KERNEL_SCALES), 'training mask']
+    # Panels have a gap of two pixels on each side.
+    cell = (_PANEL + 4, _PANEL + 4)
+    rows = [np.hstack([text_line(title, (cell[0], _CAPTION)) for title in titles])]
+    for sample in samples:
+        rows.append(text_line(sample.caption, (cell[0] * len(titles), _CAPTION)))
+        rows.append(contact_sheet([np.pad(panel, ((2, 2), (2, 2), (0, 0)), 'constant')
+                                   for panel in draw_row(sample)], len(titles), cell))
+    return np.vstack(rows)
+
+
+def define_browse_flags() -> None:
+    """Defines the flags of this command."""
+    define_folder_flags()
+    define_sample_flags()
+    group = cli.group('sheet')
+    flags.DEFINE_integer('count', 8, 'Samples on the sheet.', 1, _MAX_COUNT, **group)
+    flags.DEFINE_integer('first_batch', 0, 'Batch to begin with: step n of a run, counted from 1, '
+                         'takes batch n - 1.', 0, **group)
+    flags.DEFINE_string('out', './samples.png', 'Image file to write.', **group)
+
+
+def main(_: List[str]) -> None:
+    """Draws the samples that the flags name."""
+    values = flags.FLAGS
+    options = BatchOptions(values.input_size, values.batch_size_per_gpu, values.seed,
+                           values.min_crop_side_ratio)
+    check_options(options)
+    samples, counts = load_dataset(values.training_data_path,
+                                   max_image_pixels=values.max_image_pixels)
+    check_dataset(values.training_data_path, counts, options)
+    options = options._replace(seed=choose_seed(values.seed))
+    with logging_redirect_tqdm([logger]):
+        made = make_samples(samples, options, values.first_batch)
+        shown = [next(made) for _ in tqdm(range(values.count), desc='drawing', unit='sample')]
+    write_image(values.out, draw_sheet(shown))
+    logger.info('%d training samples are in %s', len(shown), values.out)
+
+
+if __name__ == '__main__':
+    define_browse_flags()
+    cli.run(main, __doc__)
