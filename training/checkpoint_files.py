@@ -116,6 +116,15 @@ def files_of(prefix: str) -> List[str]:
             + glob.glob(glob.escape(prefix) + '.index'))
 
 
+def leftovers_of(prefix: str) -> List[str]:
+    """The files of a checkpoint that was being saved when a process was killed or a disk full."""
+    escaped = glob.escape(prefix)
+    left = glob.glob(escaped + '.*.tempstate*')
+    if not os.path.exists(prefix + '.index'):
+        left += glob.glob(escaped + '.data-?????-of-?????')
+    return sorted(left)
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's text, without a trailing full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')

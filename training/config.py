@@ -86,7 +86,8 @@ def define_sample_flags() -> None:
         **data)
     flags.DEFINE_integer(
         'seed', _DEFAULTS.seed,
-        'Seed of initial weights, sample order and augmentation; drawn and logged when not given.',
+        'Seed of initial weights, sample order and augmentation; when not given, drawn and logged, '
+        'and with --restore that of the run that goes on.',
         **data)
 
 

@@ -28,7 +28,7 @@ from training.lock import folder_lock
 from training.ranks import PeerError, check_same_step, named_peer_failures, rank_log
 from training.saver import CheckpointWriter, build_saver, remove_earlier_run
 from training.signals import GracefulStop, StopTraining
-from training.start import find_start, initialise
+from training.start import find_start, initialise, seed_to_go_on_with
 from training.summaries import SummaryWriter
 from utils.data_provider.data_provider import Batches, get_batch
 from utils.errors import PSENetError
@@ -71,6 +71,7 @@ def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = (),
             folder_lock(config.checkpoint_path, device.rank):
         start = find_start(config)
         first_step = start.global_step() if start else 0
+        config = config._replace(seed=seed_to_go_on_with(config, start))
         if first_step >= config.max_steps:
             logger.info('nothing to do: %s is at step %d and --max_steps=%d', start.prefix,
                         first_step, config.max_steps)
@@ -141,7 +142,8 @@ def open_hooks(run: Started, graph: TrainGraph, saver: tf.train.Saver) -> Iterat
     # Only now is an earlier run removed.
     if config.overwrite:
         remove_earlier_run(config.checkpoint_path)
-    writer = CheckpointWriter(config.checkpoint_path, config.keep_checkpoints, saver)
+    writer = CheckpointWriter(config.checkpoint_path, config.keep_checkpoints, saver,
+                              run.batches.seed)
     with SummaryWriter(config.checkpoint_path, run.first_step) as summaries:
         yield [*hooks, SummaryHook(summaries, config.save_summary_steps),
                CheckpointHook(writer, config.save_checkpoint_steps), *run.hooks, *last]

@@ -3,19 +3,27 @@
 The checkpoints that training writes into ``--checkpoint_path`` are listed there, in
 ``training_files.json``, and its event files have a suffix of their own. Nothing else is
 ever removed, so a downloaded checkpoint, notes, or another program's events in the same folder are
-safe from rotation and from ``--overwrite``.
+safe from rotation and from ``--overwrite``. The list also holds the seed of the run, for a run that
+goes on without being told it again.
 """
 
+import contextlib
 import glob
 import json
 import os
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import tensorflow as tf
 from tensorflow.python.training.saver import BaseSaverBuilder
 
 from training.checkpoint import GLOBAL_STEP
-from training.checkpoint_files import INDEX_FILE, files_of, first_line, indexed_name
+from training.checkpoint_files import (
+    INDEX_FILE,
+    files_of,
+    first_line,
+    indexed_name,
+    leftovers_of,
+)
 from training.summaries import EVENTS_SUFFIX
 from utils.errors import PSENetError
 from utils.utils_tool import logger
@@ -30,42 +38,63 @@ def checkpoint_name(step: int) -> str:
 
 
 class Manifest:
-    """The names of the checkpoints that training wrote into a folder."""
+    """The names of the checkpoints that training wrote into a folder, and the seed it wrote with.
+
+    Attributes:
+        seed: int, 0 .. 2**32 - 1; None where none is written down.
+    """
 
     def __init__(self, folder: str):
         """Reads the folder's list; a folder without one has none of our checkpoints."""
         self._folder = folder
         self._path = os.path.join(folder, MANIFEST)
-        self._names = self._read()
+        self._names: List[str] = []
+        self.seed: Optional[int] = None
+        self._read()
 
-    def _read(self) -> List[str]:
+    def _read(self) -> None:
         try:
             with open(self._path, encoding='utf-8') as file:
-                return [os.path.basename(name) for name in json.load(file)['checkpoints']]
+                content = json.load(file)
+            names = [os.path.basename(name) for name in content['checkpoints']]
+            self._names, self.seed = names, _checked_seed(content.get('seed'))
         except FileNotFoundError:
-            return []
+            pass
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.warning('%s cannot be read (%s): no earlier checkpoint of this folder will be '
                            'removed', self._path, first_line(error))
-            return []
+
+    @property
+    def _prefixes(self) -> List[str]:
+        return [os.path.join(self._folder, name) for name in self._names]
+
+    @property
+    def leftovers(self) -> List[str]:
+        """Files of listed checkpoints that did not get done."""
+        return [path for prefix in self._prefixes for path in leftovers_of(prefix)]
 
     @property
     def checkpoints(self) -> List[str]:
         """Prefixes of our checkpoints that still exist, oldest first."""
-        prefixes = (os.path.join(self._folder, name) for name in self._names)
-        return [prefix for prefix in prefixes if os.path.exists(prefix + '.index')]
+        return [prefix for prefix in self._prefixes if os.path.exists(prefix + '.index')]
 
     def add(self, prefix: str) -> None:
         """Lists a checkpoint; called before it is written."""
         self.replace([other for other in self.checkpoints if other != prefix] + [prefix])
 
     def replace(self, prefixes: List[str]) -> None:
-        """Lists these checkpoints and no others."""
+        """Lists these checkpoints and no others, and the seed."""
         self._names = [os.path.basename(prefix) for prefix in prefixes]
         partial = self._path + '.partial'
         with open(partial, 'w', encoding='utf-8') as file:
-            json.dump({'checkpoints': self._names}, file, indent=1)
+            json.dump({'checkpoints': self._names, 'seed': self.seed}, file, indent=1)
         os.replace(partial, self._path)
+
+
+def _checked_seed(seed: Any) -> Optional[int]:
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2 ** 32):
+        raise ValueError('the seed %r is none' % (seed,))
+    return seed
 
 
 def remove_earlier_run(folder: str) -> None:
@@ -83,6 +112,7 @@ def remove_earlier_run(folder: str) -> None:
         paths.append(os.path.join(folder, INDEX_FILE))
     for prefix in manifest.checkpoints:
         paths += files_of(prefix)
+    paths += manifest.leftovers
     try:
         for path in paths:
             os.remove(path)
@@ -122,16 +152,20 @@ def build_saver(keep: int) -> tf.train.Saver:
 class CheckpointWriter:
     """Saves ``model.ckpt-<step>``, keeps the newest few of this folder's own."""
 
-    def __init__(self, folder: str, keep: int, saver: Optional[tf.train.Saver] = None):
-        """Reads which checkpoints of the folder are its own.
+    def __init__(self, folder: str, keep: int, saver: Optional[tf.train.Saver] = None,
+                 seed: Optional[int] = None):
+        """Reads which checkpoints of the folder are its own; removes those that did not get done.
 
         Args:
             folder: exists and is writable.
             keep: how many checkpoints stay.
             saver: made by ``build_saver``; built here when None.
+            seed: to be written down with the checkpoints.
         """
         self._folder = folder
         self._manifest = Manifest(folder)
+        self._manifest.seed = seed
+        _remove_if_possible(self._manifest.leftovers)
         self._saver = saver or build_saver(keep)
         self._saver.set_last_checkpoints_with_time(
             [(prefix, os.path.getmtime(prefix + '.index'))
@@ -157,13 +191,19 @@ class CheckpointWriter:
             saved = self._saver.save(session, prefix, global_step=step, write_meta_graph=False)
             self._remove_rotated()
         except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
-            raise PSENetError('the checkpoint of step %d cannot be written to %s (%s); earlier '
-                              'checkpoints are intact: free the disk or choose another folder and '
-                              'go on with --restore' % (step, self._folder, first_line(error))
-                              ) from error
+            # They would keep a full disk full.
+            _remove_if_possible(self._manifest.leftovers)
+            raise PSENetError(self._account_of(error, step)) from error
         self.last_saved_step = step
         logger.info('saved %s', saved)
         return saved
+
+    def _account_of(self, error: Exception, step: int) -> str:
+        account = 'the checkpoint of step %d cannot be written to %s' % (step, self._folder)
+        if not os.path.isdir(self._folder):
+            return account + ': the folder is gone'
+        return ('%s (%s); earlier checkpoints are intact: free the disk or choose another folder '
+                'and go on with --restore' % (account, first_line(error)))
 
     def _remove_rotated(self) -> None:
         """Removes what the saver, which drops one checkpoint a save, does not know of.
@@ -174,3 +214,9 @@ class CheckpointWriter:
             for path in files_of(prefix):
                 os.remove(path)
         self._manifest.replace(self._saver.last_checkpoints)
+
+
+def _remove_if_possible(paths: List[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.remove(path)

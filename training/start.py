@@ -88,6 +88,25 @@ def _checkpoint_to_restore(config: TrainConfig) -> Checkpoint:
     return checkpoint
 
 
+def seed_to_go_on_with(config: TrainConfig, start: Optional[Checkpoint]) -> Optional[int]:
+    """The seed of a run: the one given, or else that of the run whose checkpoint it goes on from.
+
+    Args:
+        config: the run.
+        start: what ``find_start`` returned.
+
+    Returns:
+        0 .. 2**32 - 1; None where none is known, and one is to be drawn.
+    """
+    if config.seed is not None or start is None:
+        return config.seed
+    manifest = Manifest(config.checkpoint_path)
+    if manifest.seed is None or start.prefix not in manifest.checkpoints:
+        return None
+    logger.info('the seed of the training data is %d, as it was before', manifest.seed)
+    return manifest.seed
+
+
 def build_start(config: TrainConfig, start: Optional[Checkpoint],
                 average: tf.train.ExponentialMovingAverage) -> Load:
     """Builds what gives a run's variables their pretrained or restored values.

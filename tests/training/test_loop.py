@@ -71,8 +71,9 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(loop, 'build_train_graph', tiny_graph)
 
     def train(faults=None, **options):
-        def start_readers(_config, _device, first_step):
+        def start_readers(config, _device, first_step):
             train.batches = Batches(first_step, faults or {})
+            train.config = config
             return train.batches
         monkeypatch.setattr(loop, '_start_readers', start_readers)
         config = TrainConfig(training_data_path=str(tmp_path), checkpoint_path=train.folder,
@@ -113,6 +114,13 @@ def test_restore_goes_on_with_the_next_step_and_the_next_batch(run):
     assert run(restore=True) == 0
     assert saved(run.folder)[5] == 10
     assert run.batches.next_batch == 5
+
+
+def test_restore_goes_on_with_the_seed_that_was_drawn(run):
+    run(max_steps=3)
+    assert run.config.seed is None
+    run(restore=True)
+    assert run.config.seed == run.batches.seed
 
 
 def test_restore_at_the_end_has_nothing_to_do(run):

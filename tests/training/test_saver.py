@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -170,7 +171,9 @@ def test_remove_earlier_run_names_what_stays(session, weight, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize('content', ['{"checkpoints": ["model.ckpt-10"', '[]', '{}', 'null',
-                                     '{"checkpoints": 5}', '{"checkpoints": [5]}', '\udcff'])
+                                     '{"checkpoints": 5}', '{"checkpoints": [5]}', '\udcff',
+                                     '{"checkpoints": ["model.ckpt-10"], "seed": -1}',
+                                     '{"checkpoints": ["model.ckpt-10"], "seed": "3"}'])
 def test_a_broken_manifest_means_that_nothing_is_removed(
         session, weight, tmp_path, messages, content):
     save(session, tmp_path, [10])
@@ -221,8 +224,60 @@ def test_a_folder_that_is_gone_is_named(session, weight, tmp_path):
     (tmp_path / 'run').mkdir()
     writer = save(session, tmp_path / 'run', [])
     (tmp_path / 'run').rmdir()
-    with pytest.raises(PSENetError, match='step 3 cannot be written to %s/run' % tmp_path):
+    with pytest.raises(PSENetError, match='step 3 cannot be written to %s/run: the folder is gone'
+                                          % tmp_path):
         writer.save(session, 3)
+
+
+LEFTOVERS = ['model.ckpt-20%s' % DATA, 'model.ckpt-20.index.tempstate123',
+             'model.ckpt-20%s.tempstate123' % DATA]
+FOREIGN = ['model.ckpt-200%s' % DATA, 'model.ckpt-200%s.tempstate123' % DATA,
+           'model.ckpt-20.meta', 'model.ckpt-20.tempstate']
+
+
+@pytest.fixture
+def cut_off(session, weight, tmp_path):
+    """A folder with a checkpoint and what a process left that was killed while it saved."""
+    save(session, tmp_path, [10])
+    Manifest(str(tmp_path)).add(str(tmp_path / 'model.ckpt-20'))
+    for name in LEFTOVERS + FOREIGN:
+        (tmp_path / name).write_bytes(b'half')
+    return tmp_path
+
+
+def test_what_a_killed_process_left_is_removed(session, cut_off):
+    CheckpointWriter(str(cut_off), 5)
+    assert not set(LEFTOVERS) & set(os.listdir(str(cut_off)))
+    assert set(FOREIGN) < set(os.listdir(str(cut_off)))
+    assert steps_in(cut_off) == [10]
+
+
+def test_what_a_killed_process_left_is_removed_with_its_run(cut_off):
+    remove_earlier_run(str(cut_off))
+    assert sorted(os.listdir(str(cut_off))) == sorted(FOREIGN + ['training_files.json'])
+
+
+def test_a_save_that_fails_leaves_no_files(session, weight, tmp_path):
+    save(session, tmp_path, [10])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = sorted(os.listdir(str(tmp_path)))
+    large = tf.get_variable('large', shape=[10 ** 6], initializer=tf.zeros_initializer())
+    session.run(large.initializer)
+    writer = CheckpointWriter(str(tmp_path), 5)
+    # As on a full disk: all that fits is written, then writing fails.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10 ** 6, limits[1]))
+    try:
+        with pytest.raises(PSENetError, match=r'step 20 cannot be written .*File too large'):
+            writer.save(session, 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(os.listdir(str(tmp_path))) == before
+    assert resolve_checkpoint(str(tmp_path)) == str(tmp_path / 'model.ckpt-10')
+
+
+def test_the_seed_is_written_down_with_the_checkpoints(session, weight, tmp_path):
+    CheckpointWriter(str(tmp_path), 5, seed=2 ** 32 - 1).save(session, 10)
+    assert Manifest(str(tmp_path)).seed == 2 ** 32 - 1
 
 
 def test_saving_goes_on_after_a_failure(session, weight, tmp_path):

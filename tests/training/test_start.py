@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from tests.training.conftest import write_checkpoint
+from training.checkpoint import open_checkpoint
 from training.config import TrainConfig
 from training.saver import CheckpointWriter
-from training.start import find_start, initialise
+from training.start import find_start, initialise, seed_to_go_on_with
 from utils.errors import PSENetError
 
 VALUES = {'weight': np.float32([1, 2]), 'global_step': np.float32(7)}
@@ -33,13 +34,13 @@ def checkpoint_in(folder, step=7, **options):
                             'model.ckpt-%d' % step, **options)
 
 
-def our_checkpoint_in(folder, step):
+def our_checkpoint_in(folder, step, seed=None):
     """A checkpoint as training writes it."""
     folder.mkdir(exist_ok=True)
     with tf.Graph().as_default(), tf.Session() as session:
         tf.get_variable('global_step', initializer=float(step))
         session.run(tf.global_variables_initializer())
-        CheckpointWriter(str(folder), 5).save(session, step)
+        CheckpointWriter(str(folder), 5, seed=seed).save(session, step)
 
 
 def test_a_new_folder_is_made(folder):
@@ -70,6 +71,22 @@ def test_a_sub_folder_in_place_of_the_index_is_refused(folder):
     (folder / 'checkpoint').mkdir(parents=True)
     with pytest.raises(PSENetError, match='has a folder named checkpoint'):
         find_start(config(folder))
+
+
+@pytest.mark.parametrize(('written', 'given', 'expected'), [
+    (5, None, 5), (5, 6, 6), (5, 0, 0), (None, None, None), (None, 6, 6)])
+def test_the_seed_of_a_run_that_goes_on(folder, written, given, expected):
+    our_checkpoint_in(folder, 7, written)
+    run = config(folder, restore=True, seed=given)
+    assert seed_to_go_on_with(run, find_start(run)) == expected
+
+
+def test_the_seed_of_another_run_is_not_taken(folder):
+    our_checkpoint_in(folder, 7, seed=5)
+    assert seed_to_go_on_with(config(folder, overwrite=True), None) is None
+    run = config(folder, restore=True)
+    start = open_checkpoint(checkpoint_in(folder, 8))
+    assert seed_to_go_on_with(run, start) is None
 
 
 def test_overwrite_starts_anew_and_touches_nothing_yet(folder):
