@@ -17,7 +17,7 @@ from utils.errors import PSENetError
 from utils.utils_tool import logger
 
 # A file system in memory, on every Linux.
-_MEMORY_FOLDER = '/dev/shm'  # noqa: S108 - files there get no name
+_MEMORY_FOLDER = '/dev/shm'  # nosec B108 # noqa: S108 - files there get no name
 
 
 class SlotMemory:

@@ -1,13 +1,19 @@
 """What joins a worker process to its consumer; all that knows how they speak with one another.
 
 Arrays do not come this way: they lie in the shared slots, and only words are exchanged about them.
+The job is pickled by the consumer, which the worker is a part of. What comes back is JSON: a worker
+decodes files of strangers, and shall not be able to make its consumer run anything.
 """
 
+import json
 import select
 from multiprocessing.connection import Connection
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple
 
 from utils.data_provider.batching import BatchReport
+
+# A report names each of a batch's images at most; a longer message is none of ours.
+_MAX_MESSAGE_BYTES = 2 ** 26
 
 
 class RemoteError(RuntimeError):
@@ -49,24 +55,36 @@ class BatchChannel:
 
     def send_report(self, report: BatchReport) -> None:
         """Says that the batch that was asked for lies in its slot."""
-        self._connection.send(report)
+        self._send_words({'report': vars(report)})
 
     def send_failure(self, trace: str) -> None:
         """Sends the traceback, as text, that ends this worker's batches."""
-        self._connection.send(trace)
+        self._send_words({'failure': trace})
+
+    def _send_words(self, message: Dict[str, Any]) -> None:
+        self._connection.send_bytes(json.dumps(message, default=int).encode())
 
     def receive_report(self) -> BatchReport:
         """Takes the word that the batch asked for is there.
 
         Raises:
-            RemoteError: the worker sent a failure.
+            RemoteError: the worker sent a failure, or what is no report.
             EOFError, OSError: the worker is gone.
         """
-        message = self._connection.recv()
-        if isinstance(message, str):
-            reason = message.rstrip().rsplit('\n', 1)[-1]
-            raise RemoteError(f'A reader process failed: {reason}') from _RemoteTrace(message)
-        return message
+        data = self._connection.recv_bytes(_MAX_MESSAGE_BYTES)
+        try:
+            message = json.loads(data.decode())
+        except ValueError as error:
+            raise RemoteError('A reader process says what is no report') from error
+        if 'failure' in message:
+            trace = message['failure']
+            reason = trace.rstrip().rsplit('\n', 1)[-1]
+            raise RemoteError(f'A reader process failed: {reason}') from _RemoteTrace(trace)
+        report = BatchReport()
+        vars(report).update(message['report'])
+        # JSON has no numbers for keys.
+        report.unreadable = {int(index): text for index, text in report.unreadable.items()}
+        return report
 
     def wait(self, seconds: float) -> bool:
         """Whether, within this time, there is something to receive, the other side's end included.

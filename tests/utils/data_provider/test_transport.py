@@ -1,6 +1,6 @@
 """What worker and consumer say to one another, and how either notices the other's end."""
 
-import pickle
+import os
 import threading
 from multiprocessing.connection import Pipe
 
@@ -31,10 +31,14 @@ def test_orders_go_one_way_and_reports_the_other(channels):
     assert vars(received) == vars(report)
 
 
-def test_a_report_is_all_that_is_pickled():
-    report = BatchReport()
-    report.indices += range(14)
-    assert len(pickle.dumps(report)) < 500
+def test_nothing_of_a_worker_is_unpickled():
+    ours, theirs = Pipe()
+    with theirs:
+        theirs.send(os.getcwd)
+        consumer = BatchChannel(ours)
+        with pytest.raises(RemoteError, match='no report'):
+            consumer.receive_report()
+        consumer.close()
 
 
 def test_a_failure_ends_what_is_received(channels):
