@@ -119,15 +119,25 @@ def _concatenate(ground_truth: Sequence[GroundTruth], detections: Sequence[Detec
 
 def _match_batch(batch: _Batch, parameters: Parameters) -> List[SampleMatch]:
     gt_index, det_index = _relevant_cells(batch, parameters)
-    first, second = batch.gt_quads[gt_index], batch.det_quads[det_index]
-    common = intersection_areas(first, second)
+    common = _common_areas(batch, gt_index, det_index)
+    det_areas = _areas(batch.det_quads)[det_index]
     ignoring = batch.ignore_tags[gt_index]
-    share = _share(common, _areas(second))
+    share = _share(common, det_areas)
     ignored = np.zeros(len(batch.det_quads), bool)
     ignored[det_index[ignoring & (share > parameters.AREA_PRECISION_CONSTRAINT + _TIE)]] = True
-    iou = _share(common, _areas(first) + _areas(second) - common)
+    iou = _share(common, _areas(batch.gt_quads)[gt_index] + det_areas - common)
     matching = ~ignoring & ~ignored[det_index] & (iou > parameters.IOU_CONSTRAINT + _TIE)
     return _split(batch, _greedy(gt_index[matching], det_index[matching]), ignored)
+
+
+def _common_areas(batch: _Batch, gt_index: np.ndarray, det_index: np.ndarray) -> np.ndarray:
+    """Intersections of cells, a part of them at a time: their quads take most of the memory."""
+    areas = np.empty(len(gt_index))
+    for start in range(0, len(areas), _MAX_CELLS):
+        part = slice(start, start + _MAX_CELLS)
+        areas[part] = intersection_areas(batch.gt_quads[gt_index[part]],
+                                         batch.det_quads[det_index[part]])
+    return areas
 
 
 def _relevant_cells(batch: _Batch, parameters: Parameters) -> Tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,10 @@ from evaluation.scores import Evaluation, SampleResult
 
 REPORT_NAME = 'results.zip'
 
-# As in ICDAR's interface, the IoU matrix of a sample with more detections is left out (empty).
+# As in ICDAR's interface, the IoU matrix of a sample with more detections is left out (empty); so
+# is one of more cells in all, which no real sample comes near.
 MAX_IOU_COLUMNS = 100
+MAX_IOU_CELLS = 1000000
 
 
 def write_report(folder: str, evaluation: Evaluation, parameters: Parameters,
@@ -72,8 +74,7 @@ def sample_report(sample: SampleResult, parameters: Parameters) -> Dict[str, Any
     return {
         **sample.score._asdict(),
         'pairs': [{'gt': region, 'det': detection} for region, detection in sample.match.pairs],
-        'iouMat': ([] if len(detections.quads) > MAX_IOU_COLUMNS
-                   else iou_matrix(regions.quads, detections.quads).tolist()),
+        'iouMat': _iou_matrix(regions.quads, detections.quads),
         'gtPolPoints': _points(regions.quads, parameters),
         'detPolPoints': _points(detections.quads, parameters),
         'gtDontCare': np.flatnonzero(regions.ignore_tags).tolist(),
@@ -81,6 +82,12 @@ def sample_report(sample: SampleResult, parameters: Parameters) -> Dict[str, Any
         'evaluationParams': parameters._asdict(),
         'evaluationLog': _log(sample),
     }
+
+
+def _iou_matrix(regions: np.ndarray, detections: np.ndarray) -> List[List[float]]:
+    if len(detections) > MAX_IOU_COLUMNS or len(regions) * len(detections) > MAX_IOU_CELLS:
+        return []
+    return iou_matrix(regions, detections).tolist()
 
 
 def _points(quads: np.ndarray, parameters: Parameters) -> List[List[int]]:

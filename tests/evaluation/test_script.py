@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+from evaluation import report as report_module
 from evaluation.errors import ProtocolError
 from evaluation.parameters import DEFAULT_PARAMETERS
 from evaluation.script import main, score_archives
@@ -150,6 +151,15 @@ def test_report_leaves_out_the_iou_matrix_of_many_detections(make_zip, archives,
     results = make_zip('many.zip', {'res_img_1.txt': f'{BOX}\n' * 101})
     assert main([f'-g={archives[0]}', f'-s={results}', f'-o={tmp_path}']) == 0
     assert report(str(tmp_path))['1.json']['iouMat'] == []
+
+
+def test_report_leaves_out_the_iou_matrix_of_very_many_regions(make_zip, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_module, 'MAX_IOU_CELLS', 3)
+    gt = make_zip('gt.zip', {'gt_img_1.txt': f'{BOX},a\n' * 2, 'gt_img_2.txt': f'{BOX},a\n' * 3})
+    results = make_zip('res.zip', {'res_img_1.txt': f'{BOX}\n' * 2, 'res_img_2.txt': f'{BOX}\n'})
+    assert main([f'-g={gt}', f'-s={results}', f'-o={tmp_path}']) == 0
+    samples = report(str(tmp_path))
+    assert (samples['1.json']['iouMat'], samples['2.json']['iouMat']) == ([], [[1.0]] * 3)
 
 
 def test_report_does_not_replace_what_is_scored(script, archives, tmp_path):
