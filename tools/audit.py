@@ -1,0 +1,111 @@
+"""Compares the pinned packages with PyPI's list of known vulnerabilities; part of `make lint`.
+
+    python tools/audit.py
+
+Python 3.7 and TensorFlow 1.15 get no more corrections, and no more do most packages for them. So
+what is known of these packages is accepted, each for a reason that is written here; what is known
+of any other ends with exit code 1. Where PyPI cannot be asked, a line says so and that is all.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_FILES = ('requirements.txt', 'requirements-dev.txt', 'requirements-horovod.txt',
+          'requirements-fuzz.txt', 'constraints.txt')
+_PATIENCE_SECONDS = 90
+
+_OLD = 'no version for Python 3.7 corrects it; '
+_TOOL = _OLD + 'a tool of developers, which sees nothing but this project'
+ACCEPTED = {
+    'tensorflow': 'the network is TensorFlow 1.15, corrected by nobody since 2021; nearly all of '
+                  'it is about graphs, models and op arguments of strangers: graphs are built '
+                  'here, of checkpoints only tensors are read (docs/security.md)',
+    'tensorboard': 'comes with TensorFlow 1.15; its server is never started by the project',
+    'grpcio': _OLD + 'no server is started and no connection made without --distributed',
+    'protobuf': 'TensorFlow 1.15 cannot use a later one; parses event files and checkpoint '
+                'indices, which are trusted as the checkpoint is',
+    'numpy': 'TensorFlow 1.15 cannot use a later one; no pickled array is ever loaded',
+    'pillow': _OLD + 'reads nothing but headers of images that are neither JPEG nor PNG, and '
+              'draws the demo',
+    'opencv-python': 'decodes images of strangers: keep it at the newest version that installs',
+    'werkzeug': _OLD + "TensorBoard's server, which is never started by the project",
+    'markdown': _OLD + "TensorBoard's server, which is never started by the project",
+    'fonttools': _OLD + "comes with matplotlib; no fonts but matplotlib's own are read",
+    'setuptools': 'a later one warns out of TensorBoard; installs what is pinned here',
+    'wheel': _TOOL,
+    'zipp': _OLD + 'reads the metadata of installed packages',
+    'scipy': _TOOL,
+    'pytest': _TOOL,
+    'h5py': _OLD + 'comes with Keras; no HDF5 file is opened',
+    'pyyaml': _TOOL,
+    'horovod': 'starts the processes that its user names, on hosts of its user',
+    'cloudpickle': 'comes with Horovod, whose launcher is used and whose run functions are not',
+    'certifi': _TOOL, 'requests': _TOOL, 'urllib3': _TOOL, 'idna': _TOOL, 'filelock': _TOOL,
+    'gitpython': _TOOL, 'pygments': _TOOL, 'cachecontrol': _TOOL, 'msgpack': _TOOL,
+    'pip': _TOOL, 'html5lib': _TOOL, 'markdown-it-py': _TOOL, 'tqdm': _TOOL,
+}
+
+
+class Finding(NamedTuple):
+    """A known vulnerability of a pinned package."""
+
+    package: str
+    version: str
+    identifier: str
+
+
+def findings_of(report: Dict[str, Any]) -> List[Finding]:
+    """The vulnerabilities in pip-audit's report, each once."""
+    found = {Finding(package['name'].lower(), package['version'], vulnerability['id'])
+             for package in report['dependencies'] for vulnerability in package.get('vulns', ())}
+    return sorted(found)
+
+
+def verdict(report: Optional[Dict[str, Any]]) -> List[str]:
+    """What is to be said of a report.
+
+    Args:
+        report: pip-audit's, or None without one.
+
+    Returns:
+        Lines; those of findings that nobody has accepted begin with ``error``.
+    """
+    if report is None or not any('vulns' in package for package in report['dependencies']):
+        return ['known vulnerabilities: skipped, no network to ask PyPI over']
+    findings = findings_of(report)
+    lines = [f'error: {one.package} {one.version} has {one.identifier}: choose a version without '
+             'it, or write down in tools/audit.py why it does no harm'
+             for one in findings if one.package not in ACCEPTED]
+    packages = {one.package for one in findings if one.package in ACCEPTED}
+    accepted = sum(one.package in ACCEPTED for one in findings)
+    return lines + [f'known vulnerabilities: {accepted} accepted, of '
+                    f'{", ".join(sorted(packages)) or "no package"} (tools/audit.py says why), '
+                    f'{len(lines)} not']
+
+
+def ask_pypi() -> Optional[Dict[str, Any]]:
+    """Runs pip-audit on all that is pinned; None where it cannot reach PyPI."""
+    options = [option for name in _FILES for option in ('-r', os.path.join(ROOT, name))]
+    try:
+        ended = subprocess.run(
+            [sys.executable, '-m', 'pip_audit', *options, '--no-deps', '--disable-pip',
+             '--format=json', '--progress-spinner=off', '--timeout=5'],
+            capture_output=True, timeout=_PATIENCE_SECONDS, check=False)
+        return json.loads(ended.stdout.decode())
+    except (subprocess.TimeoutExpired, ValueError):
+        return None
+
+
+def main() -> int:
+    """Prints what is known; returns the exit code."""
+    lines = verdict(ask_pypi())
+    print('\n'.join(lines))
+    return int(any(line.startswith('error') for line in lines))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
