@@ -1,5 +1,7 @@
 """The loop's order of events, on a network of one weight and batches from a list."""
 
+import errno
+import fcntl
 import os
 import signal
 
@@ -14,6 +16,7 @@ from training.config import TrainConfig
 from training.gpu import GpuDevice
 from training.graph import Fetches, Inputs, Scalars, TrainGraph
 from training.hooks import DivergenceError
+from training.lock import LOCK_FILE
 from training.signals import StopTraining
 from utils.errors import PSENetError
 
@@ -121,6 +124,29 @@ def test_restore_goes_on_with_the_seed_that_was_drawn(run):
     assert run.config.seed is None
     run(restore=True)
     assert run.config.seed == run.batches.seed
+
+
+def test_the_folder_is_locked_while_it_trains(run):
+    held = []
+
+    def look():
+        held.append(LOCK_FILE in os.listdir(run.folder))
+        return 0.0
+    run({1: look})
+    assert held == [True]
+    assert LOCK_FILE not in os.listdir(run.folder)
+
+
+@pytest.mark.parametrize('option', ['restore', 'overwrite'])
+def test_a_folder_in_use_is_refused_and_stays_as_it_is(run, monkeypatch, option):
+    run(max_steps=3)
+
+    def held(*_):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    monkeypatch.setattr(fcntl, 'lockf', held)
+    with pytest.raises(PSENetError, match=r'checkpoint_path=.*run is in use by another'):
+        run(**{option: True})
+    assert sorted(saved(run.folder)) == [3]
 
 
 def test_restore_at_the_end_has_nothing_to_do(run):
