@@ -92,6 +92,12 @@ def test_every_image_gets_its_own_result_file(images, output, messages):
     assert [r.levelname for r in messages.records if 'img_2.JPEG' in r.message] == ['ERROR']
 
 
+def test_an_image_of_too_many_pixels_counts_as_unreadable(images, output, messages):
+    assert detect(images, output, max_image_pixels=1).unreadable == 3
+    assert read_result(str(output / 'res_img_1.txt')).shape == (0, 4, 2)
+    assert any('more than the 1 that one may have' in record.message for record in messages.records)
+
+
 def test_the_network_has_the_caller_s_thread_to_itself(images, output):
     detector, before = SameBox(), set(threading.enumerate())
     detect(images, output, detector)
