@@ -14,6 +14,7 @@ from utils.data_provider.data_provider import get_batch
 from utils.data_provider.datasets import load_dataset
 from utils.data_provider.options import BatchOptions
 from utils.errors import PSENetError
+from utils.image_io import read_image
 
 OPTIONS = BatchOptions(input_size=96, batch_size=3, seed=5, min_crop_side_ratio=0.1)
 
@@ -69,8 +70,7 @@ def test_command(project_root, folder, tmp_path):
                  '--batch_size_per_gpu=3', '--input_size=96', '--out=片.png')
     assert ended.returncode == 0, ended.stderr
     assert '5 training samples are in' in ended.stderr
-    sheet = cv2.imdecode(np.fromfile(str(tmp_path / '片.png'), np.uint8), cv2.IMREAD_COLOR)
-    height, width = sheet.shape[:2]
+    height, width = read_image(str(tmp_path / '片.png')).shape[:2]
     assert width % 8 == 0
     # A heading, then rows of a caption and panels that are as high as wide.
     caption = height - 5 * (width // 8)

@@ -64,6 +64,13 @@ class DatasetCounts(NamedTuple):
         """Regions that can be learnt from."""
         return self.boxes - self.ignored_boxes - self.invalid_polygons
 
+    def without(self, sample: Sample) -> 'DatasetCounts':
+        """The counts once a sample has turned out not to be usable."""
+        return self._replace(
+            usable_images=self.usable_images - 1, unreadable=self.unreadable + 1,
+            boxes=self.boxes - len(sample.polygons),
+            ignored_boxes=self.ignored_boxes - int(sample.ignore_tags.sum()))
+
     def __str__(self) -> str:
         return (f'{self.images} images, {self.labels} labels, {self.pairs} pairs, '
                 f'{self.unreadable} unreadable, {self.usable_images} usable images; '
@@ -71,20 +78,53 @@ class DatasetCounts(NamedTuple):
                 f'{self.invalid_polygons} invalid, {self.usable_regions} usable regions')
 
 
+class Findings(NamedTuple):
+    """What keeps a folder from being used as a whole; all in the order of the files' names."""
+
+    unlabelled_images: List[str]    # paths of images without a label file
+    unused_labels: List[str]        # paths of text files that belong to no image
+    unreadable: List[str]           # a sentence for each pair of which a file cannot be read
+    invalid_polygons: List[str]     # 'path:line' of each region
+
+
+class Inspection(NamedTuple):
+    """All that can be told of a folder without decoding its images."""
+
+    samples: List[Sample]
+    counts: DatasetCounts
+    findings: Findings
+
+
 def load_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MAX_IMAGE_PIXELS,
                  ) -> Tuple[List[Sample], DatasetCounts]:
-    """Pairs images with label files, reads the labels and the images' sizes, and counts.
+    """Inspects a folder for training.
 
     A pair that cannot be read costs one warning and is left out; so do the images without a label
     file, all together.
 
-    Args:
-        folder: holds images and label files side by side; sub-folders are not entered.
-        dataset: a name in DATASETS.
-        max_image_pixels: a larger image is left out.
+    Args, Raises: as inspect_dataset.
 
     Returns:
         The usable samples, sorted by file name, and the counts.
+    """
+    samples, counts, findings = inspect_dataset(folder, dataset, max_image_pixels)
+    _warn_unpaired(folder, findings.unlabelled_images)
+    for sentence in findings.unreadable:
+        logger.warning('A sample is left out. %s', sentence)
+    return samples, counts
+
+
+def inspect_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MAX_IMAGE_PIXELS,
+                    ) -> Inspection:
+    """Pairs images with label files, reads the labels and the images' sizes, and counts.
+
+    Args:
+        folder: holds images and label files side by side; sub-folders are not entered.
+        dataset: a name in DATASETS.
+        max_image_pixels: a larger image counts as one that cannot be read.
+
+    Returns:
+        The usable samples, sorted by file name, the counts, and what is wrong with the rest.
 
     Raises:
         PSENetError: the dataset is unknown, or the folder cannot be listed.
@@ -93,25 +133,31 @@ def load_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MA
         raise PSENetError(f'There is no dataset "{dataset}"; choose one of {", ".join(DATASETS)}.')
     names = _list_files(folder)
     images = [name for name in names if is_image_name(name)]
+    labels = [name for name in names if _is_label_name(name)]
     pairs = pair_files(names, DATASETS[dataset].label_stems)
-    _warn_unpaired(folder, [name for name in images if name not in pairs])
+    used = set(pairs.values())
+    findings = Findings(
+        [os.path.join(folder, name) for name in images if name not in pairs],
+        [os.path.join(folder, name) for name in labels if name not in used], [], [])
 
     samples, regions = [], DatasetCounts()
     for image, label in pairs.items():
         try:
-            sample, boxes, invalid = _read_pair(
+            sample, invalid = _read_pair(
                 os.path.join(folder, image), os.path.join(folder, label), DATASETS[dataset].read,
                 max_image_pixels)
         except (AnnotationError, ImageError) as error:
-            logger.warning('A sample is left out. %s', error)
+            findings.unreadable.append(str(error))
             continue
         samples.append(sample)
+        findings.invalid_polygons.extend(invalid)
         regions = regions._replace(
-            boxes=regions.boxes + boxes, invalid_polygons=regions.invalid_polygons + invalid,
+            boxes=regions.boxes + len(sample.polygons) + len(invalid),
             ignored_boxes=regions.ignored_boxes + int(sample.ignore_tags.sum()))
-    return samples, regions._replace(
-        images=len(images), labels=sum(_is_label_name(name) for name in names), pairs=len(pairs),
-        usable_images=len(samples), unreadable=len(pairs) - len(samples))
+    return Inspection(samples, regions._replace(
+        images=len(images), labels=len(labels), pairs=len(pairs), usable_images=len(samples),
+        invalid_polygons=len(findings.invalid_polygons), unreadable=len(findings.unreadable),
+    ), findings)
 
 
 def pair_files(names: List[str], label_stems: Tuple[str, ...]) -> Dict[str, str]:
@@ -151,14 +197,16 @@ def _list_files(folder: str) -> List[str]:
 def _warn_unpaired(folder: str, images: List[str]) -> None:
     if images:
         logger.warning('%d images in %s have no label file of the same name (X.txt or gt_X.txt) '
-                       'and are left out, %s first.', len(images), folder, images[0])
+                       'and are left out, %s first.', len(images), folder,
+                       os.path.basename(images[0]))
 
 
 def _read_pair(image_path: str, label_path: str, read: Callable[[str], Annotation],
-               max_image_pixels: int) -> Tuple[Sample, int, int]:
-    """The sample, the number of regions that its file has, and of those that are not valid."""
+               max_image_pixels: int) -> Tuple[Sample, List[str]]:
+    """The sample, and where in its file the regions stand that are not valid."""
     annotation = read(label_path)
     size = read_image_size(image_path, max_image_pixels)
     polygons, valid = validate_polygons(annotation.polygons, size)
     sample = Sample(image_path, size, polygons, annotation.ignore_tags[valid])
-    return sample, len(valid), len(valid) - len(polygons)
+    return sample, [f'{label_path}:{line}' for line, is_valid in zip(annotation.lines, valid)
+                    if not is_valid]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.data_provider.datasets import DATASETS, load_dataset, pair_files
+from utils.data_provider.datasets import DATASETS, inspect_dataset, load_dataset, pair_files
 from utils.errors import PSENetError
 from utils.image_io import write_image
 
@@ -77,6 +77,24 @@ def test_images_without_labels_share_one_warning(make_folder, warnings):
     record, = warnings.records
     assert '2 images' in record.getMessage()
     assert 'img_1.png' in record.getMessage()
+
+
+def test_findings_name_every_place(make_folder, warnings):
+    folder = make_folder(5)
+    (folder / 'gt_img_1.txt').write_text('10,10,60,12,58,40,12,38,a\n\n5,5,5,5,5,5,5,5,b\n')
+    (folder / 'gt_img_2.txt').write_text('1,2,3')
+    (folder / 'gt_img_3.txt').rename(folder / 'notes.txt')
+    (folder / 'img_4.txt').write_text('')
+    samples, counts, findings = inspect_dataset(str(folder))
+    assert findings.unlabelled_images == [str(folder / 'img_3.png')]
+    assert findings.unused_labels == [str(folder / name) for name in ('gt_img_4.txt', 'notes.txt')]
+    sentence, = findings.unreadable
+    assert f'{folder}/gt_img_2.txt:1' in sentence
+    assert findings.invalid_polygons == [f'{folder}/gt_img_1.txt:3']
+    assert len(samples) == counts.usable_images == 3
+    assert (counts.unreadable, counts.invalid_polygons) == (1, 1)
+    assert not warnings.records
+    assert load_dataset(str(folder))[1] == counts
 
 
 def test_folders_named_like_files_are_passed_over(make_folder):

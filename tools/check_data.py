@@ -1,0 +1,111 @@
+"""Checks a training folder: what is in it, what is wrong with it, and how much of it can be learnt.
+
+    python tools/check_data.py --training_data_path=./ocr/icdar2015/ --out=data.png
+
+Everything is read as training reads it; the counts are those that train.py logs at its start. Here
+every image is decoded as well, and each finding is named: images without a label file, label files
+without an image, files that cannot be read, regions of less than one square pixel in their image.
+
+A region survives at a ratio and an input size when that kernel of it has at least --min_area pixels
+on the score maps, which have a fourth of the input's resolution: eval.py finds no text whose
+smallest kernel is smaller. "Whole" resizes each image to a square of the input size; "crops" scales
+and cuts it at random, as training does, 4 times.
+"""
+
+import os
+import sys
+from typing import List, Tuple
+
+from absl import flags
+from tqdm import tqdm
+
+# Run as a file, a script has its own folder on the path, not the project's.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from inference.config import DetectConfig
+from tools.data_report import draw_survey, format_report
+from training.config import define_folder_flags
+from utils import cli
+from utils.data_provider.data_provider import check_dataset
+from utils.data_provider.datasets import Inspection, inspect_dataset
+from utils.data_provider.options import BatchOptions, check_options
+from utils.data_provider.survey import Survey
+from utils.errors import PSENetError
+from utils.image_io import ImageError, read_image
+from utils.utils_tool import logger
+
+
+def survey_images(inspection: Inspection, survey: Survey, max_image_pixels: int) -> Inspection:
+    """Decodes every image behind a progress bar, and has the good ones surveyed.
+
+    Args:
+        inspection: of the folder. Unchanged.
+        survey: takes the samples in.
+        max_image_pixels: an image with more is not decoded.
+
+    Returns:
+        The inspection without the samples that cannot be decoded, which are among its findings.
+    """
+    samples, broken, counts = [], [], inspection.counts
+    for sample in tqdm(inspection.samples, desc='checking', unit='image'):
+        try:
+            read_image(sample.image_path, max_pixels=max_image_pixels)
+        except ImageError as error:
+            broken.append(str(error))
+            counts = counts.without(sample)
+            continue
+        survey.add(sample)
+        samples.append(sample)
+    findings = inspection.findings
+    return Inspection(samples, counts,
+                      findings._replace(unreadable=findings.unreadable + broken))
+
+
+def parse_sizes(texts: List[str], min_crop_side_ratio: float) -> Tuple[int, ...]:
+    """Reads --input_sizes.
+
+    Raises:
+        PSENetError: one is no multiple of 32, or the ratio cannot be.
+    """
+    if not texts or not all(text.strip().isdigit() for text in texts):
+        raise PSENetError(f'--input_sizes={",".join(texts)} must be whole numbers with commas '
+                          'between them, such as 512,640')
+    for text in texts:
+        check_options(BatchOptions(int(text), 1, 0, min_crop_side_ratio))
+    return tuple(map(int, texts))
+
+
+def define_check_flags() -> None:
+    """Defines the flags of this command."""
+    define_folder_flags()
+    group = cli.group('report')
+    flags.DEFINE_list('input_sizes', ['320', '512', '640', '960'], 'Sides in pixels of the '
+                      "network's input to tell the survival of regions at.", **group)
+    flags.DEFINE_integer('min_area', DetectConfig().min_area_thresh, 'Pixels of the score maps '
+                         "that a kernel needs to survive; eval.py's --min_area_thresh.", 1, **group)
+    flags.DEFINE_integer('show', 20, 'Findings of each kind that are printed; 0 for all.', 0,
+                         **group)
+    flags.DEFINE_boolean('strict', False, 'End with exit code 1 where anything was found.', **group)
+    flags.DEFINE_string('out', './data.png', 'Image file to write: sizes and survival.', **group)
+
+
+def main(_: List[str]) -> int:
+    """Checks the folder that the flags name; returns the process's exit code."""
+    values = flags.FLAGS
+    sizes = parse_sizes(values.input_sizes, values.min_crop_side_ratio)
+    inspection = inspect_dataset(values.training_data_path,
+                                 max_image_pixels=values.max_image_pixels)
+    survey = Survey(sizes, values.min_crop_side_ratio, values.min_area)
+    inspection = survey_images(inspection, survey, values.max_image_pixels)
+    print(format_report(values.training_data_path, inspection, survey, values.show))
+    if inspection.samples:
+        draw_survey(survey, values.out)
+        logger.info('The picture is in %s', values.out)
+    check_dataset(values.training_data_path, inspection.counts,
+                  BatchOptions(sizes[0], 1, 0, values.min_crop_side_ratio))
+    return int(values.strict and any(inspection.findings))
+
+
+if __name__ == '__main__':
+    define_check_flags()
+    cli.run(main, __doc__)
