@@ -84,10 +84,9 @@ class Network:
             batch = 1 if size else None
             with self._graph.as_default(), tf.variable_scope('', reuse=tf.AUTO_REUSE):
                 images = tf.placeholder(tf.uint8, [batch, height, width, 3], name='input_images')
-                # What is left to gain on a CPU: on GPUs it was not measured, and an NPU is best
-                # given the graph that it was given in training. Frozen weights with batch norm
-                # folded in bring 2% at most, as TensorFlow fuses it when the graph is optimised,
-                # and its own choice of threads is as good as any other.
+                # A quarter less time on a CPU, measured; docs/performance.md has what gains nothing
+                # there (frozen weights, folded batch norm, other numbers of threads). GPUs were not
+                # measured, and an NPU is best given the network that it was given in training.
                 score_maps = model(tf.to_float(images), is_training=False,
                                    enlarge_last=self._enlarge_last)
             self._built[size] = images, score_maps
