@@ -4,11 +4,12 @@
     python eval.py --platform=npu ...      on an Ascend NPU instead of GPUs or the CPU
 
 For every image, res_<image>.txt in --output_dir holds a box a line, x1,y1,x2,y2,x3,y3,x4,y4,
-clockwise, in pixels of the image; beside it lies the image with its boxes drawn. The exit code is 3
-when all is done but some images could not be read; their result files are empty.
+clockwise, in pixels of the image; beside it lies the image with its boxes drawn. Thresholds that
+tools/sweep.py --write has left beside the checkpoint count, unless flags give others. The exit code
+is 3 when all is done but some images could not be read; their result files are empty.
 """
 
-from typing import Dict, List
+from typing import Collection, Dict, List
 
 from absl import flags
 
@@ -17,6 +18,7 @@ from inference.folder import Summary, detect_folder, images_by_stem
 from inference.input_sizes import parse_sizes
 from inference.platform import Platform
 from inference.results import prepare_output
+from inference.thresholds import Thresholds, follow_thresholds
 from training.npu_options import Value, define_option_flags, options_from_flags
 from utils import cli
 from utils.errors import PSENetError
@@ -38,14 +40,16 @@ def find_platform(config: DetectConfig, npu_options: Dict[str, Value]) -> Platfo
                     input_sizes=parse_sizes(config.npu_input_sizes))
 
 
-def evaluate(config: DetectConfig, npu_options: Dict[str, Value]) -> Summary:
-    """Detects in every image of ``config.test_data_path``."""
+def evaluate(config: DetectConfig, npu_options: Dict[str, Value],
+             given: Collection[str]) -> Summary:
+    """Detects in every image of ``config.test_data_path``; thresholds that are given stay."""
     images = images_by_stem(config.test_data_path)
     platform = find_platform(config, npu_options)
     # TensorFlow comes with it.
     from inference.detector import Detector
+    config = follow_thresholds(config, given)
     with Detector(config.checkpoint_path, config.seg_map_thresh, config.min_area_thresh,
-                  config.max_side_len, platform) as detector:
+                  config.max_side_len, platform, config.min_box_side) as detector:
         prepare_output(config.output_dir)
         return detect_folder(detector, images, config.output_dir,
                              write_images=not config.no_write_images,
@@ -58,7 +62,8 @@ def main(_: List[str]) -> int:
     if npu_options and config.platform != 'npu':
         raise PSENetError(f'options of the NPU ({", ".join(npu_options)}) have no effect without '
                           '--platform=npu; give both or neither')
-    summary = evaluate(config, npu_options)
+    given = [name for name in Thresholds._fields if flags.FLAGS[name].present]
+    summary = evaluate(config, npu_options, given)
     logger.info('%s', summary.line())
     if summary.unreadable:
         logger.error('%d of %d images could not be read (named above): their result files are '

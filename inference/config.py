@@ -6,6 +6,7 @@ from typing import Iterator, NamedTuple
 from absl import flags
 
 from inference.input_sizes import parse_sizes
+from inference.postprocess import MIN_SIDE
 from utils.cli import group
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
@@ -26,6 +27,7 @@ class DetectConfig(NamedTuple):
                             '1824x2400,2400x2400')
     seg_map_thresh: float = 0.9
     min_area_thresh: int = 6
+    min_box_side: int = 0
     max_side_len: int = 2400
     max_image_pixels: int = MAX_IMAGE_PIXELS
 
@@ -35,14 +37,9 @@ _DEFAULTS = DetectConfig()
 
 def define_detect_flags() -> None:
     """Defines the flags of detection (absl; call once, in an entry script)."""
+    define_images_flag()
+    define_checkpoint_flag()
     files = group('files')
-    flags.DEFINE_string(
-        'test_data_path', _DEFAULTS.test_data_path,
-        'Folder with the images (jpg, jpeg, png, in any case).', **files)
-    flags.DEFINE_string(
-        'checkpoint_path', _DEFAULTS.checkpoint_path,
-        'Trained checkpoint: a folder, a prefix such as model.ckpt-1000, or one of its files.',
-        **files)
     flags.DEFINE_string(
         'output_dir', _DEFAULTS.output_dir,
         'Folder for res_<image>.txt and the images with boxes; made when it does not exist. '
@@ -51,7 +48,23 @@ def define_detect_flags() -> None:
         'no_write_images', _DEFAULTS.no_write_images,
         'Leave out the images with boxes drawn on them.', **files)
     _define_device_flags()
-    _define_threshold_flags()
+    define_threshold_flags()
+    define_size_flags()
+
+
+def define_images_flag() -> None:
+    """Defines ``--test_data_path``."""
+    flags.DEFINE_string(
+        'test_data_path', _DEFAULTS.test_data_path,
+        'Folder with the images (jpg, jpeg, png, in any case).', **group('files'))
+
+
+def define_checkpoint_flag() -> None:
+    """Defines ``--checkpoint_path`` as detection understands it."""
+    flags.DEFINE_string(
+        'checkpoint_path', _DEFAULTS.checkpoint_path,
+        'Trained checkpoint: a folder, a prefix such as model.ckpt-1000, or one of its files.',
+        **group('files'))
 
 
 def _define_device_flags() -> None:
@@ -68,7 +81,8 @@ def _define_device_flags() -> None:
         'that exceeds all is shrunk to fit.', **device)
 
 
-def _define_threshold_flags() -> None:
+def define_threshold_flags() -> None:
+    """Defines the flags of post-processing."""
     detection = group('detection')
     flags.DEFINE_float(
         'seg_map_thresh', _DEFAULTS.seg_map_thresh,
@@ -78,6 +92,15 @@ def _define_threshold_flags() -> None:
         'Seeds with fewer score-map pixels (4x4 pixels of the network input each) are dropped.',
         **detection)
     flags.DEFINE_integer(
+        'min_box_side', _DEFAULTS.min_box_side,
+        f'Boxes with a side of fewer pixels of the image are dropped; those below {MIN_SIDE} '
+        'always are.', **detection)
+
+
+def define_size_flags() -> None:
+    """Defines the flags that limit the size of images."""
+    detection = group('detection')
+    flags.DEFINE_integer(
         'max_side_len', _DEFAULTS.max_side_len,
         'Images whose longer side exceeds this many pixels are shrunk to it.', **detection)
     flags.DEFINE_integer(
@@ -86,7 +109,7 @@ def _define_threshold_flags() -> None:
 
 
 def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:
-    """Reads and checks the flags of ``define_detect_flags``.
+    """Reads and checks the flags of ``define_detect_flags``, or those of them that are defined.
 
     Args:
         flag_values: the parsed absl flags.
@@ -97,7 +120,8 @@ def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:
     Raises:
         PSENetError: a value or a pair of values cannot work; the sentence names the flag.
     """
-    config = DetectConfig(*(getattr(flag_values, name) for name in DetectConfig._fields))
+    config = DetectConfig(**{name: getattr(flag_values, name) for name in DetectConfig._fields
+                             if name in flag_values})
     validate(config)
     return config
 
@@ -120,8 +144,9 @@ def _faults(config: DetectConfig) -> Iterator[str]:
             yield f'--{name} is empty; give a path'
     if not 0 <= config.seg_map_thresh < 1:
         yield f'--seg_map_thresh={config.seg_map_thresh} must be at least 0 and below 1'
-    if config.min_area_thresh < 0:
-        yield f'--min_area_thresh={config.min_area_thresh} must be at least 0'
+    for name in ('min_area_thresh', 'min_box_side'):
+        if getattr(config, name) < 0:
+            yield f'--{name}={getattr(config, name)} must be at least 0'
     if config.max_image_pixels < 1:
         yield f'--max_image_pixels={config.max_image_pixels} must be at least 1'
     if config.max_side_len < cfg.SIDE_MULTIPLE:

@@ -20,6 +20,7 @@ class Detector:
         min_area_thresh: int = 6,
         max_side_len: int = 2400,
         platform: Platform = GPU_OR_CPU,
+        min_box_side: int = 0,
     ):
         """Builds the network and loads its weights.
 
@@ -29,6 +30,7 @@ class Detector:
             min_area_thresh: seeds with fewer score-map pixels are dropped.
             max_side_len: longer images are shrunk to this many pixels.
             platform: where the network runs, and which sizes of its input that allows.
+            min_box_side: boxes with a shorter side, in pixels of the image, are dropped.
 
         Raises:
             PSENetError: the checkpoint is missing, damaged or of another network.
@@ -36,6 +38,7 @@ class Detector:
         self._seg_map_thresh = seg_map_thresh
         self._min_area_thresh = min_area_thresh
         self._max_side_len = max_side_len
+        self._min_box_side = min_box_side
         self._sizes = platform.input_sizes
         self._warned = False
         self._network = Network(checkpoint_path, platform)
@@ -80,7 +83,7 @@ class Detector:
         """
         quads = detect(score_maps, prepared.image_rgb.shape[1::-1], self._seg_map_thresh,
                        self._min_area_thresh)
-        return to_original(quads, prepared.ratios, image_size)
+        return to_original(quads, prepared.ratios, image_size, self._min_box_side)
 
     def detect(self, image_bgr: np.ndarray) -> np.ndarray:
         """Finds the text in one image of any size.

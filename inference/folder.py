@@ -7,7 +7,7 @@ boxes are found, drawn and written behind it.
 import os
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional
+from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 from tqdm import tqdm
@@ -74,7 +74,7 @@ def images_by_stem(folder: str) -> Dict[str, str]:
     return images
 
 
-class _Image(NamedTuple):
+class FolderImage(NamedTuple):
     """An image as the reader leaves it; with an error, nothing else is known of it."""
 
     stem: str
@@ -111,9 +111,35 @@ def detect_folder(
     """
     start = time.perf_counter()
     results = _Results(detector, output_dir, write_images)
+    net_seconds = run_network(detector, images, results.write, max_image_pixels)
+    return results.summary._replace(images=len(images), net_seconds=net_seconds,
+                                    total_seconds=time.perf_counter() - start)
+
+
+def run_network(
+    detector: 'Detector',
+    images: Dict[str, str],
+    consume: Callable[[FolderImage, Optional[np.ndarray]], None],
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
+) -> float:
+    """Runs the network on every image; an image that cannot be read is logged.
+
+    Args:
+        detector: its network is used by the caller's thread alone.
+        images: stem -> path, as of ``images_by_stem``.
+        consume: called in a thread, image by image, with the score maps, float32 (h, w, 6), or
+            None where the image cannot be read; what it raises ends the run.
+        max_image_pixels: an image that has more counts as one that cannot be read.
+
+    Returns:
+        The seconds that the network took.
+
+    Raises:
+        PSENetError: the detector cannot go on.
+    """
     net_seconds = 0.0
     reading = ahead(lambda item: _read(detector, *item, max_image_pixels), images.items())
-    with logging_redirect_tqdm([logger]), Behind(results.write) as behind, closing(reading):
+    with logging_redirect_tqdm([logger]), Behind(consume) as behind, closing(reading):
         for image in tqdm(reading, desc='detecting', unit='image', total=len(images)):
             score_maps = None
             if image.error:
@@ -123,16 +149,15 @@ def detect_folder(
                 score_maps = detector.score_maps(image.prepared.image_rgb)
                 net_seconds += time.perf_counter() - before
             behind.put(image, score_maps)
-    return results.summary._replace(images=len(images), net_seconds=net_seconds,
-                                    total_seconds=time.perf_counter() - start)
+    return net_seconds
 
 
-def _read(detector: 'Detector', stem: str, path: str, max_image_pixels: int) -> _Image:
+def _read(detector: 'Detector', stem: str, path: str, max_image_pixels: int) -> FolderImage:
     try:
         image_bgr = read_image(path, max_pixels=max_image_pixels)
     except ImageError as error:
-        return _Image(stem, path, error=error)
-    return _Image(stem, path, image_bgr, detector.prepare(image_bgr))
+        return FolderImage(stem, path, error=error)
+    return FolderImage(stem, path, image_bgr, detector.prepare(image_bgr))
 
 
 class _Results:
@@ -144,7 +169,7 @@ class _Results:
         self._write_images = write_images
         self.summary = Summary()
 
-    def write(self, image: _Image, score_maps: Optional[np.ndarray]) -> None:
+    def write(self, image: FolderImage, score_maps: Optional[np.ndarray]) -> None:
         """Writes the files of an image; without score maps, the empty one of an unreadable."""
         if score_maps is None:
             write_result(self._output_dir, image.stem, _NO_BOXES)

@@ -87,7 +87,8 @@ def _enlarged_spans(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def to_original(
-    quads: np.ndarray, ratios: Tuple[float, float], image_size: Tuple[int, int]
+    quads: np.ndarray, ratios: Tuple[float, float], image_size: Tuple[int, int],
+    min_box_side: int = 0,
 ) -> np.ndarray:
     """Maps boxes from the network's input to the original image; small ones are dropped.
 
@@ -95,16 +96,17 @@ def to_original(
         quads: float32 (N, 4, 2), x, y in pixels of the network's input. Unchanged.
         ratios: (x, y), size of the network's input divided by that of the original image.
         image_size: (width, height) of the original image.
+        min_box_side: pixels of the original image; without effect up to MIN_SIDE.
 
     Returns:
         int32 (M, 4, 2), x, y in pixels of the original image, clipped to 0..width, 0..height and
         truncated; points clockwise (y downwards) as scoring demands. A box with |p0 p1| or |p3 p0|
-        below MIN_SIDE is left out.
+        below min_box_side or MIN_SIDE is left out.
     """
     boxes = np.clip(quads / np.asarray(ratios, np.float32), 0, np.asarray(image_size, np.float32))
     boxes = boxes.astype(np.int32)
     sides = np.linalg.norm(boxes[:, [1, 0]] - boxes[:, [0, 3]], axis=2)
-    return clockwise(boxes[(sides >= MIN_SIDE).all(axis=1)])
+    return clockwise(boxes[(sides >= max(MIN_SIDE, min_box_side)).all(axis=1)])
 
 
 def clockwise(boxes: np.ndarray) -> np.ndarray:

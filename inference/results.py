@@ -47,7 +47,7 @@ def write_result(output_dir: str, stem: str, boxes: np.ndarray) -> str:
     """
     path = result_path(output_dir, stem)
     lines = [','.join(map(str, box)) + '\r\n' for box in boxes.reshape(-1, 8).tolist()]
-    with _replacing(path) as temporary, open(temporary, 'wb') as file:
+    with replacing(path) as temporary, open(temporary, 'wb') as file:
         file.write(''.join(lines).encode('ascii'))
     return path
 
@@ -89,15 +89,31 @@ def prepare_output(output_dir: str) -> int:
     Raises:
         ResultError: it cannot be made, or holds a results.zip that is no archive of results.
     """
-    try:
-        os.makedirs(output_dir, exist_ok=True)
-        stale = _own_archive(output_dir) + _own_results(output_dir)
+    make_folder(output_dir)
+    stale = _own_archive(output_dir) + _own_results(output_dir)
+    with _named(output_dir):
         for path in stale:
             os.remove(path)
+    return len(stale)
+
+
+def make_folder(output_dir: str) -> None:
+    """Makes ``--output_dir`` and its parents where they do not exist.
+
+    Raises:
+        ResultError: it cannot be made.
+    """
+    with _named(output_dir):
+        os.makedirs(output_dir, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _named(output_dir: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ResultError(f'cannot write to the folder --output_dir={output_dir}: '
                           f'{error.strerror or error}') from None
-    return len(stale)
 
 
 def write_archive(output_dir: str) -> str:
@@ -119,7 +135,7 @@ def write_archive(output_dir: str) -> str:
     names.sort(key=lambda name: (int(_SCORED_NAME.fullmatch(name).group(1)), name))
     _own_archive(output_dir)
     archive_path = os.path.join(output_dir, ARCHIVE_NAME)
-    with _replacing(archive_path) as temporary, zipfile.ZipFile(
+    with replacing(archive_path) as temporary, zipfile.ZipFile(
             temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
         for name in names:
             archive.write(os.path.join(output_dir, name), name)
@@ -135,8 +151,18 @@ def _names(output_dir: str) -> List[str]:
 
 
 @contextlib.contextmanager
-def _replacing(path: str) -> Iterator[str]:
-    """Offers a path to write to; what is there in the end takes the place of ``path``."""
+def replacing(path: str) -> Iterator[str]:
+    """Offers a path to write to; what is there in the end takes the place of ``path``.
+
+    Args:
+        path: a file that is there or not.
+
+    Yields:
+        A path beside it. After an error in the body, ``path`` is what it was.
+
+    Raises:
+        ResultError: the body raised an OSError, or the file cannot be replaced.
+    """
     temporary = os.path.join(os.path.dirname(path), f'.{os.path.basename(path)}.{os.getpid()}.tmp')
     try:
         yield temporary

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     'nets': ('utils',),
     'pse': ('utils',),
     'training': ('utils', 'utils.data_provider', 'nets'),
-    'inference': ('utils', 'pse', 'nets', 'training.checkpoint'),
+    'inference': ('utils', 'pse', 'nets', 'training.checkpoint', 'training.checkpoint_files'),
     'evaluation': (),
 }
 TENSORFLOW = ('nets', 'training', 'inference.network', 'tools.benchmarks.stand_in',

@@ -6,6 +6,7 @@ checkpoint is named in a sentence.
 """
 
 import glob
+import hashlib
 import os
 import re
 from typing import List, Optional
@@ -123,6 +124,30 @@ def leftovers_of(prefix: str) -> List[str]:
     if not os.path.exists(prefix + '.index'):
         left += glob.glob(escaped + '.data-?????-of-?????')
     return sorted(left)
+
+
+def fingerprint(prefix: str) -> str:
+    """Identifies a checkpoint by what it holds, whatever its name and time.
+
+    Args:
+        prefix: of a whole checkpoint.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    # The index holds a checksum of every tensor. A V1 file has none, and is hashed itself.
+    path = prefix + '.index' if os.path.exists(prefix + '.index') else prefix
+    digest = hashlib.sha256()
+    try:
+        with open(path, 'rb') as file:
+            for block in iter(lambda: file.read(1 << 20), b''):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointError('%s cannot be read (%s)' % (path, error.strerror)) from error
+    return digest.hexdigest()[:32]
 
 
 def first_line(error: Exception) -> str:

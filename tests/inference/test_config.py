@@ -18,8 +18,8 @@ def test_the_published_defaults_are_valid():
 
 @pytest.mark.parametrize(('name', 'value'), [
     ('seg_map_thresh', -0.1), ('seg_map_thresh', 1.0), ('seg_map_thresh', float('nan')),
-    ('min_area_thresh', -1), ('max_image_pixels', 0), ('max_side_len', 31), ('gpu_list', 'first'),
-    ('test_data_path', ''), ('checkpoint_path', ''), ('output_dir', ''),
+    ('min_area_thresh', -1), ('min_box_side', -1), ('max_image_pixels', 0), ('max_side_len', 31),
+    ('gpu_list', 'first'), ('test_data_path', ''), ('checkpoint_path', ''), ('output_dir', ''),
 ])
 def test_a_bad_value_is_named(name, value):
     with pytest.raises(PSENetError, match=f'--{name}'):
@@ -42,8 +42,8 @@ def test_every_field_is_read_from_the_flag_of_its_name():
     for name, default in DetectConfig()._asdict().items():
         flags.DEFINE_string(name, str(default), '', flag_values=values)
     values.mark_as_parsed()
-    for name, value in {'seg_map_thresh': 0.5, 'min_area_thresh': 9, 'max_side_len': 64,
-                        'max_image_pixels': 10 ** 6}.items():
+    for name, value in {'seg_map_thresh': 0.5, 'min_area_thresh': 9, 'min_box_side': 0,
+                        'max_side_len': 64, 'max_image_pixels': 10 ** 6}.items():
         values[name].value = value
     config = detect_config_from_flags(values)
     assert (config.seg_map_thresh, config.min_area_thresh, config.max_side_len) == (0.5, 9, 64)

@@ -130,6 +130,13 @@ def test_small_boxes_are_dropped(width, height, kept):
     assert len(to_original(quads, (1, 1), (100, 100))) == kept
 
 
+@pytest.mark.parametrize(('min_box_side', 'kept'), [(0, 2), (MIN_SIDE, 2), (8, 2), (9, 1), (21, 0)])
+def test_boxes_below_a_chosen_side_are_dropped(min_box_side, kept):
+    quads = np.array([[(0, 0), (30, 0), (30, 8), (0, 8)], [(0, 0), (0, 40), (20, 40), (20, 0)]],
+                     np.float32)
+    assert len(to_original(quads, (1, 1), (100, 100), min_box_side)) == kept
+
+
 def test_a_box_outside_the_image_is_dropped():
     quads = np.array([[(200, 10), (220, 10), (220, 40), (200, 40)]], np.float32)
     assert len(to_original(quads, (1, 1), (100, 100))) == 0

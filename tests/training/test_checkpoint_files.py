@@ -10,6 +10,7 @@ from training.checkpoint_files import (
     CheckpointError,
     files_of,
     find_checkpoints,
+    fingerprint,
     first_line,
     indexed_name,
     resolve_checkpoint,
@@ -190,3 +191,17 @@ def test_indexed_name_of_a_folder_without_an_index(tmp_path):
 ])
 def test_first_line(error, line):
     assert first_line(error) == line
+
+
+def test_a_fingerprint_follows_what_a_checkpoint_holds_and_nothing_else(tmp_path):
+    first = write_checkpoint(tmp_path / 'a', {'weight': [1.0, 2.0]})
+    same = write_checkpoint(tmp_path / 'b', {'weight': [1.0, 2.0]})
+    other = write_checkpoint(tmp_path / 'c', {'weight': [1.0, 3.0]})
+    assert fingerprint(first) == fingerprint(same) != fingerprint(other)
+
+
+def test_a_checkpoint_in_one_file_has_a_fingerprint(tmp_path):
+    touch(tmp_path, 'old.ckpt')
+    assert len(fingerprint(str(tmp_path / 'old.ckpt'))) == 32
+    with pytest.raises(CheckpointError, match=r'new\.ckpt cannot be read'):
+        fingerprint(str(tmp_path / 'new.ckpt'))

@@ -1,0 +1,71 @@
+"""Images and ground truth: what belongs together, and what is said where it does not."""
+
+import os
+import shutil
+
+import pytest
+
+from tests.tools.scoring.conftest import Blots
+from tools.scoring.levels import Levels
+from tools.scoring.stored_maps import store_maps
+from tools.scoring.validation import open_validation, sample_id
+from utils.errors import PSENetError
+from utils.image_io import MAX_IMAGE_PIXELS
+
+
+@pytest.fixture
+def folder(data, tmp_path):
+    """A folder of images that a test may change."""
+    shutil.copytree(str(data / 'images'), str(tmp_path / 'images'))
+    return tmp_path / 'images'
+
+
+@pytest.fixture
+def messages(caplog, monkeypatch):
+    monkeypatch.setattr('utils.utils_tool.logger.propagate', True)
+    return caplog
+
+
+def test_images_are_known_by_the_numbers_in_their_names(data, messages):
+    validation = open_validation(str(data / 'images'), str(data / 'gt.zip'))
+    assert {key: os.path.basename(path) for key, path in validation.images.items()} == {
+        '1': 'img_1.png', '2': 'img_2.png', '3': 'img_3.png', '4': 'img_4.png'}
+    assert set(validation.ground_truth) == set(validation.images)
+    assert not messages.text
+
+
+@pytest.mark.parametrize('stem, expected', [('img_7', '7'), ('img_a', None), ('7', None)])
+def test_ids_follow_the_rule_of_scoring(stem, expected):
+    assert sample_id(stem) == expected
+
+
+def test_images_of_other_names_and_samples_without_image_are_counted(data, folder, messages):
+    (folder / 'img_1.png').rename(folder / 'holiday.png')
+    validation = open_validation(str(folder), str(data / 'gt.zip'))
+    assert set(validation.images) == {'2', '3', '4'}
+    assert '1 of 4 images' in messages.text
+    assert '1 of the 4 samples' in messages.text
+
+
+def test_an_image_without_ground_truth_is_refused(data, folder):
+    (folder / 'img_1.png').rename(folder / 'img_99.png')
+    with pytest.raises(PSENetError, match=r'no sample gt_img_99.txt .*img_99.png'):
+        open_validation(str(folder), str(data / 'gt.zip'))
+
+
+def test_a_folder_without_such_images_is_refused(data, tmp_path):
+    shutil.copy(str(data / 'images' / 'img_1.png'), str(tmp_path / 'holiday.png'))
+    with pytest.raises(PSENetError, match='img_<number>'):
+        open_validation(str(tmp_path), str(data / 'gt.zip'))
+
+
+def test_an_archive_that_cannot_be_read_is_named(data):
+    with pytest.raises(PSENetError, match=r'none\.zip does not exist'):
+        open_validation(str(data / 'images'), 'none.zip')
+
+
+def test_an_unreadable_image_stops_before_anything_is_scored(data, folder, tmp_path):
+    (folder / 'img_2.png').write_bytes(b'no image')
+    validation = open_validation(str(folder), str(data / 'gt.zip'))
+    with pytest.raises(PSENetError, match=r'img_2.png.*nothing is scored'):
+        store_maps(Blots(), validation.images, Levels([0.5]), str(tmp_path), MAX_IMAGE_PIXELS)

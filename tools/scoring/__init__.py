@@ -1,0 +1,1 @@
+"""What the commands share that score a checkpoint on images with ground truth."""

@@ -1,0 +1,101 @@
+"""A folder of images with ground truth, and the score of the boxes found in them.
+
+The scores are those that ``eval.sh`` prints: images take part by their names, ``img_<number>``, and
+samples of the ground truth without an image count as missed.
+"""
+
+import re
+from os.path import basename
+from typing import Dict, NamedTuple, Optional
+
+import numpy as np
+from absl import flags
+
+from evaluation.errors import ProtocolError
+from evaluation.parameters import DEFAULT_PARAMETERS
+from evaluation.protocol import Detections, GroundTruth, read_ground_truth
+from evaluation.scores import Score, evaluate
+from inference.folder import images_by_stem
+from inference.results import result_path
+from utils.cli import group
+from utils.errors import PSENetError
+from utils.utils_tool import logger
+
+
+class Validation(NamedTuple):
+    """``images``: id of the sample -> path; ``ground_truth``: id of the sample -> its regions."""
+
+    images: Dict[str, str]
+    ground_truth: Dict[str, GroundTruth]
+
+
+def define_ground_truth_flag() -> None:
+    """Defines ``--gt``."""
+    flags.DEFINE_string('gt', './evaluation/gt.zip', 'Ground truth of the images: a zip archive '
+                        'with gt_img_<number>.txt (tools/make_gt_zip.py).', **group('files'))
+
+
+def open_validation(folder: str, ground_truth_path: str) -> Validation:
+    """Reads the ground truth and finds the images that it belongs to.
+
+    Args:
+        folder: with the images, ``img_<number>``; others are left out with a warning.
+        ground_truth_path: zip archive.
+
+    Returns:
+        Both.
+
+    Raises:
+        PSENetError: one of them cannot be used, or they do not belong together.
+    """
+    stems = images_by_stem(folder)
+    ids = {stem: sample_id(stem) for stem in stems}
+    images = {ids[stem]: path for stem, path in stems.items() if ids[stem]}
+    if not images:
+        raise PSENetError(f'--test_data_path={folder} holds no image that is named img_<number>; '
+                          'scoring goes by these names')
+    try:
+        ground_truth = read_ground_truth(ground_truth_path, DEFAULT_PARAMETERS)
+    except ProtocolError as error:
+        raise PSENetError(str(error)) from None
+    _check(images, ground_truth, ground_truth_path, len(stems))
+    return Validation(images, ground_truth)
+
+
+def sample_id(stem: str) -> Optional[str]:
+    """The id by which scoring knows the result file of an image; None where it takes no such file.
+
+    Args:
+        stem: the image's name without its extension.
+    """
+    found = re.fullmatch(DEFAULT_PARAMETERS.DET_SAMPLE_NAME_2_ID, basename(result_path('', stem)))
+    return found and found.group(1)
+
+
+def _check(images: Dict[str, str], ground_truth: Dict[str, GroundTruth], path: str,
+           found: int) -> None:
+    for image_id, image in images.items():
+        if image_id not in ground_truth:
+            raise PSENetError(f'{path} has no sample gt_img_{image_id}.txt for the image {image}; '
+                              'take the ground truth of these images')
+    if found > len(images):
+        logger.warning('%d of %d images are not named img_<number> and are left out',
+                       found - len(images), found)
+    if len(ground_truth) > len(images):
+        logger.warning('%d of the %d samples of %s have no image here: their regions count as '
+                       'missed', len(ground_truth) - len(images), len(ground_truth), path)
+
+
+def score_boxes(ground_truth: Dict[str, GroundTruth], boxes: Dict[str, np.ndarray]) -> Score:
+    """Scores boxes as the protocol does the result files that hold them.
+
+    Args:
+        ground_truth: regions by id of the sample.
+        boxes: int32 (N, 4, 2), x, y, clockwise, by id of the sample.
+
+    Returns:
+        The score over all samples.
+    """
+    detections = {image_id: Detections(quads.astype(np.int64), np.ones(len(quads)))
+                  for image_id, quads in boxes.items()}
+    return evaluate(ground_truth, detections, DEFAULT_PARAMETERS).score

@@ -1,0 +1,155 @@
+"""Finds the thresholds of post-processing that score best on images with ground truth.
+
+    python tools/sweep.py --test_data_path=... --gt=gt.zip --checkpoint_path=./resnet_train/
+    python tools/sweep.py ... --write       eval.py uses the best with this checkpoint from then on
+
+The network runs once. Then every combination of the values is scored as eval.sh would score it. In
+--output_dir, sweep.csv holds a line a combination and sweep.png shows them.
+"""
+
+import csv
+import os
+import sys
+import tempfile
+from typing import Callable, List, Sequence
+
+from absl import flags
+
+# Run as a file, a script has its own folder on the path, not the project's.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from evaluation.scores import Score
+from inference import config as detect_config
+from inference.results import make_folder, replacing
+from inference.thresholds import Thresholds, write_thresholds
+from tools.scoring.grid import Grid, Row, Task, best_of, score_grid, usable_cores
+from tools.scoring.heat_map import draw_heat_map
+from tools.scoring.levels import Levels
+from tools.scoring.stored_maps import store_maps
+from tools.scoring.validation import Validation, define_ground_truth_flag, open_validation
+from utils import cli
+from utils.errors import PSENetError
+from utils.tf_env import configure_tensorflow, define_gpu_flag
+from utils.utils_tool import logger
+
+
+def define_sweep_flags() -> None:
+    """Defines the flags of this command."""
+    detect_config.define_images_flag()
+    define_ground_truth_flag()
+    detect_config.define_checkpoint_flag()
+    flags.DEFINE_string('output_dir', './sweep/', 'Folder for sweep.csv and sweep.png; made when '
+                        'it does not exist.', **cli.group('files'))
+    flags.DEFINE_boolean('write', False, 'Keep the best thresholds in a file beside the '
+                         'checkpoint, which eval.py follows.', **cli.group('files'))
+    define_gpu_flag()
+    flags.DEFINE_integer('workers', 0, 'Processes that score; 0 for as many as there are cores.',
+                         **cli.group('device'))
+    detect_config.define_size_flags()
+    grid = cli.group('values to combine, separated by commas')
+    flags.DEFINE_list('seg_map_threshs', '0.5,0.55,0.6,0.65,0.7,0.75,0.8,0.85,0.9,0.93,0.96,0.99',
+                      'Of --seg_map_thresh of eval.py.', **grid)
+    flags.DEFINE_list('min_area_threshs', '0,3,6,10,16,25,40', 'Of --min_area_thresh of eval.py.',
+                      **grid)
+    flags.DEFINE_list('min_box_sides', '0,8,12', 'Of --min_box_side of eval.py.', **grid)
+
+
+def _grid_from_flags(values: flags.FlagValues) -> Grid:
+    kinds = Thresholds.__annotations__.values()
+    return Grid(*(_numbers(f'{name}s', values[f'{name}s'].value, kind)
+                  for name, kind in zip(Thresholds._fields, kinds)))
+
+
+def _numbers(flag: str, texts: Sequence[str], kind: Callable[[str], float]) -> List[float]:
+    try:
+        numbers = sorted({kind(text) for text in texts})
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise PSENetError(f'--{flag}={",".join(texts)} must be numbers separated by commas, such '
+                          f'as {flags.FLAGS[flag].default_as_str}')
+    for number in numbers:
+        detect_config.validate(detect_config.DetectConfig()._replace(**{flag[:-1]: number}))
+    return numbers
+
+
+def sweep(config: detect_config.DetectConfig, validation: Validation, grid: Grid,
+          workers: int) -> List[Row]:
+    """Runs the network once and scores every combination.
+
+    Args:
+        config: names the checkpoint and limits the size of images.
+        validation: images and ground truth.
+        grid: the combinations.
+        workers: processes that score.
+
+    Returns:
+        A row a combination.
+
+    Raises:
+        PSENetError: the checkpoint or an image cannot be used.
+    """
+    # TensorFlow comes with it.
+    from inference.detector import Detector
+
+    with tempfile.TemporaryDirectory(prefix='psenet-sweep-') as folder:
+        with Detector(config.checkpoint_path, max_side_len=config.max_side_len) as detector:
+            maps = store_maps(detector, validation.images, Levels(grid.seg_map_threshs), folder,
+                              config.max_image_pixels)
+        return score_grid(Task(grid, maps, validation.ground_truth), workers)
+
+
+def write_csv(rows: Sequence[Row], path: str) -> None:
+    """Writes a line a combination: its thresholds, precision, recall and Hmean.
+
+    Raises:
+        ResultError: it cannot be written.
+    """
+    with replacing(path) as temporary, open(temporary, 'w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow([*Thresholds._fields, *Score._fields[:3]])
+        writer.writerows([*row.thresholds, *row.score[:3]] for row in rows)
+
+
+def _describe(row: Row) -> str:
+    score = row.score
+    return (f'Hmean {score.hmean:.4f} (precision {score.precision:.4f}, recall {score.recall:.4f})'
+            f' with {row.thresholds.flags()}')
+
+
+def _report(rows: Sequence[Row], grid: Grid, output_dir: str) -> None:
+    table, picture = (os.path.join(output_dir, f'sweep.{kind}') for kind in ('csv', 'png'))
+    write_csv(rows, table)
+    draw_heat_map(grid, rows, picture)
+    logger.info('%d combinations are in %s, their picture is %s', len(rows), table, picture)
+    for row in rows:
+        if row.thresholds == Thresholds():
+            logger.info('defaults: %s', _describe(row))
+    logger.info('best: %s', _describe(best_of(rows)))
+
+
+def main(_: List[str]) -> None:
+    """Runs the sweep that the flags describe."""
+    config = detect_config.detect_config_from_flags(flags.FLAGS)
+    grid = _grid_from_flags(flags.FLAGS)
+    if flags.FLAGS.workers < 0:
+        raise PSENetError(f'--workers={flags.FLAGS.workers} must be at least 0')
+    validation = open_validation(config.test_data_path, flags.FLAGS.gt)
+    make_folder(config.output_dir)
+    configure_tensorflow(config.gpu_list)
+    # TensorFlow comes with it.
+    from training.checkpoint_files import resolve_checkpoint
+
+    config = config._replace(checkpoint_path=resolve_checkpoint(config.checkpoint_path))
+    rows = sweep(config, validation, grid, flags.FLAGS.workers or usable_cores())
+    _report(rows, grid, config.output_dir)
+    if flags.FLAGS.write:
+        best = best_of(rows)
+        path = write_thresholds(config.checkpoint_path, best.thresholds, dict(zip(
+            Score._fields[:3], best.score)))
+        logger.info('eval.py follows %s from now on', path)
+
+
+if __name__ == '__main__':
+    define_sweep_flags()
+    cli.run(main, __doc__)
