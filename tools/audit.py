@@ -75,7 +75,7 @@ def verdict(report: Optional[Dict[str, Any]]) -> List[str]:
         Lines; those of findings that nobody has accepted begin with ``error``.
     """
     if report is None or not any('vulns' in package for package in report['dependencies']):
-        return ['known vulnerabilities: skipped, no network to ask PyPI over']
+        return ['known vulnerabilities: skipped, no network (PyPI does not answer)']
     findings = findings_of(report)
     lines = [f'error: {one.package} {one.version} has {one.identifier}: choose a version without '
              'it, or write down in tools/audit.py why it does no harm'

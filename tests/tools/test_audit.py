@@ -23,7 +23,7 @@ def report(*packages):
     None, report({'name': 'absl-py', 'skip_reason': 'not found on PyPI'})])
 def test_without_an_answer_nothing_fails_and_a_line_says_so(unanswered):
     assert audit.verdict(unanswered) == [
-        'known vulnerabilities: skipped, no network to ask PyPI over']
+        'known vulnerabilities: skipped, no network (PyPI does not answer)']
 
 
 def test_no_findings():
