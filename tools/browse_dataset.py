@@ -137,9 +137,10 @@ def main(_: List[str]) -> None:
                                    max_image_pixels=values.max_image_pixels)
     check_dataset(values.training_data_path, counts, options)
     options = options._replace(seed=choose_seed(values.seed))
-    with logging_redirect_tqdm([logger]):
-        made = make_samples(samples, options, values.first_batch)
-        shown = [next(made) for _ in tqdm(range(values.count), desc='drawing', unit='sample')]
+    made = make_samples(samples, options, values.first_batch)
+    with logging_redirect_tqdm([logger]), \
+            tqdm(range(values.count), desc='drawing', unit='sample') as bar:
+        shown = [next(made) for _ in bar]
     write_image(values.out, draw_sheet(shown))
     logger.info('%d training samples are in %s', len(shown), values.out)
 

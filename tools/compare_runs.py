@@ -54,9 +54,8 @@ def name_runs(arguments: List[str]) -> Dict[str, str]:
 
 def read_runs(runs: Dict[str, str], tag: str) -> Dict[str, Scalars]:
     """Reads a scalar of each run, path by name, behind a progress bar."""
-    with logging_redirect_tqdm([logger]):
-        return {name: read_scalars(path, [tag])[tag]
-                for name, path in tqdm(runs.items(), desc='reading', unit='run')}
+    with logging_redirect_tqdm([logger]), tqdm(runs.items(), desc='reading', unit='run') as bar:
+        return {name: read_scalars(path, [tag])[tag] for name, path in bar}
 
 
 def define_compare_runs_flags() -> None:

@@ -105,7 +105,6 @@ def draw_survey(survey: Survey, path: str) -> None:
         axes.yaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f'Training data: {len(survey.sizes)} usable images, '
                     f'{len(survey.learnt_sides)} usable regions')
-    figure.tight_layout()
     save_figure(figure, path)
 
 

@@ -36,7 +36,6 @@ def plot_loss(curves: Dict[str, Scalars], path: str) -> None:
     axes.set(xlabel='training step', ylabel='loss', title='Training loss', ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.tight_layout()
     save_figure(figure, path)
 
 

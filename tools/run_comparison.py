@@ -1,12 +1,13 @@
 """How training runs differ: figures of their smoothed losses, as a table and as a picture."""
 
 import csv
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from tools.curves import Scalars, draw_curve, new_figure, save_figure, smooth
 from utils.errors import PSENetError
+from utils.utils_tool import logger
 
 
 class Gap(NamedTuple):
@@ -151,21 +152,40 @@ def draw_comparison(runs: List[Compared], what: str, path: str) -> None:
     Raises:
         PSENetError: it cannot be written.
     """
+    names = picture_names([run.name for run in runs])
     figure = new_figure(9, 7)
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={'height_ratios': [3, 1]})
     for index, run in enumerate(runs):
-        draw_curve(above, run.curve, run.smoothed, f'C{index}', run.name)
+        draw_curve(above, run.curve, run.smoothed, f'C{index}', names[index])
         if index:
             below.plot(run.gap.steps, run.gap.values, color=f'C{index}', linewidth=1.5)
     below.axhline(0, color='C0', linewidth=1.5)
-    above.set(title=f'{what.capitalize()}: {" vs ".join(run.name for run in runs)}', ylabel=what,
+    above.set(title=f'{what.capitalize()}: {" vs ".join(names)}', ylabel=what,
               ylim=_limits(runs))
-    below.set(xlabel='training step', ylabel=f'gap to {runs[0].name}')
+    below.set(xlabel='training step', ylabel=f'gap to {names[0]}')
     above.legend(title='strong: smoothed, pale: raw')
     for axes in (above, below):
         axes.grid(alpha=0.3)
-    figure.tight_layout()
     save_figure(figure, path)
+
+
+def picture_names(names: Sequence[str]) -> List[str]:
+    """What runs are called in the picture: a number instead of letters that its font lacks.
+
+    A mark that matplotlib would take for a formula or for a name to hide stays a mark.
+    """
+    from matplotlib import font_manager
+
+    letters = font_manager.get_font(
+        font_manager.findfont(font_manager.FontProperties())).get_charmap()
+    shown = []
+    for number, name in enumerate(names, 1):
+        drawable = all(ord(letter) in letters for letter in name)
+        shown.append(name.replace('$', r'\$') if drawable else f'run {number}')
+        if not drawable:
+            logger.info('In the picture "%s" is called "run %d": the font lacks some of its '
+                        'letters.', name, number)
+    return [' ' + name if name.startswith('_') else name for name in shown]
 
 
 def _limits(runs: List[Compared]) -> Tuple[float, float]:

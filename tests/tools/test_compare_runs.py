@@ -11,7 +11,13 @@ import pytest
 from tests.tools.events import write_events
 from tools.compare_runs import name_runs
 from tools.curves import Scalars
-from tools.run_comparison import compare, draw_comparison, figures_of, format_table
+from tools.run_comparison import (
+    compare,
+    draw_comparison,
+    figures_of,
+    format_table,
+    picture_names,
+)
 from utils.errors import PSENetError
 
 
@@ -76,6 +82,13 @@ class TestFigures:
 
 
 class TestNames:
+    def test_what_the_picture_cannot_show_is_numbered(self, tmp_path, recwarn):
+        names = ['GPU', '检查', '_x', '$a$']
+        assert picture_names(names) == ['GPU', 'run 2', ' _x', r'\$a\$']
+        runs = compare({name: _curve([1, 2], 1.0) for name in names}, 0.5)
+        draw_comparison(runs, 'loss', str(tmp_path / 'out.png'))
+        assert not [warning for warning in recwarn if warning.category is UserWarning]
+
     def test_name_path_or_both(self, tmp_path):
         folder = tmp_path / 'lr=0.1'
         folder.mkdir()

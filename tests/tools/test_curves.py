@@ -1,10 +1,13 @@
 """Curves: what is read from event files of this project and of others, and how it is smoothed."""
 
+import os
+
 import numpy as np
 import pytest
 
 from tests.tools.events import write_events
 from tools.curves import read_scalars, smooth
+from training.summaries import SummaryWriter
 from utils.errors import PSENetError
 
 TAGS = ('total_loss', 'model_loss')
@@ -42,6 +45,27 @@ def test_after_a_restart_the_later_part_counts(tmp_path, marked):
     curve = read_scalars(str(tmp_path), ['total_loss'])['total_loss']
     assert curve.steps.tolist() == [10, 20, 30, 40]
     assert curve.values.tolist() == [1, 5, 6, 7]
+
+
+def test_a_run_of_training_that_was_restored(tmp_path):
+    # What was written beyond the checkpoint is void, though no later point stands in its place.
+    for number, first_step, steps in ((1, 0, (1, 101, 201, 251)), (2, 200, (301,))):
+        with SummaryWriter(str(tmp_path / str(number)), first_step) as writer:
+            for step in steps:
+                writer.add_scalars(step, {'total_loss': number})
+        # Names hold seconds alone, and both were written in one.
+        path, = (tmp_path / str(number)).iterdir()
+        path.rename(tmp_path / f'events.out.tfevents.{number}')
+    curve = read_scalars(str(tmp_path), ['total_loss'])['total_loss']
+    assert curve.steps.tolist() == [1, 101, 301]
+    assert curve.values.tolist() == [1, 1, 2]
+
+
+def test_a_file_that_ends_within_a_record(tmp_path):
+    path = write_events(tmp_path, [(1, 0.5), (2, 0.25)])
+    with open(path, 'r+b') as stream:
+        stream.truncate(os.path.getsize(path) - 5)
+    assert read_scalars(path, ['total_loss'])['total_loss'].steps.tolist() == [1]
 
 
 def test_points_that_are_no_numbers_are_left_out(tmp_path):
