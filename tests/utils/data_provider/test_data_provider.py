@@ -243,7 +243,9 @@ def test_a_killed_worker_changes_nothing(make_folder):
 
 
 def test_a_worker_that_ends_ends_the_iterator_and_the_others(make_folder, monkeypatch):
-    monkeypatch.setattr(data_util, '_BOOTSTRAP', 'import sys; sys.exit(9)')
+    # Once its job has come: one that ends before that ends get_batch.
+    monkeypatch.setattr(data_util, '_BOOTSTRAP',
+                        'import os, sys; os.read(int(sys.argv[1]), 1); sys.exit(9)')
     before = children()
     batches = get_batch(str(make_folder(3)), num_workers=3, **SMALL)
     with pytest.raises(WorkerError, match='exit code 9'):
