@@ -3,7 +3,7 @@
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-horovod demo test test-distributed fuzz lint bench clean distclean
+.PHONY: help setup setup-horovod demo test test-distributed fuzz soak lint bench clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -33,6 +33,9 @@ fuzz: setup ## look for inputs that break the readers and pse, for FUZZ_SECONDS=
 
 # Bandit: subprocesses are started (B404, B603), as readers, ranks and a demo's steps are processes;
 # always with a list of arguments and never through a shell, which tests/test_security.py holds.
+soak: setup ## kill and disturb a training run, for SOAK_SECONDS=1200 at most
+	@$(VENV_PYTHON) -m tests.soak
+
 lint: setup ## check style, spelling and security
 	@$(VENV_PYTHON) -m ruff check .
 	@git ls-files -z | xargs -0 .venv/bin/codespell

@@ -1,0 +1,91 @@
+"""SIGKILL to a whole training at random moments, again and again."""
+
+import pathlib
+import random
+import time
+from typing import NamedTuple
+
+from tests.soak.training_run import TrainingRun, load_newest, unfinished_files
+
+# Of the kills, this share falls into the start of the process.
+_START_SHARE = 0.2
+
+
+class KillFigures(NamedTuple):
+    """What came of it."""
+
+    kills: int = 0
+    while_starting: int = 0     # before the checkpoint was restored
+    while_saving: int = 0       # leaving files of a checkpoint that was not done
+    last_step: int = 0
+
+    def __str__(self) -> str:
+        return ('%d kills survived, %d of them while starting and %d while saving; trained on to '
+                'step %d, no step that was saved is lost' % self)
+
+
+class _Pace(NamedTuple):
+    """How fast this machine is at the moment, in seconds."""
+
+    start: float        # until training goes on
+    interval: float     # from one save to the next
+
+
+def kill_and_go_on(data: pathlib.Path, folder: pathlib.Path, kills: int, seed: int,
+                   seconds: float) -> KillFigures:
+    """Kills a training at random times, and lets it go on each time.
+
+    The newest listed checkpoint must load after each kill and be no older than the last save that
+    the log tells of, and training must go on from it.
+
+    Args:
+        data: training data.
+        folder: of the run; new.
+        kills: how many.
+        seed: of the moments.
+        seconds: after which no further run is started.
+
+    Returns:
+        The figures.
+    """
+    draw, end = random.Random(seed), time.monotonic() + seconds
+    with TrainingRun(data, folder) as run:
+        pace = _Pace(run.wait_for('training data: '), run.wait_for_save() and run.wait_for_save())
+        figures = _survive(run, KillFigures(), 0)
+    while figures.kills < kills and time.monotonic() < end:
+        with TrainingRun(data, folder, restore=True) as run:
+            if draw.random() < _START_SHARE:
+                time.sleep(draw.uniform(0, 2 * pace.start))
+            else:
+                pace = pace._replace(start=_await_restored(run, figures.last_step))
+                time.sleep(draw.uniform(0, 2 * pace.interval))
+            assert run.process.poll() is None, 'it ended by itself:\n' + run.last_lines
+            figures = _survive(run, figures, figures.last_step)
+    return figures._replace(last_step=_go_on_at_last(data, folder, figures.last_step))
+
+
+def _await_restored(run: TrainingRun, step: int) -> float:
+    seconds = run.wait_for(r'restored .*-\d+$')
+    assert run.count(r'restored .*-%d$' % step), run.last_lines
+    return seconds
+
+
+def _survive(run: TrainingRun, figures: KillFigures, step_before: int) -> KillFigures:
+    """Kills a run, and looks at what it leaves."""
+    run.kill()
+    run.assert_nothing_runs()
+    step = load_newest(run.folder)
+    assert step >= max([step_before, *run.saved_steps]), run.last_lines
+    restored = figures.kills == 0 or 'restored ' in run.log
+    return KillFigures(figures.kills + 1, figures.while_starting + (not restored),
+                       figures.while_saving + bool(unfinished_files(run.folder)), step)
+
+
+def _go_on_at_last(data: pathlib.Path, folder: pathlib.Path, step: int) -> int:
+    with TrainingRun(data, folder, restore=True) as run:
+        _await_restored(run, step)
+        run.wait_for_save()
+        run.process.terminate()
+        assert run.wait_for_end() == 143, run.last_lines
+    assert unfinished_files(folder) == []
+    return load_newest(folder)

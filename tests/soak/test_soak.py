@@ -1,0 +1,57 @@
+"""A short version of `make soak`; signals are tested with the main job."""
+
+import pytest
+
+from tests.soak import __main__ as command
+from tests.soak.faults import FAULTS, Place, unlucky_run
+from tests.soak.kills import kill_and_go_on
+from tests.soak.training_run import remove
+from tools.demo_synth.dataset import ensure_dataset
+
+pytestmark = pytest.mark.timeout(3000)  # for a machine that does a lot besides
+KILLS = 3
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """Data, and room for runs."""
+    folder = tmp_path_factory.mktemp('soak')
+    ensure_dataset(str(folder / 'data'), command.DATA)
+    yield Place(folder / 'data' / 'train', folder / 'run')
+    for name in ('run', 'unlucky', 'killed', 'moved'):
+        remove(folder / name)
+
+
+@pytest.mark.parametrize('name', ['disk full', 'folder read-only', 'folder gone'])
+def test_the_checkpoint_folder_fails(place, name):
+    assert 'intact' in FAULTS[name](place)
+
+
+def test_a_run_meets_with_faults_that_it_goes_on_after(place):
+    told = unlucky_run(place)
+    assert [name for name, text in told.items() if 'replaced' in text] == ['reader killed',
+                                                                           'reader stuck']
+    assert 'stopped with the counts' in told['data that vanish']
+
+
+def test_killed_runs_go_on(place):
+    figures = kill_and_go_on(place.data, place.folder.with_name('killed'), KILLS, seed=1,
+                             seconds=float('inf'))
+    assert figures.kills == KILLS
+    assert figures.last_step > 0
+    assert str(figures).startswith('3 kills survived')
+
+
+def test_what_does_not_hold_is_told(monkeypatch, capsys):
+    def fail(_folder, _seconds):
+        raise AssertionError('step 3 is lost')
+    monkeypatch.setattr(command, 'soak', fail)
+    assert command.main() == 1
+    assert 'This did not hold: step 3 is lost' in capsys.readouterr().out
+
+
+def test_the_time_can_be_set(monkeypatch, capsys):
+    monkeypatch.setenv('SOAK_SECONDS', '7')
+    monkeypatch.setattr(command, 'soak', lambda _, seconds: {'a': str(seconds), 'SIGKILL': ''})
+    assert command.main() == 0
+    assert '1 faults besides kills survived' in capsys.readouterr().out
