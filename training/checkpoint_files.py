@@ -126,6 +126,25 @@ def leftovers_of(prefix: str) -> List[str]:
     return sorted(left)
 
 
+def write_index(folder: str, prefixes: List[str]) -> None:
+    """Makes the index file of a folder name these checkpoints of it, the last one as the newest.
+
+    Args:
+        folder: holds the checkpoints.
+        prefixes: one or more.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    names = [os.path.basename(prefix) for prefix in prefixes]
+    try:
+        # TensorFlow rewrites names where the folder's own path is relative.
+        tf.train.update_checkpoint_state(os.path.abspath(folder), names[-1], names)
+    except (tf.errors.OpError, OSError) as error:
+        raise CheckpointError('%s cannot be written (%s)' % (
+            os.path.join(folder, INDEX_FILE), first_line(error))) from error
+
+
 def fingerprint(prefix: str) -> str:
     """Identifies a checkpoint by what it holds, whatever its name and time.
 

@@ -24,7 +24,7 @@ from training.checkpoint_files import (
     indexed_name,
     leftovers_of,
 )
-from training.summaries import EVENTS_SUFFIX
+from training.summaries import EVENTS_SUFFIX, VALIDATION_FOLDER
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
@@ -107,7 +107,7 @@ def remove_earlier_run(folder: str) -> None:
         PSENetError: a file cannot be removed.
     """
     manifest = Manifest(folder)
-    paths = glob.glob(os.path.join(glob.escape(folder), 'events.out.tfevents.*' + EVENTS_SUFFIX))
+    paths = _event_files(folder) + _event_files(os.path.join(folder, VALIDATION_FOLDER))
     if indexed_name(folder) in [os.path.basename(prefix) for prefix in manifest.checkpoints]:
         paths.append(os.path.join(folder, INDEX_FILE))
     for prefix in manifest.checkpoints:
@@ -121,6 +121,10 @@ def remove_earlier_run(folder: str) -> None:
         raise PSENetError('--overwrite: the earlier run in %s cannot be removed (%s); remove it '
                           'yourself or name another folder' % (folder, error)) from error
     logger.info('--overwrite: removed %d files of an earlier run from %s', len(paths), folder)
+
+
+def _event_files(folder: str) -> List[str]:
+    return glob.glob(os.path.join(glob.escape(folder), 'events.out.tfevents.*' + EVENTS_SUFFIX))
 
 
 class _FloatStep(BaseSaverBuilder.SaveableObject):

@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 EVENTS_SUFFIX = '.psenet'
+# Below a run's folder; TensorBoard reads one file at a time of a folder, and shows this one beside.
+VALIDATION_FOLDER = 'eval'
 
 
 class SummaryWriter:

@@ -2,79 +2,24 @@
 
 import csv
 import json
-import os
-import shutil
-import subprocess
-import sys
-import zipfile
 
 import cv2
-import numpy as np
 import pytest
 
-from inference.detector import Detector
-from inference.folder import detect_folder, images_by_stem
 from inference.thresholds import SUFFIX
-from tests.reference_rule import write_rule_checkpoint
-from utils.image_io import write_image
 
-# Finds boxes with random weights.
-TARGET = {'seg_map_thresh': 0.35, 'min_area_thresh': 2}
 VALUES = ('--seg_map_threshs=0.3,0.35,0.4', '--min_area_threshs=2,8', '--min_box_sides=0,25')
 
 
-class Place:
-    """A checkpoint of random weights, images, and ground truth that it finds at TARGET."""
-
-    def __init__(self, root, folder):
-        self.root = root
-        self.images, self.gt = folder / 'images', folder / 'gt.zip'
-        self.prefix = write_rule_checkpoint(str(folder / 'checkpoint'))
-        self.folder = folder
-        self.images.mkdir()
-        for number in (1, 2, 3):
-            pixels = np.random.RandomState(number).randint(0, 256, (64 + 32 * number, 128, 3))
-            write_image(str(self.images / f'img_{number}.png'), pixels.astype(np.uint8))
-        self._write_ground_truth(folder / 'truth')
-
-    def _write_ground_truth(self, output):
-        output.mkdir()
-        with Detector(self.prefix, **TARGET) as detector:
-            detect_folder(detector, images_by_stem(str(self.images)), str(output), False)
-        with zipfile.ZipFile(str(self.gt), 'w') as archive:
-            for path in sorted(output.glob('res_*.txt')):
-                lines = path.read_text().replace('\r', '').splitlines()
-                archive.writestr(path.name.replace('res_', 'gt_'),
-                                 ''.join(f'{line},word\r\n' for line in lines))
-
-    def sweep(self, *arguments):
-        return self._run([sys.executable, str(self.root / 'tools' / 'sweep.py'), '--gpu_list=',
-                          f'--test_data_path={self.images}', f'--gt={self.gt}',
-                          f'--checkpoint_path={os.path.dirname(self.prefix)}', *VALUES,
-                          f'--output_dir={self.folder / "sweep"}', *arguments])
-
-    def evaluate(self, *arguments):
-        return self._run(['bash', str(self.root / 'eval.sh'), '--no_write_images', *arguments],
-                         env=dict(os.environ, PYTHON=sys.executable, test_data=str(self.images),
-                                  gt=str(self.gt), ckpt_dir=os.path.dirname(self.prefix),
-                                  output_dir=str(self.folder / 'output')))
-
-    @staticmethod
-    def _run(command, **kwargs):
-        return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
-
-
-@pytest.fixture(scope='module')
-def place(project_root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('sweep')
-    yield Place(project_root, folder)
-    shutil.rmtree(str(folder))  # the checkpoint takes 110 MB
+def sweep(place, *arguments):
+    return place.run('sweep.py', f'--checkpoint_path={place.checkpoint}', *VALUES,
+                     f'--output_dir={place.folder / "sweep"}', *arguments)
 
 
 @pytest.fixture(scope='module')
 def swept(place):
     """What a sweep with --write printed; it ended well."""
-    result = place.sweep('--write')
+    result = sweep(place, '--write')
     assert result.returncode == 0, result.stderr
     return result.stderr
 
@@ -123,7 +68,7 @@ def test_the_picture_can_be_looked_at(place, swept):
     ('--workers=-1', '--workers'), ('--gt=none.zip', 'none.zip'),
     ('--checkpoint_path=none', 'none')])
 def test_a_mistake_is_one_sentence(place, argument, word):
-    result = place.sweep(argument)
+    result = sweep(place, argument)
     assert result.returncode == 1
     assert word in result.stderr
     assert result.stderr.startswith('error: ')

@@ -128,11 +128,15 @@ def test_the_step_is_saved_as_float32_and_restored_as_it_is_counted(session, wei
 
 def test_remove_earlier_run_removes_what_training_wrote(session, weight, tmp_path, messages):
     save(session, tmp_path, [10, 20])
-    (tmp_path / ('events.out.tfevents.1.host' + EVENTS_SUFFIX)).write_bytes(b'')
+    (tmp_path / 'eval').mkdir()
+    for folder in (tmp_path, tmp_path / 'eval'):
+        (folder / ('events.out.tfevents.1.host' + EVENTS_SUFFIX)).write_bytes(b'')
+    (tmp_path / 'eval' / 'events.out.tfevents.1.host').write_bytes(b'mine')
     remove_earlier_run(str(tmp_path))
-    assert os.listdir(str(tmp_path)) == ['training_files.json']
+    assert sorted(os.listdir(str(tmp_path))) == ['eval', 'training_files.json']
+    assert os.listdir(str(tmp_path / 'eval')) == ['events.out.tfevents.1.host']
     assert listed(tmp_path) == []
-    assert 'removed 6 files of an earlier run' in messages()[-1]
+    assert 'removed 7 files of an earlier run' in messages()[-1]
 
 
 def test_remove_earlier_run_leaves_everything_else(session, weight, tmp_path):

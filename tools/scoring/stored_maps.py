@@ -9,6 +9,7 @@ import numpy as np
 from inference.folder import FolderImage, run_network
 from inference.input_sizes import Size
 from tools.scoring.levels import Levels
+from tools.scoring.validation import refuse_unreadable
 from utils.errors import PSENetError
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ def store_maps(detector: 'Detector', images: Dict[str, str], levels: Levels, fol
     stored: Dict[str, StoredMaps] = {}
 
     def keep(image: FolderImage, score_maps: Optional[np.ndarray]) -> None:
-        if image.error:
-            raise PSENetError(f'{image.error}; nothing is scored: mend or remove the image')
+        refuse_unreadable(image)
         path = os.path.join(folder, image.stem)
         _write(path, zlib.compress(levels.of(score_maps).tobytes(), _COMPRESSION))
         stored[image.stem] = StoredMaps(

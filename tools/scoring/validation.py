@@ -6,7 +6,7 @@ samples of the ground truth without an image count as missed.
 
 import re
 from os.path import basename
-from typing import Dict, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional
 
 import numpy as np
 from absl import flags
@@ -15,11 +15,14 @@ from evaluation.errors import ProtocolError
 from evaluation.parameters import DEFAULT_PARAMETERS
 from evaluation.protocol import Detections, GroundTruth, read_ground_truth
 from evaluation.scores import Score, evaluate
-from inference.folder import images_by_stem
+from inference.folder import FolderImage, images_by_stem, run_network
 from inference.results import result_path
 from utils.cli import group
 from utils.errors import PSENetError
 from utils.utils_tool import logger
+
+if TYPE_CHECKING:
+    from inference.detector import Detector
 
 
 class Validation(NamedTuple):
@@ -84,6 +87,41 @@ def _check(images: Dict[str, str], ground_truth: Dict[str, GroundTruth], path: s
     if len(ground_truth) > len(images):
         logger.warning('%d of the %d samples of %s have no image here: their regions count as '
                        'missed', len(ground_truth) - len(images), len(ground_truth), path)
+
+
+def refuse_unreadable(image: FolderImage) -> None:
+    """Ends a run on an image that could not be read, as a score without it would mislead.
+
+    Raises:
+        PSENetError: it could not.
+    """
+    if image.error:
+        raise PSENetError(f'{image.error}; nothing is scored: mend or remove the image')
+
+
+def score_detector(detector: 'Detector', validation: Validation, max_image_pixels: int) -> Score:
+    """Finds the boxes in all images and scores them.
+
+    Args:
+        detector: finds them.
+        validation: images and ground truth.
+        max_image_pixels: an image that has more cannot be read.
+
+    Returns:
+        The score over all samples.
+
+    Raises:
+        PSENetError: an image cannot be read, or the detector cannot go on.
+    """
+    boxes: Dict[str, np.ndarray] = {}
+
+    def keep(image: FolderImage, score_maps: Optional[np.ndarray]) -> None:
+        refuse_unreadable(image)
+        boxes[image.stem] = detector.find_boxes(score_maps, image.prepared,
+                                                image.image_bgr.shape[1::-1])
+
+    run_network(detector, validation.images, keep, max_image_pixels)
+    return score_boxes(validation.ground_truth, boxes)
 
 
 def score_boxes(ground_truth: Dict[str, GroundTruth], boxes: Dict[str, np.ndarray]) -> Score:

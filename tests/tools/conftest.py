@@ -1,0 +1,69 @@
+"""A detector of random weights with images and ground truth, for commands that score."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from inference.detector import Detector
+from inference.folder import detect_folder, images_by_stem
+from tests.reference_rule import write_rule_checkpoint
+from utils.image_io import write_image
+
+# Finds boxes with random weights.
+TARGET = {'seg_map_thresh': 0.35, 'min_area_thresh': 2}
+
+
+class Place:
+    """A checkpoint of random weights, images, and ground truth that it finds at TARGET."""
+
+    def __init__(self, root, folder):
+        self.root = root
+        self.folder = folder
+        self.images, self.gt = folder / 'images', folder / 'gt.zip'
+        self.prefix = write_rule_checkpoint(str(folder / 'checkpoint'))
+        self.checkpoint = pathlib.Path(self.prefix).parent
+        self.images.mkdir()
+        for number in (1, 2, 3):
+            pixels = np.random.RandomState(number).randint(0, 256, (64 + 32 * number, 128, 3))
+            write_image(str(self.images / f'img_{number}.png'), pixels.astype(np.uint8))
+        self._write_ground_truth(folder / 'truth')
+
+    def _write_ground_truth(self, output):
+        output.mkdir()
+        with Detector(self.prefix, **TARGET) as detector:
+            detect_folder(detector, images_by_stem(str(self.images)), str(output), False)
+        with zipfile.ZipFile(str(self.gt), 'w') as archive:
+            for path in sorted(output.glob('res_*.txt')):
+                archive.writestr(path.name.replace('res_', 'gt_'), ''.join(
+                    f'{line},word\r\n' for line in path.read_text().split()))
+
+    def command(self, tool, *arguments):
+        return [sys.executable, str(self.root / 'tools' / tool), '--gpu_list=',
+                f'--test_data_path={self.images}', f'--gt={self.gt}', *arguments]
+
+    def run(self, tool, *arguments):
+        """Runs a command of tools/ to its end."""
+        return subprocess.run(self.command(tool, *arguments), capture_output=True, text=True,
+                              check=False)
+
+    def evaluate(self, *arguments):
+        """Runs eval.sh to its end."""
+        return subprocess.run(
+            ['bash', str(self.root / 'eval.sh'), '--no_write_images', *arguments],
+            capture_output=True, text=True, check=False,
+            env=dict(os.environ, PYTHON=sys.executable, test_data=str(self.images),
+                     gt=str(self.gt), ckpt_dir=str(self.checkpoint),
+                     output_dir=str(self.folder / 'output')))
+
+
+@pytest.fixture(scope='package')
+def place(project_root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('place')
+    yield Place(project_root, folder)
+    shutil.rmtree(str(folder))  # the checkpoint takes 110 MB
