@@ -97,7 +97,7 @@ def main(_: List[str]) -> int:
                                  max_image_pixels=values.max_image_pixels)
     survey = Survey(sizes, values.min_crop_side_ratio, values.min_area)
     inspection = survey_images(inspection, survey, values.max_image_pixels)
-    print(format_report(values.training_data_path, inspection, survey, values.show))
+    cli.print_text(format_report(values.training_data_path, inspection, survey, values.show))
     if inspection.samples:
         draw_survey(survey, values.out)
         logger.info('The picture is in %s', values.out)

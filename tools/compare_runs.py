@@ -78,7 +78,7 @@ def main(_: List[str]) -> None:
     values = flags.FLAGS
     curves = read_runs(name_runs(values.run), values.tag)
     comparison = compare(curves, values.smoothing)
-    print(format_table(comparison))
+    cli.print_text(format_table(comparison))
     write_csv(comparison, values.csv)
     draw_comparison(comparison, values.tag.replace('_', ' '), values.out)
     logger.info('The curves are in %s and the table is in %s', values.out, values.csv)

@@ -60,6 +60,8 @@ def _load_events(path: str) -> Any:
     if not os.path.isdir(path) and not (os.path.isfile(path) and 'tfevents' in path):
         raise PSENetError(f'"{path}" is no folder with TensorBoard events and no '
                           'events.out.tfevents file; name the checkpoint folder of a run.')
+    if path != path.encode('utf-8', 'replace').decode('utf-8'):
+        raise PSENetError(f'TensorFlow cannot open {path!a}, whose name is not UTF-8; rename it.')
     logging.getLogger('tensorboard').setLevel(logging.WARNING)
     # Pictures would take memory, and are not asked for.
     return event_accumulator.EventAccumulator(path, size_guidance={

@@ -129,7 +129,7 @@ def write_csv(runs: List[Compared], path: str) -> None:
         PSENetError: it cannot be written.
     """
     try:
-        with open(path, 'w', encoding='utf-8', newline='') as stream:
+        with open(path, 'w', encoding='utf-8', errors='backslashreplace', newline='') as stream:
             writer = csv.writer(stream)
             writer.writerow(Figures._fields)
             writer.writerows(map(_csv_row, map(figures_of, runs)))

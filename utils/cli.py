@@ -58,6 +58,11 @@ def _default_text(flag: flags.Flag) -> str:
     return flag.default_as_str if isinstance(flag.default, str) else flag.default_as_str.strip("'")
 
 
+def print_text(text: str) -> None:
+    """Prints text that may hold file names; their bytes that are no UTF-8 come as escapes."""
+    print(text.encode('utf-8', 'backslashreplace').decode('utf-8'))
+
+
 def _print_help(usage: str) -> None:
     try:
         print(help_text(usage), flush=True)

@@ -68,8 +68,10 @@ def text_line(text: str, size: Tuple[int, int]) -> np.ndarray:
     """
     width, height = size
     line = np.full((height, width, 3), _SHEET_GROUND, np.uint8)
-    return cv2.putText(line, text, (4, round(0.72 * height)), cv2.FONT_HERSHEY_SIMPLEX, height / 48,
-                       (230, 230, 230), 1, cv2.LINE_AA)
+    # OpenCV ends the process where a file name has bytes that are no UTF-8.
+    drawable = text.encode('utf-8', 'replace').decode('utf-8')
+    return cv2.putText(line, drawable, (4, round(0.72 * height)), cv2.FONT_HERSHEY_SIMPLEX,
+                       height / 48, (230, 230, 230), 1, cv2.LINE_AA)
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int, cell: Tuple[int, int]) -> np.ndarray:

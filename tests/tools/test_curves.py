@@ -93,6 +93,13 @@ def test_missing_folder_and_other_files_are_refused(tmp_path):
             read_scalars(str(tmp_path / name), TAGS)
 
 
+def test_a_folder_whose_name_is_not_utf8_is_refused(tmp_path):
+    folder = tmp_path / '\udcd6\udcd0'
+    folder.mkdir()
+    with pytest.raises(PSENetError, match='not UTF-8; rename it'):
+        read_scalars(str(folder), TAGS)
+
+
 def test_smoothing_is_exact_on_a_small_case():
     # Weights 1 : 2 after the division by their sum.
     np.testing.assert_allclose(smooth(np.array([3.0, 0.0]), weight=0.5), [3.0, 1.0])

@@ -184,3 +184,8 @@ def test_a_defect_keeps_its_traceback(run, script):
     assert done.returncode == 1
     assert 'Traceback' in done.stderr
     assert done.stderr.endswith('ValueError: a defect\n')
+
+
+def test_text_with_a_file_name_of_any_bytes_is_printed(capsys):
+    cli.print_text('\u4e2d \udcd6.jpg')
+    assert capsys.readouterr().out == '\u4e2d \\udcd6.jpg\n'

@@ -78,7 +78,7 @@ def test_a_tint_colours_its_part_and_darkens_the_rest():
 
 
 def test_a_line_of_text_has_its_size_however_long_it_is():
-    for text in ('', 'image', '\u4e2d\u6587.jpg', 'long' * 100):
+    for text in ('', 'image', '\u4e2d\u6587.jpg', 'long' * 100, 'no \udcd6 UTF-8'):
         line = text_line(text, (200, 24))
         assert line.shape == (24, 200, 3)
         assert (line.max() > 200) == bool(text)
