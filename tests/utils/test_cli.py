@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from utils import cli
+
 # Flag -> default as the help shows it: the published ones, then the project's own.
 TRAIN_FLAGS = {
     'input_size': '512', 'batch_size_per_gpu': '8', 'num_readers': '32', 'learning_rate': '1e-05',
