@@ -17,6 +17,7 @@ from typing import Dict
 from tests.soak.faults import FAULTS, Place, unlucky_run
 from tests.soak.kills import kill_and_go_on
 from tests.soak.training_run import remove
+from tools.child_process import interrupt_on_termination
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 
 KILLS = 30
@@ -74,4 +75,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
+    interrupt_on_termination()
     sys.exit(main())

@@ -17,6 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SAVE_STEPS = 3
 # A bound for what comes in seconds where nothing else runs.
 PATIENCE_SECONDS = 400
+# More than are ever taken; a run whose master was killed ends there.
+_MAX_STEPS = 3000
 _POLL_SECONDS = 0.1
 _LAST_LINES = 30
 _SAVED = r'saved .*-(\d+)$'
@@ -59,7 +61,8 @@ class TrainingRun:
         self._log = folder.with_suffix('.log')
         flags = {'gpu_list': '', 'training_data_path': data, 'checkpoint_path': folder,
                  'input_size': 64, 'batch_size_per_gpu': 2, 'num_readers': 2, 'seed': 3,
-                 'save_checkpoint_steps': SAVE_STEPS, 'keep_checkpoints': 2, **flags}
+                 'save_checkpoint_steps': SAVE_STEPS, 'keep_checkpoints': 2,
+                 'max_steps': _MAX_STEPS, **flags}
         command = [sys.executable, str(ROOT / 'train.py')]
         if obey_modes:
             command = [sys.executable, '-c', _WITHOUT_PRIVILEGE, *command]
