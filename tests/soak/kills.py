@@ -3,12 +3,13 @@
 import pathlib
 import random
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Set
 
 from tests.soak.training_run import TrainingRun, load_newest, unfinished_files
 
-# Of the kills, this share falls into the start of the process.
-_START_SHARE = 0.2
+# Of the kills, these shares fall into the start of a process, and into what follows its first save;
+# the others into the time between.
+_START_SHARE, _SAVED_SHARE = 0.2, 0.5
 
 
 class KillFigures(NamedTuple):
@@ -51,17 +52,27 @@ def kill_and_go_on(data: pathlib.Path, folder: pathlib.Path, kills: int, seed: i
     draw, end = random.Random(seed), time.monotonic() + seconds
     with TrainingRun(data, folder) as run:
         pace = _Pace(run.wait_for('training data: '), run.wait_for_save() and run.wait_for_save())
-        figures = _survive(run, KillFigures(), 0)
+        figures = _survive(run, KillFigures(), set())
     while figures.kills < kills and time.monotonic() < end:
+        unfinished = set(unfinished_files(folder))
         with TrainingRun(data, folder, restore=True) as run:
-            if draw.random() < _START_SHARE:
-                time.sleep(draw.uniform(0, 2 * pace.start))
-            else:
-                pace = pace._replace(start=_await_restored(run, figures.last_step))
-                time.sleep(draw.uniform(0, 2 * pace.interval))
+            pace = _await_moment(run, draw, pace, figures.last_step)
             assert run.process.poll() is None, 'it ended by itself:\n' + run.last_lines
-            figures = _survive(run, figures, figures.last_step)
+            figures = _survive(run, figures, unfinished)
     return figures._replace(last_step=_go_on_at_last(data, folder, figures.last_step))
+
+
+def _await_moment(run: TrainingRun, draw: random.Random, pace: _Pace, step: int) -> _Pace:
+    """Waits for the moment of a kill; returns the pace, measured anew."""
+    kind = draw.random()
+    if kind < _START_SHARE:
+        time.sleep(draw.uniform(0, pace.start))
+        return pace
+    pace = pace._replace(start=_await_restored(run, step))
+    if kind < _START_SHARE + _SAVED_SHARE:
+        run.wait_for_save()
+    time.sleep(draw.uniform(0, 1.5 * pace.interval))
+    return pace
 
 
 def _await_restored(run: TrainingRun, step: int) -> float:
@@ -70,15 +81,16 @@ def _await_restored(run: TrainingRun, step: int) -> float:
     return seconds
 
 
-def _survive(run: TrainingRun, figures: KillFigures, step_before: int) -> KillFigures:
-    """Kills a run, and looks at what it leaves."""
+def _survive(run: TrainingRun, figures: KillFigures, unfinished: Set[str]) -> KillFigures:
+    """Kills a run, and looks at what it leaves, besides the files that were unfinished before."""
     run.kill()
     run.assert_nothing_runs()
     step = load_newest(run.folder)
-    assert step >= max([step_before, *run.saved_steps]), run.last_lines
+    assert step >= max([figures.last_step, *run.saved_steps]), run.last_lines
+    cut_off = set(unfinished_files(run.folder)) - unfinished
     restored = figures.kills == 0 or 'restored ' in run.log
     return KillFigures(figures.kills + 1, figures.while_starting + (not restored),
-                       figures.while_saving + bool(unfinished_files(run.folder)), step)
+                       figures.while_saving + bool(cut_off), step)
 
 
 def _go_on_at_last(data: pathlib.Path, folder: pathlib.Path, step: int) -> int:
