@@ -79,7 +79,7 @@ class Follower:
             self._curves.close()
 
     def _score_all(self) -> None:
-        """What is new is fetched before each scoring: training may remove it meanwhile."""
+        """What is new is fetched before and during each scoring: training may remove it soon."""
         while True:
             self._fetch_new()
             waiting = self._gallery.waiting()
@@ -120,7 +120,8 @@ class Follower:
         config = self._config
         with Detector(prefix, config.seg_map_thresh, config.min_area_thresh, config.max_side_len,
                       Platform(config.gpu_list), config.min_box_side) as detector:
-            return score_detector(detector, self._validation, config.max_image_pixels)
+            return score_detector(detector, self._validation, config.max_image_pixels,
+                                  self._fetch_new)
 
     def _add_to_curves(self, row: Scored) -> None:
         if not self._curves:

@@ -6,7 +6,7 @@ samples of the ground truth without an image count as missed.
 
 import re
 from os.path import basename
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional
+from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 from absl import flags
@@ -99,13 +99,15 @@ def refuse_unreadable(image: FolderImage) -> None:
         raise PSENetError(f'{image.error}; nothing is scored: mend or remove the image')
 
 
-def score_detector(detector: 'Detector', validation: Validation, max_image_pixels: int) -> Score:
+def score_detector(detector: 'Detector', validation: Validation, max_image_pixels: int,
+                   after_image: Callable[[], None]) -> Score:
     """Finds the boxes in all images and scores them.
 
     Args:
         detector: finds them.
         validation: images and ground truth.
         max_image_pixels: an image that has more cannot be read.
+        after_image: called whenever an image is done; what it raises ends the run.
 
     Returns:
         The score over all samples.
@@ -119,6 +121,7 @@ def score_detector(detector: 'Detector', validation: Validation, max_image_pixel
         refuse_unreadable(image)
         boxes[image.stem] = detector.find_boxes(score_maps, image.prepared,
                                                 image.image_bgr.shape[1::-1])
+        after_image()
 
     run_network(detector, validation.images, keep, max_image_pixels)
     return score_boxes(validation.ground_truth, boxes)

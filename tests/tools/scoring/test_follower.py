@@ -32,7 +32,7 @@ class Training:
         self.best = self.folder / 'best'
         self.folder.mkdir()
         self.scored = []
-        self.before_score = lambda: None
+        self.before_score = self.after_image = lambda: None
 
     def save(self, step, hmean):
         for suffix in (DATA, '.index'):
@@ -42,9 +42,11 @@ class Training:
         for path in files_of(str(self.folder / f'model.ckpt-{step}')):
             os.remove(path)
 
-    def score(self, prefix, *_):
+    def score(self, prefix, _, __, after_image):
         """Stands in for the network and the scoring of its boxes."""
         self.before_score()
+        after_image()
+        self.after_image()
         self.scored.append(os.path.basename(prefix))
         with open(prefix + DATA) as file:
             text = file.read()
@@ -111,6 +113,14 @@ def test_what_is_removed_during_a_scoring_is_there_for_the_next(training):
     training.save(10, 0.3)
     training.save(20, 0.8)
     training.before_score = lambda: training.remove(20)
+    assert training.once() == 0
+    assert training.kept() == {'model.ckpt-10': '0.3', 'model.ckpt-20': '0.8'}
+
+
+def test_what_comes_and_goes_during_a_scoring_is_there_for_the_next(training):
+    training.save(10, 0.3)
+    training.before_score = lambda: training.scored or training.save(20, 0.8)
+    training.after_image = lambda: training.remove(20)
     assert training.once() == 0
     assert training.kept() == {'model.ckpt-10': '0.3', 'model.ckpt-20': '0.8'}
 
