@@ -51,7 +51,9 @@ def kill_and_go_on(data: pathlib.Path, folder: pathlib.Path, kills: int, seed: i
     """
     draw, end = random.Random(seed), time.monotonic() + seconds
     with TrainingRun(data, folder) as run:
-        pace = _Pace(run.wait_for('training data: '), run.wait_for_save() and run.wait_for_save())
+        start = run.wait_for('training data: ')
+        run.wait_for_save()
+        pace = _Pace(start, run.wait_for_save())
         figures = _survive(run, KillFigures(), set())
     while figures.kills < kills and time.monotonic() < end:
         unfinished = set(unfinished_files(folder))
