@@ -31,18 +31,18 @@ fuzz: setup ## look for inputs that break the readers and pse, for FUZZ_SECONDS=
 	@$(MAKE) -s -C pse sanitize PYTHON='$(CURDIR)/$(VENV_PYTHON)'
 	@$(VENV_PYTHON) -m tests.fuzz
 
-# Bandit: subprocesses are started (B404, B603), as readers, ranks and a demo's steps are processes;
-# always with a list of arguments and never through a shell, which tests/test_security.py holds.
 soak: setup ## kill and disturb a training run, for SOAK_SECONDS=1200 at most
 	@$(VENV_PYTHON) -m tests.soak
 
+# Bandit: subprocesses are started (B404, B603), as readers, ranks and a demo's steps are processes;
+# always with a list of arguments and never through a shell, which tests/test_security.py holds.
 lint: setup ## check style, spelling and security
 	@$(VENV_PYTHON) -m ruff check .
 	@git ls-files -z | xargs -0 .venv/bin/codespell
 	@.venv/bin/clang-format --dry-run -Werror pse/*.cpp
 	@for script in $$(git ls-files '*.sh' .ci/run); do bash -n "$$script" || exit 1; done
 	@.venv/bin/bandit -q -r . -x ./.venv,./tests -s B404,B603
-	@$(VENV_PYTHON) tools/audit.py
+	@$(VENV_PYTHON) tools/audit.py $(AUDIT)
 
 bench: setup ## measure the parts of the system, each against a yardstick
 	@$(VENV_PYTHON) tools/benchmark.py $(ARGS)
