@@ -20,8 +20,8 @@ setup-horovod: setup ## add Horovod to .venv, for training with several processe
 demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
 	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) tools/demo.py
 
-test: setup ## run the tests; ARGS='tests/pse -x' is passed to pytest
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+test: setup ## run the tests, two files at a time; ARGS='tests/pse -x' is passed to pytest
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-distributed: setup-horovod ## run the tests of several processes: Horovod, and many NPUs
 	@$(VENV_PYTHON) -m pytest -m distributed $(ARGS)

@@ -2,12 +2,17 @@
 
 import os
 import pathlib
+import signal
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = ROOT / 'tests' / 'data'
 SHARED = pathlib.Path(os.environ.get('PSENET_SHARED', str(ROOT.parent / 'shared')))
+
+# A shell starts what goes to its background with Ctrl-C ignored, and children would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session')
