@@ -10,9 +10,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = ROOT / 'tests' / 'data'
 SHARED = pathlib.Path(os.environ.get('PSENET_SHARED', str(ROOT.parent / 'shared')))
 
-# A shell starts what goes to its background with Ctrl-C ignored, and children would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what goes to its background with Ctrl-C ignored, and nohup with SIGHUP; children
+# would inherit that.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler),
+                          (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 @pytest.fixture(scope='session')
