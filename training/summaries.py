@@ -4,6 +4,7 @@ No summary op stands in the graph: string ops cannot run on every device, and a 
 would compute the step twice.
 """
 
+import time
 from typing import Dict
 
 import cv2
@@ -26,7 +27,10 @@ class SummaryWriter:
             first_step: the step that training starts from; what an earlier process wrote beyond it
                 is marked as void.
         """
-        self._writer = tf.summary.FileWriter(folder, filename_suffix=EVENTS_SUFFIX)
+        # TensorFlow names the file by the second, and would write over that of a run that ended
+        # within the same one. Later files still sort behind earlier ones.
+        suffix = '.%019d%s' % (time.time_ns(), EVENTS_SUFFIX)
+        self._writer = tf.summary.FileWriter(folder, filename_suffix=suffix)
         started = tf.SessionLog(status=tf.SessionLog.START)
         self._writer.add_session_log(started, global_step=first_step + 1)
 

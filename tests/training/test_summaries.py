@@ -41,6 +41,12 @@ def test_event_files_carry_our_mark(written, tmp_path):
     assert name.endswith(EVENTS_SUFFIX)
 
 
+def test_a_run_that_follows_within_a_second_has_a_file_of_its_own(tmp_path):
+    for step in (0, 5):
+        SummaryWriter(str(tmp_path), step).close()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_scalars_arrive_with_step_and_name(written):
     events = written(lambda writer: writer.add_scalars(
         100, {'learning_rate': 0.5, 'total_loss': np.float32(0.25)}))
