@@ -3,7 +3,7 @@
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-horovod demo test test-distributed fuzz soak lint bench clean distclean
+.PHONY: help setup setup-horovod setup-tools setup-browser demo test test-distributed fuzz soak lint bench clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -17,13 +17,19 @@ setup: ## make .venv with all packages, build pse
 setup-horovod: setup ## add Horovod to .venv, for training with several processes
 	@$(VENV_PYTHON) -m tools.setup_env --horovod
 
+setup-tools: setup ## add to .venv what exporting to ONNX and the demo server need
+	@$(VENV_PYTHON) -m tools.setup_env --tools
+
+setup-browser: ## install Debian's Chromium, for the demo server's tests
+	@tools/setup_browser.sh
+
 demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
 	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) tools/demo.py
 
-test: setup ## run the tests, two files at a time; ARGS='tests/pse -x' is passed to pytest
+test: setup-tools ## run the tests, two files at a time; ARGS='tests/pse -x' is passed to pytest
 	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-distributed: setup-horovod ## run the tests of several processes: Horovod, and many NPUs
+test-distributed: setup-tools setup-horovod ## run the tests of several processes: Horovod, and many NPUs
 	@$(VENV_PYTHON) -m pytest -m distributed $(ARGS)
 
 fuzz: setup ## look for inputs that break the readers and pse, for FUZZ_SECONDS=300

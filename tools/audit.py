@@ -16,7 +16,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _FILES = ('requirements.txt', 'requirements-dev.txt', 'requirements-horovod.txt',
-          'requirements-fuzz.txt', 'constraints.txt')
+          'requirements-tools.txt', 'requirements-fuzz.txt', 'constraints.txt')
 _PATIENCE_SECONDS = 90
 
 _OLD = 'no version for Python 3.7 corrects it; '

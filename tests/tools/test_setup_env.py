@@ -331,8 +331,8 @@ def test_keeps_what_is_shared_and_relaxes_the_rest():
 
 
 def test_every_requirement_is_pinned(project_root):
-    for name in (*plan.REQUIREMENT_FILES, 'requirements-horovod.txt', 'requirements-fuzz.txt'):
-        for requirement in requirements.read(project_root / name):
+    for path in [project_root / 'constraints.txt', *project_root.glob('requirements*.txt')]:
+        for requirement in requirements.read(path):
             assert re.match(r'[\w-]+==[\d.]+(post\d)?(;|$)', requirement.line)
 
 
@@ -360,9 +360,10 @@ def is_standard(module):
 
 
 @pytest.mark.parametrize(('skipped', 'files'), [
-    ({'.venv', 'tests'}, ['requirements.txt', 'requirements-horovod.txt']),
-    ({'.venv'}, ['requirements.txt', 'requirements-horovod.txt', 'requirements-dev.txt',
-                 'requirements-fuzz.txt']),
+    ({'.venv', 'tests'}, ['requirements.txt', 'requirements-horovod.txt',
+                          'requirements-tools.txt']),
+    ({'.venv'}, ['requirements.txt', 'requirements-horovod.txt', 'requirements-tools.txt',
+                 'requirements-dev.txt', 'requirements-fuzz.txt']),
 ], ids=['runtime', 'tests'])
 def test_every_import_is_pinned(project_root, skipped, files):
     pinned = [line for name in files for line in requirements.read(project_root / name)]
@@ -392,7 +393,21 @@ def test_fuzzing_needs_no_more_than_can_be_had(project, requirement, words):
     printed = project.setup(target='fuzz')
     assert printed.endswith('the fuzz targets run\n')
     assert all(word in printed for word in words)
-    assert bool(words) == (len(printed.splitlines()) > 1)
+    assert bool(words) == ('without' in printed)
+
+
+def test_packages_of_the_tools_are_added(project):
+    project.write('requirements-tools.txt', 'more==1.0')
+    process = project.start(target='setup-tools')
+    printed, _ = process.communicate()
+    assert process.returncode != 0
+    assert 'set-up failed at this command' in printed
+    assert 'more==1.0' in printed
+    make_wheel(project.wheels, 'more', '1.0', {'more': ''})
+    assert 'installing the packages of requirements-tools.txt' in project.setup(
+        target='setup-tools')
+    assert project.ask('more.__name__', imports='more') == 'more'
+    assert project.setup(target='setup-tools') == ''
 
 
 def test_names_the_missing_compiler(monkeypatch, tmp_path):
@@ -416,6 +431,6 @@ def test_help_names_every_target(project_root):
     printed = subprocess.run(['make', 'help'], cwd=str(project_root), check=True,
                              stdout=subprocess.PIPE, text=True).stdout
     targets = re.findall(r'^([\w-]+):', (project_root / 'Makefile').read_text(), re.MULTILINE)
-    assert {'help', 'setup', 'setup-horovod', 'demo', 'test', 'test-distributed', 'fuzz', 'lint',
-            'bench', 'clean'} <= set(targets)
+    assert {'help', 'setup', 'setup-horovod', 'setup-tools', 'setup-browser', 'demo', 'test',
+            'test-distributed', 'fuzz', 'lint', 'bench', 'clean'} <= set(targets)
     assert all(re.search(rf'^  make {target} +\S', printed, re.MULTILINE) for target in targets)

@@ -24,6 +24,8 @@ def main() -> int:
                 _complete(plan, lock)
             if options.horovod:
                 _add_horovod(plan, lock)
+            if options.tools:
+                _add_tools(plan, lock)
             if options.fuzz:
                 _add_fuzz(plan, lock)
         return 0
@@ -42,6 +44,8 @@ def _parse() -> argparse.Namespace:
                         help='change nothing; exit with 0 when .venv is ready, else with 1')
     parser.add_argument('--horovod', action='store_true',
                         help='add Horovod, for training with several processes')
+    parser.add_argument('--tools', action='store_true',
+                        help='add what exporting and the demo server use')
     parser.add_argument('--fuzz', action='store_true', help='add what the fuzz targets use')
     parser.add_argument('--interpreter', default='',
                         help='path of the Python that runs this, as it was found')
@@ -62,10 +66,16 @@ def _add_horovod(plan, lock: int) -> None:
     horovod.complete(Environment(plan, lock))
 
 
-def _add_fuzz(plan, lock: int) -> None:
-    from tools.setup_env import fuzz
+def _add_tools(plan, lock: int) -> None:
+    from tools.setup_env import extras
     from tools.setup_env.environment import Environment
-    fuzz.complete(Environment(plan, lock))
+    extras.complete(Environment(plan, lock), 'tools')
+
+
+def _add_fuzz(plan, lock: int) -> None:
+    from tools.setup_env import extras
+    from tools.setup_env.environment import Environment
+    extras.try_to_complete(Environment(plan, lock), 'fuzz', 'fuzzing without Atheris')
 
 
 @contextlib.contextmanager
