@@ -28,13 +28,12 @@ import cv2
 from utils.data_provider.batching import BatchReport
 from utils.data_provider.layout import BatchArrays, BatchLayout
 from utils.data_provider.slots import LentSlots, SlotMemory
-from utils.data_provider.transport import BatchChannel
+from utils.data_provider.transport import BatchChannel, read_job, write_job
 from utils.data_provider.waiting import (
     EXIT_SECONDS,
     LostWorkerError,
     Worker,
     WorkerError,
-    death_explained,
     receive_report,
 )
 from utils.utils_tool import logger
@@ -53,10 +52,10 @@ _PATIENCE_SECONDS = (20, 60, 180)
 # take no threshold beyond 32 MB.)
 _ENVIRONMENT = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1',
                 'MALLOC_MMAP_THRESHOLD_': str(2 ** 25), 'MALLOC_TRIM_THRESHOLD_': str(2 ** 27)}
-# Its arguments: the socket, the shared memory, then the module search path of the consumer.
-_BOOTSTRAP = ('import sys; sys.path[:] = sys.argv[3:]; '
+# Its arguments: the socket, the shared memory, the job, then the consumer's module search path.
+_BOOTSTRAP = ('import sys; sys.path[:] = sys.argv[4:]; '
               'from utils.data_provider.data_util import worker_main; '
-              'worker_main(int(sys.argv[1]), int(sys.argv[2]))')
+              'worker_main(*map(int, sys.argv[1:4]))')
 # Makes a batch by its number, into arrays.
 Build = Callable[[int, BatchArrays], BatchReport]
 
@@ -83,10 +82,11 @@ class WorkerPool:
         self._layout = layout
         self._slots = LentSlots(layout.num_bytes, num_workers + _SPARE_SLOTS)
         self._ordered: Dict[int, int] = {}      # slot by number of a batch
-        self._job = _Job(build, layout, num_workers + _SPARE_SLOTS)
+        self._job = write_job(_Job(build, layout, num_workers + _SPARE_SLOTS))
         self._workers: List[Worker] = []
         # Also called when the pool is forgotten, and when the program ends.
-        self._stop = weakref.finalize(self, _stop, self._workers, self._slots, os.getpid())
+        self._stop = weakref.finalize(self, _stop, self._workers, self._slots, self._job,
+                                      os.getpid())
         try:
             self._start(num_workers)
         except BaseException:
@@ -96,14 +96,9 @@ class WorkerPool:
     def _start(self, num_workers: int) -> None:
         # All of them, before the first is waited for.
         for _ in range(num_workers):
-            self._workers.append(_start_worker(self._slots.descriptor))
-        for number, worker in enumerate(self._workers, self._first):
-            self._instruct(worker)
+            self._workers.append(_start_worker(self._slots.descriptor, self._job))
+        for number in range(self._first, self._first + num_workers):
             self._order(number)
-
-    def _instruct(self, worker: Worker) -> None:
-        with death_explained(worker):
-            worker.channel.send_job(self._job)
 
     def get(self) -> Tuple[BatchReport, BatchArrays]:
         """Waits for the next batch.
@@ -137,8 +132,7 @@ class WorkerPool:
         place = self._place_of(number)
         # Ended first: what it was writing into the slot must not mix with what comes.
         _end_workers([self._workers[place]])
-        self._workers[place] = _start_worker(self._slots.descriptor)
-        self._instruct(self._workers[place])
+        self._workers[place] = _start_worker(self._slots.descriptor, self._job)
         self._send_order(number)
 
     def _place_of(self, number: int) -> int:
@@ -169,17 +163,18 @@ class WorkerPool:
         self._stop()
 
 
-def worker_main(descriptor: int, memory: int) -> None:
+def worker_main(descriptor: int, memory: int, job_file: int) -> None:
     """What a worker process runs, to its end.
 
     Args:
         descriptor: file descriptor of its end of the socket pair.
         memory: file descriptor of the shared memory.
+        job_file: file descriptor of what it has to do.
     """
     cv2.setNumThreads(1)
     channel = BatchChannel(Connection(descriptor))
     try:
-        job = channel.receive_job()
+        job = read_job(job_file)
         threading.Thread(target=_exit_with_consumer, args=(channel,), daemon=True).start()
         slots = SlotMemory(memory, job.layout.num_bytes, job.num_slots)
         while True:
@@ -198,13 +193,14 @@ def _exit_with_consumer(channel: BatchChannel) -> None:
     os._exit(0)
 
 
-def _start_worker(memory: int) -> Worker:
+def _start_worker(memory: int, job_file: int) -> Worker:
     ours, theirs = Pipe()
     with theirs, _signals_held_back():
+        descriptors = [theirs.fileno(), memory, job_file]
         try:
             process = subprocess.Popen(
-                [sys.executable, '-c', _BOOTSTRAP, str(theirs.fileno()), str(memory), *sys.path],
-                pass_fds=[theirs.fileno(), memory], stdin=subprocess.DEVNULL,
+                [sys.executable, '-c', _BOOTSTRAP, *map(str, descriptors), *sys.path],
+                pass_fds=descriptors, stdin=subprocess.DEVNULL,
                 env={**_ENVIRONMENT, **os.environ})
         except OSError as error:
             ours.close()
@@ -227,11 +223,12 @@ def _signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _stop(workers: List[Worker], slots: LentSlots, owner: int) -> None:
+def _stop(workers: List[Worker], slots: LentSlots, job_file: int, owner: int) -> None:
     # A forked copy of the consumer must not end the workers of the original.
     if os.getpid() == owner:
         _end_workers(workers)
         slots.close_descriptor()
+        os.close(job_file)
 
 
 def _end_workers(workers: List[Worker]) -> None:

@@ -53,7 +53,7 @@ class LentSlots:
     """
 
     def __init__(self, slot_bytes: int, num_slots: int):
-        self.descriptor = _reserve(slot_bytes * num_slots)
+        self.descriptor = reserve(slot_bytes * num_slots)
         self._memory = SlotMemory(self.descriptor, slot_bytes, num_slots)
         self._free = collections.deque(range(num_slots))
 
@@ -89,8 +89,18 @@ class LentSlots:
         os.close(self.descriptor)
 
 
-def _reserve(size: int) -> int:
-    """Descriptor of a file of this size that has all its room."""
+def reserve(size: int) -> int:
+    """Makes a nameless file that has all its room.
+
+    Args:
+        size: in bytes.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        PSENetError: nowhere is room for so much.
+    """
     failures = []
     for folder in (_MEMORY_FOLDER, tempfile.gettempdir()):
         try:

@@ -1,16 +1,20 @@
 """What joins a worker process to its consumer; all that knows how they speak with one another.
 
 Arrays do not come this way: they lie in the shared slots, and only words are exchanged about them.
-The job is pickled by the consumer, which the worker is a part of. What comes back is JSON: a worker
-decodes files of strangers, and shall not be able to make its consumer run anything.
+The job is pickled by the consumer, which the worker is a part of, and lies in a file: a worker that
+is slow to begin, or stopped, keeps nobody waiting. What comes back is JSON: a worker decodes files
+of strangers, and shall not be able to make its consumer run anything.
 """
 
 import json
+import mmap
 import select
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Dict, Tuple
 
 from utils.data_provider.batching import BatchReport
+from utils.data_provider.slots import reserve
 
 # A report names each of a batch's images at most; a longer message is none of ours.
 _MAX_MESSAGE_BYTES = 2 ** 26
@@ -27,8 +31,33 @@ class _RemoteTrace(Exception):  # noqa: N818 - Python prints it above the Remote
         return f'\n"""\n{self.args[0]}"""'
 
 
+def write_job(job: Any) -> int:
+    """Writes down what the workers need to begin.
+
+    Args:
+        job: anything that can be pickled.
+
+    Returns:
+        Descriptor of a nameless file, which workers inherit.
+
+    Raises:
+        PSENetError: nowhere is room for it.
+    """
+    pickled = ForkingPickler.dumps(job)
+    descriptor = reserve(len(pickled))
+    with mmap.mmap(descriptor, len(pickled)) as memory:
+        memory[:] = pickled
+    return descriptor
+
+
+def read_job(descriptor: int) -> Any:
+    """Reads, in a worker, what `write_job` wrote."""
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as memory:
+        return ForkingPickler.loads(memory)
+
+
 class BatchChannel:
-    """One end of a socket pair: a job and orders go to the worker, reports or a failure come back.
+    """One end of a socket pair: orders go to the worker, reports or a failure come back.
 
     Args:
         connection: duplex connection; the channel owns it from now on.
@@ -36,14 +65,6 @@ class BatchChannel:
 
     def __init__(self, connection: Connection):
         self._connection = connection
-
-    def send_job(self, job: Any) -> None:
-        """Sends what the worker needs to begin; anything that can be pickled."""
-        self._connection.send(job)
-
-    def receive_job(self) -> Any:
-        """Waits for the job. Raises EOFError or OSError when the consumer is gone."""
-        return self._connection.recv()
 
     def send_order(self, number: int, slot: int) -> None:
         """Asks for a batch by its number, to be laid into a slot."""

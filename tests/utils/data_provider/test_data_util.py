@@ -203,16 +203,28 @@ def test_a_worker_that_exits_is_an_error_with_the_code(start):
         pool.get()
 
 
-@pytest.mark.parametrize('size', [1, 10 ** 6], ids=['seen when awaited', 'seen at once'])
-def test_a_worker_that_cannot_start_is_an_error(start, monkeypatch, size):
+def test_a_worker_that_cannot_start_is_an_error(start, monkeypatch):
     monkeypatch.setattr(data_util, '_BOOTSTRAP', 'import sys; sys.exit(9)')
-    before = children()
-    with pytest.raises(WorkerError, match='exit code 9') as error:
-        start(Failing(at=b'x' * size), 2).get()
-    if size > 1:
-        # Ended, although the pool still hangs on the traceback.
-        assert error.traceback
-        assert children() == before
+    pool = start(make_batch, 2)
+    with pytest.raises(WorkerError, match='exit code 9'):
+        pool.get()
+
+
+def test_a_worker_stopped_before_it_began_is_replaced(start, monkeypatch, patience, warnings):
+    patience(0.5, 60)
+    started = data_util._start_worker
+
+    def start_stopped(*descriptors):
+        worker = started(*descriptors)
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(data_util, '_start_worker', started)
+        return worker
+
+    monkeypatch.setattr(data_util, '_start_worker', start_stopped)
+    # A job of more than what a socket holds.
+    pool = start(Failing(at=b'x' * 10 ** 7), 1)
+    assert [pool.get()[0].indices for _ in range(2)] == [[0], [1]]
+    assert 'Another one makes batch 0.' in warnings.text
 
 
 def test_a_worker_has_a_thread_that_works_and_one_that_watches(start):
