@@ -2,6 +2,7 @@
 
     python eval.py --test_data_path=./ocr/ch4_test_images --checkpoint_path=./checkpoint/
     python eval.py --platform=npu ...      on an Ascend NPU instead of GPUs or the CPU
+    python eval.py --engine=onnx --model=./export/psenet.onnx ...     in ONNX Runtime, on the CPU
 
 For every image, res_<image>.txt in --output_dir holds a box a line, x1,y1,x2,y2,x3,y3,x4,y4,
 clockwise, in pixels of the image; beside it lies the image with its boxes drawn. Thresholds that
@@ -14,6 +15,7 @@ from typing import Collection, Dict, List
 from absl import flags
 
 from inference.config import DetectConfig, define_detect_flags, detect_config_from_flags
+from inference.engines import open_detector
 from inference.folder import Summary, detect_folder, images_by_stem
 from inference.input_sizes import parse_sizes
 from inference.platform import Platform
@@ -45,11 +47,8 @@ def evaluate(config: DetectConfig, npu_options: Dict[str, Value],
     """Detects in every image of ``config.test_data_path``; thresholds that are given stay."""
     images = images_by_stem(config.test_data_path)
     platform = find_platform(config, npu_options)
-    # TensorFlow comes with it.
-    from inference.detector import Detector
     config = follow_thresholds(config, given)
-    with Detector(config.checkpoint_path, config.seg_map_thresh, config.min_area_thresh,
-                  config.max_side_len, platform, config.min_box_side) as detector:
+    with open_detector(config, platform) as detector:
         prepare_output(config.output_dir)
         return detect_folder(detector, images, config.output_dir,
                              write_images=not config.no_write_images,

@@ -1,7 +1,7 @@
 """Everything that a detection run can be told, as one frozen tuple, and the flags that fill it."""
 
 import os
-from typing import Iterator, NamedTuple
+from typing import Collection, Iterator, NamedTuple
 
 from absl import flags
 
@@ -11,7 +11,7 @@ from utils.cli import group
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
 from utils.tf_env import define_gpu_flag, parse_gpu_list
-from utils.utils_tool import cfg
+from utils.utils_tool import cfg, logger
 
 
 class DetectConfig(NamedTuple):
@@ -19,8 +19,10 @@ class DetectConfig(NamedTuple):
 
     test_data_path: str = './ocr/ch4_test_images/'
     checkpoint_path: str = './checkpoint/'
+    model: str = ''
     output_dir: str = './output/'
     no_write_images: bool = False
+    engine: str = 'tensorflow'
     platform: str = 'gpu'
     gpu_list: str = '0'
     npu_input_sizes: str = ('640x640,1280x736,736x1280,1280x1280,1920x1088,1088x1920,2400x1824,'
@@ -40,6 +42,10 @@ def define_detect_flags() -> None:
     define_images_flag()
     define_checkpoint_flag()
     files = group('files')
+    flags.DEFINE_string(
+        'model', _DEFAULTS.model,
+        'Exported model (tools/export.py) to use in place of the checkpoint: a frozen graph, the '
+        'folder of a SavedModel or, with --engine=onnx, an .onnx file.', **files)
     flags.DEFINE_string(
         'output_dir', _DEFAULTS.output_dir,
         'Folder for res_<image>.txt and the images with boxes; made when it does not exist. '
@@ -69,6 +75,10 @@ def define_checkpoint_flag() -> None:
 
 def _define_device_flags() -> None:
     device = group('device')
+    flags.DEFINE_enum(
+        'engine', _DEFAULTS.engine, ['tensorflow', 'onnx'],
+        'What runs the network. onnx: ONNX Runtime, on the CPU, which takes less time there than '
+        'TensorFlow; needs --model.', **device)
     flags.DEFINE_enum(
         'platform', _DEFAULTS.platform, ['gpu', 'npu'],
         'gpu: the GPUs of --gpu_list, or the CPU; npu: the Ascend NPU that ASCEND_DEVICE_ID names '
@@ -120,9 +130,10 @@ def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:
     Raises:
         PSENetError: a value or a pair of values cannot work; the sentence names the flag.
     """
-    config = DetectConfig(**{name: getattr(flag_values, name) for name in DetectConfig._fields
-                             if name in flag_values})
+    defined = [name for name in DetectConfig._fields if name in flag_values]
+    config = DetectConfig(**{name: getattr(flag_values, name) for name in defined})
     validate(config)
+    _check_given(config, {name for name in defined if flag_values[name].present})
     return config
 
 
@@ -151,6 +162,31 @@ def _faults(config: DetectConfig) -> Iterator[str]:
         yield f'--max_image_pixels={config.max_image_pixels} must be at least 1'
     if config.max_side_len < cfg.SIDE_MULTIPLE:
         yield f'--max_side_len={config.max_side_len} must be at least {cfg.SIDE_MULTIPLE}'
+    yield from _engine_faults(config)
     if os.path.realpath(config.output_dir) == os.path.realpath(config.test_data_path):
         yield (f'--output_dir={config.output_dir} is the folder of --test_data_path, where drawn '
                'images would be taken for test images; choose another one')
+
+
+def _engine_faults(config: DetectConfig) -> Iterator[str]:
+    is_onnx = config.model.lower().endswith('.onnx')
+    if config.engine == 'onnx' and not config.model:
+        yield '--engine=onnx needs --model, an .onnx file that tools/export.py makes'
+    if config.model and config.platform == 'npu':
+        yield (f'--model={config.model} cannot be used with --platform=npu, which compiles the '
+               'network of a checkpoint; leave --model out')
+    if config.engine == 'onnx' and not is_onnx:
+        yield (f'--engine=onnx takes an .onnx file, and --model={config.model} is none; '
+               'tools/export.py makes one')
+    if config.engine != 'onnx' and is_onnx:
+        yield f'--model={config.model} is for --engine=onnx; give both'
+
+
+def _check_given(config: DetectConfig, given: Collection[str]) -> None:
+    """Refuses flags that were given and have no effect beside others; logs which model is used."""
+    if config.engine == 'onnx' and 'gpu_list' in given and config.gpu_list.strip():
+        raise PSENetError(f'--gpu_list={config.gpu_list} has no effect with --engine=onnx, which '
+                          'runs on the CPU; give one of them')
+    # No fault: eval.sh always gives a checkpoint.
+    if config.model and 'checkpoint_path' in given:
+        logger.info('--model=%s is used, and no checkpoint', config.model)

@@ -1,47 +1,46 @@
 """The trained network with everything around it: image -> text boxes."""
 
+from typing import Sequence
+
 import numpy as np
 
 from inference.input_sizes import Size
-from inference.network import Network
-from inference.platform import GPU_OR_CPU, Platform
 from inference.postprocess import detect, to_original
 from inference.preprocess import NetworkInput, network_size, prepare_image
+from inference.score_network import ScoreNetwork
 from utils.utils_tool import logger
 
 
 class Detector:
-    """Finds text with the weights of one checkpoint; a context manager that frees the session."""
+    """Finds text with one network; a context manager that closes it."""
 
     def __init__(
         self,
-        checkpoint_path: str,
+        network: ScoreNetwork,
         seg_map_thresh: float = 0.9,
         min_area_thresh: int = 6,
         max_side_len: int = 2400,
-        platform: Platform = GPU_OR_CPU,
+        input_sizes: Sequence[Size] = (),
         min_box_side: int = 0,
     ):
-        """Builds the network and loads its weights.
+        """Takes the network over.
 
         Args:
-            checkpoint_path: a folder, a prefix, or one of a checkpoint's files.
+            network: what ``inference.engines.open_network`` has opened, or anything like it.
             seg_map_thresh: a pixel belongs to a kernel where its score is above this, 0..1.
             min_area_thresh: seeds with fewer score-map pixels are dropped.
             max_side_len: longer images are shrunk to this many pixels.
-            platform: where the network runs, and which sizes of its input that allows.
+            input_sizes: (width, height) of what the network takes, smallest first; empty where any
+                size will do.
             min_box_side: boxes with a shorter side, in pixels of the image, are dropped.
-
-        Raises:
-            PSENetError: the checkpoint is missing, damaged or of another network.
         """
+        self._network = network
         self._seg_map_thresh = seg_map_thresh
         self._min_area_thresh = min_area_thresh
         self._max_side_len = max_side_len
         self._min_box_side = min_box_side
-        self._sizes = platform.input_sizes
+        self._sizes = input_sizes
         self._warned = False
-        self._network = Network(checkpoint_path, platform)
 
     def __enter__(self) -> 'Detector':
         return self
@@ -50,7 +49,7 @@ class Detector:
         self.close()
 
     def close(self) -> None:
-        """Frees the session; nothing can be detected any more."""
+        """Closes the network; nothing can be detected any more."""
         self._network.close()
 
     def prepare(self, image_bgr: np.ndarray) -> NetworkInput:
@@ -66,7 +65,7 @@ class Detector:
         return prepare_image(image_bgr, self._max_side_len, self._sizes)
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
-        """Runs the network on one image; see ``Network.score_maps``."""
+        """Runs the network on one image; see ``ScoreNetwork.score_maps``."""
         return self._network.score_maps(image_rgb)
 
     def find_boxes(self, score_maps: np.ndarray, prepared: NetworkInput,

@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from inference.input_sizes import Size, next_size, pad_image
 from inference.platform import GPU_OR_CPU, Platform
+from inference.score_network import ScoreNetwork, too_little_memory
+from inference.sessions import is_on_cpu, open_session
 from nets.model import model
 from training.checkpoint import resolve_checkpoint, restore_for_inference
-from utils.errors import PSENetError
-from utils.tf_env import warn_of_missing_gpus
 from utils.utils_tool import cfg
 
 
-class Network:
+class Network(ScoreNetwork):
     """One checkpoint's weights, and the graph that they stand in."""
 
     def __init__(self, checkpoint_path: str, platform: Platform = GPU_OR_CPU):
@@ -32,40 +32,21 @@ class Network:
         # Size -> input and output; the network of a fixed size is built when an image needs it.
         self._built: Dict[Optional[Size], Tuple[tf.Tensor, tf.Tensor]] = {}
         self._graph = tf.Graph()
-        self._session = tf.Session(graph=self._graph, config=_session_config(platform))
+        self._session = open_session(self._graph, platform)
         try:
-            self._enlarge_last = self._is_on_cpu(platform)
+            self._enlarge_last = is_on_cpu(self._session, platform)
             self._endpoints(self._sizes[0] if self._sizes else None)
             restore_for_inference(self._session, prefix)
         except BaseException:
             self.close()
             raise
 
-    def _is_on_cpu(self, platform: Platform) -> bool:
-        """Whether the CPU does all the work; logs a warning where GPUs were meant to."""
-        if platform.session_config is not None:
-            return False
-        types = [device.device_type for device in self._session.list_devices()]
-        warn_of_missing_gpus(platform.gpu_list, types)
-        return 'GPU' not in types
-
     def close(self) -> None:
         """Frees the session; nothing can be run any more."""
         self._session.close()
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
-        """Runs the network on one image.
-
-        Args:
-            image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32; where the input's sizes are
-                fixed, at most one of them.
-
-        Returns:
-            float32 (H/4, W/4, 6), 0..1, smallest kernel first.
-
-        Raises:
-            PSENetError: the device has too little memory for an image of this size.
-        """
+        """As for every ScoreNetwork."""
         height, width = image_rgb.shape[:2]
         size = next_size((width, height), self._sizes) if self._sizes else None
         images, score_maps = self._endpoints(size)
@@ -73,8 +54,7 @@ class Network:
         try:
             found = self._session.run(score_maps, {images: fed[np.newaxis]})[0]
         except tf.errors.ResourceExhaustedError:
-            raise PSENetError(f'too little memory for an image of {width}x{height} pixels; lower '
-                              '--max_side_len') from None
+            raise too_little_memory(image_rgb.shape) from None
         return found[:height // cfg.STRIDE, :width // cfg.STRIDE]
 
     def _endpoints(self, size: Optional[Size]) -> Tuple[tf.Tensor, tf.Tensor]:
@@ -91,11 +71,3 @@ class Network:
                                    enlarge_last=self._enlarge_last)
             self._built[size] = images, score_maps
         return self._built[size]
-
-
-def _session_config(platform: Platform) -> tf.ConfigProto:
-    if platform.session_config is not None:
-        return platform.session_config
-    config = tf.ConfigProto(allow_soft_placement=True)
-    config.gpu_options.allow_growth = True
-    return config

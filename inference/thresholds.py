@@ -1,19 +1,24 @@
 """The thresholds of post-processing that suit one checkpoint, kept in a file beside it.
 
 ``tools/sweep.py --write`` makes the file, ``eval.py`` follows it. It names the checkpoint by what
-that holds, so another training's checkpoint of the same name is not taken for it.
+that holds, so another training's checkpoint of the same name is not taken for it. A model that is
+exported from the checkpoint gets a file of its own.
 """
 
+import contextlib
 import json
 import os
-from typing import Any, Collection, Dict, NamedTuple
+from typing import Any, Callable, Collection, Dict, NamedTuple
 
 from inference.config import DetectConfig, validate
+from inference.exported_files import graph_file
 from inference.results import replacing
+from utils.digest import file_digest
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
 SUFFIX = '.thresholds.json'
+_FINGERPRINT = 'fingerprint'
 
 
 class Thresholds(NamedTuple):
@@ -26,6 +31,39 @@ class Thresholds(NamedTuple):
     def flags(self) -> str:
         """The flags that say the same."""
         return ' '.join(f'--{name}={value}' for name, value in self._asdict().items())
+
+
+class _Subject(NamedTuple):
+    """What thresholds belong to: a checkpoint's prefix, or the path of an exported model."""
+
+    kind: str
+    path: str
+    fingerprint: Callable[[], str]
+
+    @property
+    def file(self) -> str:
+        """Path of the file with the thresholds."""
+        return self.path + SUFFIX
+
+
+def _checkpoint(path: str) -> _Subject:
+    # TensorFlow comes with it.
+    from training.checkpoint_files import fingerprint, resolve_checkpoint
+
+    prefix = resolve_checkpoint(path)
+    return _Subject('checkpoint', prefix, lambda: fingerprint(prefix))
+
+
+def _model(path: str) -> _Subject:
+    graph = graph_file(path)
+    return _Subject('model', path.rstrip(os.sep), lambda: _digest(graph))
+
+
+def _digest(path: str) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise PSENetError(f'{path} cannot be read ({error.strerror})') from None
 
 
 def write_thresholds(prefix: str, thresholds: Thresholds, score: Dict[str, float]) -> str:
@@ -42,20 +80,11 @@ def write_thresholds(prefix: str, thresholds: Thresholds, score: Dict[str, float
     Raises:
         PSENetError: it cannot be written.
     """
-    # TensorFlow comes with it.
-    from training.checkpoint_files import fingerprint
-
-    path = prefix + SUFFIX
-    content = {'checkpoint': os.path.basename(prefix), 'fingerprint': fingerprint(prefix),
-               **thresholds._asdict(), **score}
-    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
-        json.dump(content, file, indent=1)
-        file.write('\n')
-    return path
+    return _write(_checkpoint(prefix), {**thresholds._asdict(), **score})
 
 
 def follow_thresholds(config: DetectConfig, given: Collection[str]) -> DetectConfig:
-    """Takes over the thresholds beside the checkpoint, if there are any, and says so.
+    """Takes over the thresholds beside the model or the checkpoint, if there are any, and says so.
 
     Args:
         config: of the run.
@@ -65,33 +94,84 @@ def follow_thresholds(config: DetectConfig, given: Collection[str]) -> DetectCon
         The configuration to run with.
 
     Raises:
-        PSENetError: there is no checkpoint, or its file of thresholds is damaged.
+        PSENetError: there is no such model or checkpoint, or its file of thresholds is damaged.
     """
-    # TensorFlow comes with it.
-    from training.checkpoint_files import fingerprint, resolve_checkpoint
-
-    prefix = resolve_checkpoint(config.checkpoint_path)
-    path = prefix + SUFFIX
+    subject = _model(config.model) if config.model else _checkpoint(config.checkpoint_path)
     wanted = [name for name in Thresholds._fields if name not in given]
-    if not wanted or not os.path.exists(path):
-        return config
-    content = _read(path)
-    if content['fingerprint'] != fingerprint(prefix):
-        logger.warning('%s was made for another checkpoint of this name and is not followed', path)
+    content = _read_own(subject) if wanted else {}
+    if not content:
         return config
     chosen = {name: content[name] for name in wanted}
-    logger.info('%s says %s', path, ' '.join(f'--{name}={value}' for name, value in chosen.items()))
+    logger.info('%s says %s', subject.file,
+                ' '.join(f'--{name}={value}' for name, value in chosen.items()))
     return config._replace(**chosen)
+
+
+def read_thresholds(checkpoint_path: str) -> Dict[str, Any]:
+    """Reads what the file of a checkpoint says.
+
+    Args:
+        checkpoint_path: as for ``resolve_checkpoint``.
+
+    Returns:
+        The fields of Thresholds and the score; nothing where the checkpoint has none of its own.
+
+    Raises:
+        PSENetError: there is no such checkpoint, or its file of thresholds is damaged.
+    """
+    subject = _checkpoint(checkpoint_path)
+    return {name: value for name, value in _read_own(subject).items()
+            if name not in (subject.kind, _FINGERPRINT)}
+
+
+def give_thresholds(model: str, content: Dict[str, Any]) -> None:
+    """Writes the file of an exported model.
+
+    Args:
+        model: the exported model, a file or a folder.
+        content: of its checkpoint, from ``read_thresholds``; where there is nothing, what an
+            earlier model of this name had is removed.
+
+    Raises:
+        PSENetError: the file cannot be written.
+    """
+    subject = _model(model)
+    if content:
+        _write(subject, content)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(subject.file)
+
+
+def _write(subject: _Subject, content: Dict[str, Any]) -> str:
+    whole = {subject.kind: os.path.basename(subject.path), _FINGERPRINT: subject.fingerprint(),
+             **content}
+    with replacing(subject.file) as temporary, open(temporary, 'w', encoding='utf-8') as file:
+        json.dump(whole, file, indent=1)
+        file.write('\n')
+    return subject.file
+
+
+def _read_own(subject: _Subject) -> Dict[str, Any]:
+    """What the file of a subject holds; nothing where there is none, or it is of another one."""
+    if not os.path.exists(subject.file):
+        return {}
+    content = _read(subject.file)
+    if content[_FINGERPRINT] == subject.fingerprint():
+        return content
+    logger.warning('%s was made for another %s of this name and is not followed', subject.file,
+                   subject.kind)
+    return {}
 
 
 def _read(path: str) -> Dict[str, Any]:
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
-        kinds = {'fingerprint': str, **Thresholds.__annotations__}
+        kinds = {_FINGERPRINT: str, **Thresholds.__annotations__}
         read = {name: kind(content[name]) for name, kind in kinds.items()}
         validate(DetectConfig(**{name: read[name] for name in Thresholds._fields}))
     except (OSError, ValueError, KeyError, TypeError, PSENetError) as error:
         raise PSENetError(f'{path} holds no thresholds that can be used ({error}); make it anew '
                           'with tools/sweep.py --write, or remove it') from None
-    return read
+    return {**content, **read}

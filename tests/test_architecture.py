@@ -22,13 +22,15 @@ MAY_IMPORT = {
     'inference': ('utils', 'pse', 'nets', 'training.checkpoint', 'training.checkpoint_files'),
     'evaluation': (),
 }
-TENSORFLOW = ('nets', 'training', 'inference.network', 'tools.benchmarks.stand_in',
-              'tools.benchmarks.untrained', *ENTRY_SCRIPTS)
+TENSORFLOW = ('nets', 'training', 'inference.exported_network', 'inference.network',
+              'inference.sessions', 'tools.benchmarks.stand_in', 'tools.benchmarks.untrained',
+              *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.estimator_options', 'training.launcher',
                   'training.npu_environment', 'training.npu_options', 'training.npu_table',
                   'training.rank_table')
 NPU_BRIDGE = ('training.estimator', 'training.npu', 'training.npu_session')
 HOROVOD = ('training.horovod',)
+ONNX_RUNTIME = ('inference.onnx_network',)
 
 
 def module_name(path):
@@ -73,6 +75,8 @@ def may_import(module, imported):
         return module in NPU_BRIDGE
     if top == 'horovod':
         return module in HOROVOD
+    if top == 'onnxruntime':
+        return module in ONNX_RUNTIME
     if top in ('tests', *ENTRY_SCRIPTS):
         return False
     return top not in PACKAGES or keeps_to_its_layer(layer_of(module), imported)
@@ -98,7 +102,8 @@ def test_imports_keep_to_the_layers(module):
     ('nets.model', 'utils.data_provider.targets'), ('nets.model', 'training.graph'),
     ('pse', 'nets.model'), ('pse', 'tensorflow'), ('training.loop', 'inference.postprocess'),
     ('training.loop', 'pse'), ('training.config', 'tensorflow'), ('training.loop', 'npu_bridge'),
-    ('training.loop', 'horovod.tensorflow'), ('train', 'horovod'),
+    ('training.loop', 'horovod.tensorflow'), ('train', 'horovod'), ('eval', 'onnxruntime'),
+    ('inference.engines', 'tensorflow'), ('inference.onnx_network', 'tensorflow'),
     ('inference.network', 'training.loop'), ('inference.detector', 'utils.data_provider.targets'),
     ('inference.postprocess', 'tensorflow'), ('evaluation.protocol', 'utils.errors'),
     ('evaluation.protocol', 'tensorflow'), ('tools.demo', 'tests.reference_rule'),
@@ -148,7 +153,8 @@ def test_flags_are_read_in_entry_scripts_alone(module):
 
 @pytest.mark.parametrize('modules', [
     ('utils.data_provider.data_provider', 'inference.postprocess', 'evaluation.protocol', 'pse'),
-    ('training.config', 'training.npu_options', 'inference.config', 'inference.folder'),
+    ('training.config', 'training.npu_options', 'inference.config', 'inference.folder',
+     'inference.engines', 'inference.onnx_network', 'inference.thresholds'),
     tuple(name for name in PROJECT if layer_of(name) in ('utils', 'utils.data_provider')),
 ], ids=['data, post-processing, scoring', 'configuration', 'utils'])
 def test_these_start_without_tensorflow(modules):

@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.scores import Score
 from inference import config as detect_config
+from inference.engines import open_detector
 from inference.platform import Platform
 from inference.results import make_folder, replacing
 from inference.thresholds import Thresholds, write_thresholds
@@ -90,12 +91,8 @@ def sweep(config: detect_config.DetectConfig, validation: Validation, grid: Grid
     Raises:
         PSENetError: the checkpoint or an image cannot be used.
     """
-    # TensorFlow comes with it.
-    from inference.detector import Detector
-
     with tempfile.TemporaryDirectory(prefix='psenet-sweep-') as folder:
-        with Detector(config.checkpoint_path, max_side_len=config.max_side_len,
-                      platform=Platform(config.gpu_list)) as detector:
+        with open_detector(config, Platform(config.gpu_list)) as detector:
             maps = store_maps(detector, validation.images, Levels(grid.seg_map_threshs), folder,
                               config.max_image_pixels)
         return score_grid(Task(grid, maps, validation.ground_truth), workers)

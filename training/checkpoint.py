@@ -11,12 +11,8 @@ from typing import Callable, Dict, Iterator, List, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from training.checkpoint_files import (
-    READ_ERRORS,
-    CheckpointError,
-    first_line,
-    resolve_checkpoint,
-)
+from training.checkpoint_files import READ_ERRORS, CheckpointError, resolve_checkpoint
+from utils.errors import first_line
 from utils.utils_tool import logger
 
 AVERAGE_SUFFIX = '/ExponentialMovingAverage'

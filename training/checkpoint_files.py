@@ -6,14 +6,14 @@ checkpoint is named in a sentence.
 """
 
 import glob
-import hashlib
 import os
 import re
 from typing import List, Optional
 
 import tensorflow as tf
 
-from utils.errors import PSENetError
+from utils.digest import file_digest
+from utils.errors import PSENetError, first_line
 from utils.utils_tool import logger
 
 # TensorFlow's name for the file that says which checkpoint of a folder is the newest.
@@ -159,16 +159,7 @@ def fingerprint(prefix: str) -> str:
     """
     # The index holds a checksum of every tensor. A V1 file has none, and is hashed itself.
     path = prefix + '.index' if os.path.exists(prefix + '.index') else prefix
-    digest = hashlib.sha256()
     try:
-        with open(path, 'rb') as file:
-            for block in iter(lambda: file.read(1 << 20), b''):
-                digest.update(block)
+        return file_digest(path)
     except OSError as error:
         raise CheckpointError('%s cannot be read (%s)' % (path, error.strerror)) from error
-    return digest.hexdigest()[:32]
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, without a trailing full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')

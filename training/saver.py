@@ -20,12 +20,11 @@ from training.checkpoint import GLOBAL_STEP
 from training.checkpoint_files import (
     INDEX_FILE,
     files_of,
-    first_line,
     indexed_name,
     leftovers_of,
 )
 from training.summaries import EVENTS_SUFFIX, VALIDATION_FOLDER
-from utils.errors import PSENetError
+from utils.errors import PSENetError, first_line
 from utils.utils_tool import logger
 
 PREFIX = 'model.ckpt'

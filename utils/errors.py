@@ -10,3 +10,8 @@ class PSENetError(Exception):
     """A user's mistake, or an input that cannot be used; ``str(error)`` is the whole message."""
 
     exit_code = 1
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, without a trailing full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')

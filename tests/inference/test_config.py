@@ -48,3 +48,21 @@ def test_every_field_is_read_from_the_flag_of_its_name():
     config = detect_config_from_flags(values)
     assert (config.seg_map_thresh, config.min_area_thresh, config.max_side_len) == (0.5, 9, 64)
     assert config.output_dir == DetectConfig().output_dir
+
+
+@pytest.mark.parametrize(('changes', 'sentence'), [
+    ({'engine': 'onnx'}, '--engine=onnx needs --model'),
+    ({'engine': 'onnx', 'model': 'a.pb'}, r'--engine=onnx takes an \.onnx file'),
+    ({'model': 'a.onnx'}, r'--model=a\.onnx is for --engine=onnx; give both'),
+    ({'model': 'a.pb', 'platform': 'npu'}, 'cannot be used with --platform=npu'),
+    ({'engine': 'onnx', 'platform': 'npu'}, '--engine=onnx needs --model'),
+])
+def test_engines_and_models_that_cannot_go_together_are_refused(changes, sentence):
+    with pytest.raises(PSENetError, match=sentence):
+        validate(DetectConfig()._replace(**changes))
+
+
+@pytest.mark.parametrize('changes', [
+    {'engine': 'onnx', 'model': 'a.ONNX'}, {'model': 'a.pb'}, {'model': 'saved_model/'}])
+def test_engines_and_models_that_go_together_are_accepted(changes):
+    validate(DetectConfig()._replace(**changes))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from inference.detector import Detector
+from inference.network import Network
 from inference.platform import Platform
 from inference.postprocess import detect, to_original
 from inference.preprocess import prepare_image
@@ -12,7 +13,8 @@ from inference.preprocess import prepare_image
 @pytest.fixture(scope='module')
 def detector(checkpoint):
     """A detector whose thresholds let random weights find something."""
-    with Detector(checkpoint, seg_map_thresh=0.5, min_area_thresh=1, max_side_len=96) as found:
+    with Detector(Network(checkpoint), seg_map_thresh=0.5, min_area_thresh=1,
+                  max_side_len=96) as found:
         yield found
 
 
@@ -30,7 +32,9 @@ def test_detect_puts_the_steps_together(detector):
 
 def test_one_warning_tells_that_images_exceed_the_fixed_sizes(checkpoint, caplog, monkeypatch):
     monkeypatch.setattr('utils.utils_tool.logger.propagate', True)
-    with Detector(checkpoint, platform=Platform(input_sizes=((64, 64),))) as detector:
+    sizes = ((64, 64),)
+    network = Network(checkpoint, Platform(input_sizes=sizes))
+    with Detector(network, input_sizes=sizes) as detector:
         detector.detect(np.zeros((64, 48, 3), np.uint8))
         assert not [r for r in caplog.records if '--npu_input_sizes' in r.message]
         for _ in range(2):

@@ -12,6 +12,7 @@ import pytest
 
 from inference.detector import Detector
 from inference.folder import detect_folder, images_by_stem
+from inference.network import Network
 from tests.reference_rule import write_rule_checkpoint
 from utils.image_io import write_image
 
@@ -36,7 +37,7 @@ class Place:
 
     def _write_ground_truth(self, output):
         output.mkdir()
-        with Detector(self.prefix, **TARGET) as detector:
+        with Detector(Network(self.prefix), **TARGET) as detector:
             detect_folder(detector, images_by_stem(str(self.images)), str(output), False)
         with zipfile.ZipFile(str(self.gt), 'w') as archive:
             for path in sorted(output.glob('res_*.txt')):

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-import tensorflow as tf
 
 from tests.training.conftest import write_checkpoint
 from training.checkpoint_files import (
@@ -11,7 +10,6 @@ from training.checkpoint_files import (
     files_of,
     find_checkpoints,
     fingerprint,
-    first_line,
     indexed_name,
     resolve_checkpoint,
     step_of,
@@ -182,15 +180,6 @@ def test_files_of_lists_the_index_last_and_nothing_else(tmp_path):
 
 def test_indexed_name_of_a_folder_without_an_index(tmp_path):
     assert indexed_name(str(tmp_path)) is None
-
-
-@pytest.mark.parametrize('error, line', [
-    (ValueError('first.\nsecond'), 'first'),
-    (tf.errors.NotFoundError(None, None, '\n gone'), 'gone'),
-    (RuntimeError(), 'RuntimeError'),
-])
-def test_first_line(error, line):
-    assert first_line(error) == line
 
 
 def test_a_fingerprint_follows_what_a_checkpoint_holds_and_nothing_else(tmp_path):

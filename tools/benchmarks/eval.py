@@ -10,6 +10,7 @@ import tempfile
 import time
 from typing import Dict, Iterator
 
+from inference.detector import Detector
 from inference.folder import detect_folder, images_by_stem
 from tools.benchmarks.measure import Case, Sample, Target
 from tools.benchmarks.samples import Samples
@@ -27,12 +28,12 @@ def open_case(samples: Samples) -> Iterator[Case]:
         started = time.perf_counter()
         configure_tensorflow('')
         # Only now may TensorFlow start.
-        from inference.detector import Detector
+        from inference.network import Network
         imported = time.perf_counter() - started
         from tools.benchmarks.untrained import write_checkpoint
         write_checkpoint(folder)
         started = time.perf_counter()
-        with Detector(folder, seg_map_thresh=SEG_MAP_THRESH) as detector:
+        with Detector(Network(folder), seg_map_thresh=SEG_MAP_THRESH) as detector:
             run = _Run(detector, images, folder, imported + time.perf_counter() - started)
             yield Case(f'{len(images)} images of {samples.name}', 'image', run.sample, passes=3,
                        warm_up=0, yardstick='the network alone', targets=(Target('ratio', 1.05),),

@@ -6,7 +6,7 @@ from typing import List, NamedTuple, Optional, Set
 
 from evaluation.scores import Score
 from inference.config import DetectConfig
-from inference.detector import Detector
+from inference.engines import open_detector
 from inference.platform import Platform
 from tools.scoring.gallery import Gallery
 from tools.scoring.history import draw_history
@@ -117,9 +117,8 @@ class Follower:
         self._place(row, prefix)
 
     def _score(self, prefix: str) -> Score:
-        config = self._config
-        with Detector(prefix, config.seg_map_thresh, config.min_area_thresh, config.max_side_len,
-                      Platform(config.gpu_list), config.min_box_side) as detector:
+        config = self._config._replace(checkpoint_path=prefix)
+        with open_detector(config, Platform(config.gpu_list)) as detector:
             return score_detector(detector, self._validation, config.max_image_pixels,
                                   self._fetch_new)
 

@@ -73,8 +73,8 @@ class Training:
 @pytest.fixture
 def training(tmp_path, monkeypatch):
     training = Training(tmp_path)
-    monkeypatch.setattr(follower_module, 'Detector',
-                        lambda prefix, *_: contextlib.nullcontext(prefix))
+    monkeypatch.setattr(follower_module, 'open_detector',
+                        lambda config, _: contextlib.nullcontext(config.checkpoint_path))
     monkeypatch.setattr(follower_module, 'score_detector', training.score)
     return training
 
