@@ -21,10 +21,8 @@ LOOPS = ('--api=estimator', '--iterations_per_loop=2', '--save_summary_steps=2')
 @pytest.fixture(scope='module')
 def place(project_root, tmp_path_factory):
     """Where the runs of this module take place."""
-    place = Place(project_root, tmp_path_factory.mktemp('estimator'))
-    yield place
-    for path in place.folder.glob('*/model.ckpt-*'):  # 454 MB each, and pytest keeps folders
-        path.unlink()
+    with Place(project_root, tmp_path_factory.mktemp('estimator')) as place:
+        yield place
 
 
 def train(place, run_name, overflow, *flags, **variables):

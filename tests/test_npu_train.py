@@ -42,6 +42,13 @@ class Place:
         self.record = folder / 'record'
         ensure_dataset(str(folder / 'data'), DatasetSpec(train_images=8, test_images=2, size=96))
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for path in self.folder.glob('*/model.ckpt-*'):  # 454 MB each, and pytest keeps folders
+            path.unlink()
+
     def arguments(self, run_name, *flags):
         return ['--training_data_path=%s' % (self.folder / 'data' / 'train'),
                 '--checkpoint_path=%s' % (self.folder / run_name), *SMALL, *flags]
@@ -78,10 +85,8 @@ class Place:
 @pytest.fixture(scope='module')
 def place(project_root, tmp_path_factory):
     """Where the runs of this module take place."""
-    place = Place(project_root, tmp_path_factory.mktemp('npu'))
-    yield place
-    for path in place.folder.glob('*/model.ckpt-*'):  # 454 MB each, and pytest keeps folders
-        path.unlink()
+    with Place(project_root, tmp_path_factory.mktemp('npu')) as place:
+        yield place
 
 
 @pytest.fixture(scope='module')

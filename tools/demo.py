@@ -9,9 +9,7 @@ Everything is written below one folder. A second run uses the data again and tra
 import json
 import os
 import sys
-import time
-from contextlib import contextmanager
-from typing import Dict, Iterator, List, NamedTuple
+from typing import Dict, List, NamedTuple
 
 from absl import flags
 
@@ -23,10 +21,10 @@ from tools.child_process import interrupt_on_termination, run_child
 from tools.curves import read_scalars
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 from tools.loss_curve import TAGS, plot_loss
+from tools.phases import Clock, script
 from utils import cli
 from utils.errors import PSENetError
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET_HMEAN = 0.80
 DEFAULT_STEPS = 100
 # Points that the loss curve has at least, where there are as many steps.
@@ -50,22 +48,6 @@ class DemoConfig(NamedTuple):
         return os.path.join(self.folder, *names)
 
 
-class _Clock:
-    """Announces phases and remembers how long each took."""
-
-    def __init__(self) -> None:
-        self.seconds: Dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str, what: str) -> Iterator[None]:
-        """Runs the body as a phase; its time is printed when it succeeds."""
-        print(f'\n== {name}: {what}', flush=True)
-        start = time.time()
-        yield
-        self.seconds[name] = time.time() - start
-        print(f'== {name}: done in {self.seconds[name]:.0f} s', flush=True)
-
-
 def run_demo(config: DemoConfig) -> Dict[str, float]:
     """Runs every phase and reports on the screen.
 
@@ -78,14 +60,14 @@ def run_demo(config: DemoConfig) -> Dict[str, float]:
     Raises:
         PSENetError: a phase failed; what came before it is kept.
     """
-    clock = _Clock()
+    clock = Clock()
     spec = config.spec
     with clock.phase('data', f'{spec.train_images} training and {spec.test_images} test images of '
                              f'{spec.size}x{spec.size} in {config.path("data")}'):
         if not ensure_dataset(config.path('data'), spec):
             print('there already')
     with clock.phase('training', f'{config.steps} steps from scratch on the CPU'):
-        run_child(_train_command(config))
+        run_child(train_command(config))
         plot_loss(read_scalars(config.path('run'), TAGS), config.path('loss_curve.png'))
     with clock.phase('detection', 'test images at the default thresholds'):
         run_child(_eval_command(config))
@@ -95,30 +77,33 @@ def run_demo(config: DemoConfig) -> Dict[str, float]:
     return score
 
 
-def _train_command(config: DemoConfig) -> List[str]:
+def train_command(config: DemoConfig, **changed: object) -> List[str]:
+    """The demo's training.
+
+    Args:
+        config: of the demo.
+        changed: flags of train.py that are to have other values.
+    """
     # Batch norm's published decay averages over a thousand steps; this run has a hundred.
-    return _script('train.py', gpu_list='', training_data_path=config.path('data', 'train'),
-                   checkpoint_path=config.path('run'), overwrite='true',
-                   input_size=config.input_size, batch_size_per_gpu=4, num_readers=1, seed=0,
-                   learning_rate=1e-3, batch_norm_decay=0.9, max_steps=config.steps,
-                   save_summary_steps=max(1, config.steps // _CURVE_POINTS))
+    values = dict(gpu_list='', training_data_path=config.path('data', 'train'),
+                  checkpoint_path=config.path('run'), overwrite='true',
+                  input_size=config.input_size, batch_size_per_gpu=4, num_readers=1, seed=0,
+                  learning_rate=1e-3, batch_norm_decay=0.9, max_steps=config.steps)
+    values.update(changed)
+    steps = max(1, values['max_steps'] // _CURVE_POINTS)
+    return script('train.py', save_summary_steps=steps, **values)
 
 
 def _eval_command(config: DemoConfig) -> List[str]:
-    return _script('eval.py', gpu_list='', test_data_path=config.path('data', 'test'),
-                   checkpoint_path=config.path('run'), output_dir=config.path('output'))
-
-
-def _script(name: str, **flag_values) -> List[str]:
-    return [sys.executable, os.path.join(ROOT, name)] + [
-        f'--{flag}={value}' for flag, value in flag_values.items()]
+    return script('eval.py', gpu_list='', test_data_path=config.path('data', 'test'),
+                  checkpoint_path=config.path('run'), output_dir=config.path('output'))
 
 
 def _score(config: DemoConfig) -> Dict[str, float]:
     """Packs and scores the result files; prints what the scorer prints."""
-    script = os.path.join(ROOT, 'evaluation', 'script.py')
-    printed = run_child([sys.executable, script, f'-g={config.path("data", "gt.zip")}',
-                         f'-s={write_archive(config.path("output"))}'], capture=True)
+    printed = run_child(script('evaluation/script.py') + [
+        f'-g={config.path("data", "gt.zip")}', f'-s={write_archive(config.path("output"))}'],
+        capture=True)
     print(printed, end='')
     return json.loads(printed.strip().splitlines()[-1])
 
@@ -166,7 +151,8 @@ def define_demo_flags() -> None:
                          '32.', **group)
 
 
-def _config_from_flags(values: flags.FlagValues) -> DemoConfig:
+def demo_config_from_flags(values: flags.FlagValues) -> DemoConfig:
+    """Reads what `define_demo_flags` defined; PSENetError where the steps are no number of steps."""
     steps = values.steps if values.steps is not None else _steps_from_environment()
     if steps < 1:
         raise PSENetError(f'{steps} training steps are too few; --steps and DEMO_STEPS must be at '
@@ -186,7 +172,7 @@ def _steps_from_environment() -> int:
 def main(_: List[str]) -> int:
     """Runs the demo that the flags and the environment describe."""
     interrupt_on_termination()
-    config = _config_from_flags(flags.FLAGS)
+    config = demo_config_from_flags(flags.FLAGS)
     score = run_demo(config)
     return int(score['hmean'] < TARGET_HMEAN and config.steps >= DEFAULT_STEPS)
 
