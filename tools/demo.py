@@ -85,11 +85,11 @@ def train_command(config: DemoConfig, **changed: object) -> List[str]:
         changed: flags of train.py that are to have other values.
     """
     # Batch norm's published decay averages over a thousand steps; this run has a hundred.
-    values = dict(gpu_list='', training_data_path=config.path('data', 'train'),
-                  checkpoint_path=config.path('run'), overwrite='true',
-                  input_size=config.input_size, batch_size_per_gpu=4, num_readers=1, seed=0,
-                  learning_rate=1e-3, batch_norm_decay=0.9, max_steps=config.steps)
-    values.update(changed)
+    values = {
+        'gpu_list': '', 'training_data_path': config.path('data', 'train'),
+        'checkpoint_path': config.path('run'), 'overwrite': 'true',
+        'input_size': config.input_size, 'batch_size_per_gpu': 4, 'num_readers': 1, 'seed': 0,
+        'learning_rate': 1e-3, 'batch_norm_decay': 0.9, 'max_steps': config.steps, **changed}
     steps = max(1, values['max_steps'] // _CURVE_POINTS)
     return script('train.py', save_summary_steps=steps, **values)
 
