@@ -152,7 +152,7 @@ def define_demo_flags() -> None:
 
 
 def demo_config_from_flags(values: flags.FlagValues) -> DemoConfig:
-    """Reads what `define_demo_flags` defined; PSENetError where the steps are no number of steps."""
+    """Reads what `define_demo_flags` defined; PSENetError where the steps are too few."""
     steps = values.steps if values.steps is not None else _steps_from_environment()
     if steps < 1:
         raise PSENetError(f'{steps} training steps are too few; --steps and DEMO_STEPS must be at '
