@@ -41,11 +41,8 @@ def define_detect_flags() -> None:
     """Defines the flags of detection (absl; call once, in an entry script)."""
     define_images_flag()
     define_checkpoint_flag()
+    define_model_flag()
     files = group('files')
-    flags.DEFINE_string(
-        'model', _DEFAULTS.model,
-        'Exported model (tools/export.py) to use in place of the checkpoint: a frozen graph, the '
-        'folder of a SavedModel or, with --engine=onnx, an .onnx file.', **files)
     flags.DEFINE_string(
         'output_dir', _DEFAULTS.output_dir,
         'Folder for res_<image>.txt and the images with boxes; made when it does not exist. '
@@ -73,12 +70,25 @@ def define_checkpoint_flag() -> None:
         **group('files'))
 
 
-def _define_device_flags() -> None:
-    device = group('device')
+def define_model_flag() -> None:
+    """Defines ``--model``."""
+    flags.DEFINE_string(
+        'model', _DEFAULTS.model,
+        'Exported model (tools/export.py) to use in place of the checkpoint: a frozen graph, the '
+        'folder of a SavedModel or, with --engine=onnx, an .onnx file.', **group('files'))
+
+
+def define_engine_flag() -> None:
+    """Defines ``--engine``."""
     flags.DEFINE_enum(
         'engine', _DEFAULTS.engine, ['tensorflow', 'onnx'],
         'What runs the network. onnx: ONNX Runtime, on the CPU, which takes less time there than '
-        'TensorFlow; needs --model.', **device)
+        'TensorFlow; needs --model.', **group('device'))
+
+
+def _define_device_flags() -> None:
+    device = group('device')
+    define_engine_flag()
     flags.DEFINE_enum(
         'platform', _DEFAULTS.platform, ['gpu', 'npu'],
         'gpu: the GPUs of --gpu_list, or the CPU; npu: the Ascend NPU that ASCEND_DEVICE_ID names '

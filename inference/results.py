@@ -46,10 +46,15 @@ def write_result(output_dir: str, stem: str, boxes: np.ndarray) -> str:
         ResultError: it cannot be written.
     """
     path = result_path(output_dir, stem)
-    lines = [','.join(map(str, box)) + '\r\n' for box in boxes.reshape(-1, 8).tolist()]
     with replacing(path) as temporary, open(temporary, 'wb') as file:
-        file.write(''.join(lines).encode('ascii'))
+        file.write(format_result(boxes))
     return path
+
+
+def format_result(boxes: np.ndarray) -> bytes:
+    """What ``write_result`` writes for the same boxes."""
+    lines = [','.join(map(str, box)) + '\r\n' for box in boxes.reshape(-1, 8).tolist()]
+    return ''.join(lines).encode('ascii')
 
 
 def read_result(path: str) -> np.ndarray:

@@ -5,6 +5,7 @@ bytes are read by numpy, decoded in memory, and a failure is an ImageError that 
 an image would take when decoded is known from its header, and limited, before anything is taken.
 """
 
+import io
 import os
 import struct
 from contextlib import contextmanager
@@ -43,6 +44,10 @@ class ImageError(PSENetError):
     """An image file that cannot be read or written."""
 
 
+class ImageTooLargeError(ImageError):
+    """An image with more pixels than one may have."""
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file name has one of IMAGE_EXTENSIONS, in any case."""
     return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
@@ -66,12 +71,52 @@ def read_image(path: str, halved: bool = False, max_pixels: int = MAX_IMAGE_PIXE
     """
     with _checked(path, max_pixels) as (stream, _):
         data = np.fromfile(stream, np.uint8)
+    return _decode(path, data, _DECODE_HALF_FLAGS if halved else _DECODE_FLAGS)
+
+
+def decode_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
+    """Decodes an image that is in memory, as read_image does one in a file.
+
+    Args:
+        data: what the file would hold.
+        name: what errors call it.
+        max_pixels: as for read_image.
+
+    Returns:
+        uint8 (H, W, 3), BGR.
+
+    Raises:
+        ImageTooLargeError: it has too many pixels.
+        ImageError: it is empty or cannot be decoded.
+    """
+    check_image(data, name, max_pixels)
+    return _decode(name, np.frombuffer(data, np.uint8), _DECODE_FLAGS)
+
+
+def check_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Tuple[int, int]:
+    """Finds the size of an image in memory from its header.
+
+    Args:
+        data: as for decode_image.
+        name: as for decode_image.
+        max_pixels: as for read_image.
+
+    Returns:
+        (height, width) in pixels.
+
+    Raises:
+        ImageError: as decode_image; where the pixels cannot be decoded, only that finds out.
+    """
+    return _check(name, io.BytesIO(data), len(data), max_pixels)
+
+
+def _decode(name: str, data: np.ndarray, decode_flags: int) -> np.ndarray:
     try:
-        image = cv2.imdecode(data, _DECODE_HALF_FLAGS if halved else _DECODE_FLAGS)
+        image = cv2.imdecode(data, decode_flags)
     except cv2.error as error:
-        raise ImageError(f'Cannot decode the image {path}: {error.err}.') from None
+        raise ImageError(f'Cannot decode the image {name}: {error.err}.') from None
     if image is None:
-        raise _undecodable(path)
+        raise _undecodable(name)
     return image
 
 
@@ -97,15 +142,21 @@ def _checked(path: str, max_pixels: int) -> Iterator[Tuple[BinaryIO, Tuple[int, 
     """Opens an image that is not too large: the stream, at its start, and (height, width)."""
     try:
         with open(path, 'rb') as stream:
-            size = _header_size(path, stream)
-            if size is None:
-                raise _empty(path) if not os.fstat(stream.fileno()).st_size else _undecodable(path)
-            _check_pixels(path, size, max_pixels)
-            _check_bytes(path, os.fstat(stream.fileno()).st_size, max_pixels)
+            size = _check(path, stream, os.fstat(stream.fileno()).st_size, max_pixels)
             stream.seek(0)
             yield stream, size
     except OSError as error:
         raise ImageError(f'Cannot read the image {path}: {error.strerror or error}.') from None
+
+
+def _check(path: str, stream: BinaryIO, num_bytes: int, max_pixels: int) -> Tuple[int, int]:
+    """(height, width) from the header of an image that is not too large."""
+    size = _header_size(path, stream)
+    if size is None:
+        raise _undecodable(path) if num_bytes else _empty(path)
+    _check_pixels(path, size, max_pixels)
+    _check_bytes(path, num_bytes, max_pixels)
+    return size
 
 
 def _empty(path: str) -> ImageError:
@@ -119,9 +170,10 @@ def _undecodable(path: str) -> ImageError:
 
 def _check_pixels(path: str, size: Tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
-        raise ImageError(f'The image {path} has {size[1]} x {size[0]} pixels, more than the '
-                         f'{max_pixels} that one may have; make it smaller or, where it is what '
-                         'it should be, raise --max_image_pixels.')
+        raise ImageTooLargeError(
+            f'The image {path} has {size[1]} x {size[0]} pixels, more than the {max_pixels} that '
+            'one may have; make it smaller or, where it is what it should be, raise '
+            '--max_image_pixels.')
 
 
 def _check_bytes(path: str, num_bytes: int, max_pixels: int) -> None:
@@ -144,8 +196,9 @@ def _size_by_pillow(path: str, stream: BinaryIO) -> Optional[Tuple[int, int]]:
         with Image.open(stream) as image:
             return image.height, image.width
     except Image.DecompressionBombError:
-        raise ImageError(f'The image {path} has more pixels than the {MAX_IMAGE_PIXELS} that one '
-                         'may have which is no plain JPEG or PNG file; make it smaller.') from None
+        raise ImageTooLargeError(
+            f'The image {path} has more pixels than the {MAX_IMAGE_PIXELS} that one may have which '
+            'is no plain JPEG or PNG file; make it smaller.') from None
     except Exception:  # a damaged header makes its parsers raise anything
         return None
 

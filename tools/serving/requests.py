@@ -1,0 +1,144 @@
+"""What a client may send: an image as a form's field or as the whole body, and thresholds."""
+
+import select
+from typing import List, Mapping, Optional
+
+from flask import Request
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    LengthRequired,
+    RequestEntityTooLarge,
+    RequestTimeout,
+)
+from werkzeug.sansio.multipart import Data, Event, Field, File, MultipartDecoder, NeedData
+
+from inference.config import DetectConfig, validate
+from inference.thresholds import Thresholds
+from tools.serving.options import MEGABYTE
+from utils.errors import PSENetError
+
+IMAGE_FIELD = 'image'
+# OpenCV has decoders of many more formats; the fewer a stranger reaches, the better.
+_SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')
+_MAX_PARTS = 16
+_LARGEST = 10 ** 9
+
+
+def read_image_bytes(request: Request, max_upload_mb: int) -> bytes:
+    """Reads the image that a request brings, in memory.
+
+    Args:
+        request: a form (multipart/form-data) with a field ``image``, or the image's file itself.
+        max_upload_mb: megabytes that the body may have.
+
+    Returns:
+        The image's file, which begins as a JPEG or PNG file does.
+
+    Raises:
+        HTTPException: 400, 408, 411 or 413, with a sentence.
+    """
+    if request.content_length is None:
+        raise LengthRequired('the request has no Content-Length, without which no upload is taken')
+    if request.content_length > max_upload_mb * MEGABYTE:
+        raise RequestEntityTooLarge(f'the upload has more than the {max_upload_mb} MB that one may '
+                                    'have; send a smaller file')
+    try:
+        body = request.get_data(cache=False)
+    except ClientDisconnected:
+        raise RequestTimeout('the upload did not arrive whole in the time that it has') from None
+    data = _image_of_form(request, body) if request.mimetype == 'multipart/form-data' else body
+    if not data:
+        raise BadRequest('the request has no image; send one as the body or as the field image of '
+                         'a form')
+    if not data.startswith(_SIGNATURES):
+        raise BadRequest('the upload is no image; send a JPEG or PNG file')
+    return data
+
+
+def _image_of_form(request: Request, body: bytes) -> bytes:
+    """The field of a form; '' without one. Flask's own reader puts large files onto the disk."""
+    boundary = request.mimetype_params.get('boundary', '').encode()
+    try:
+        return _field(_events(body, boundary)) if boundary else b''
+    except (ValueError, RequestEntityTooLarge):
+        raise BadRequest('the form cannot be read; send multipart/form-data with a field '
+                         'image') from None
+
+
+def _events(body: bytes, boundary: bytes) -> List[Event]:
+    # All at once: fed piece by piece, this decoder searches its buffer anew with every piece.
+    decoder = MultipartDecoder(boundary, max_parts=_MAX_PARTS)
+    decoder.receive_data(body)
+    events: List[Event] = []
+    while not events or not isinstance(events[-1], NeedData):
+        events.append(decoder.next_event())
+    if decoder.state.name != 'EPILOGUE':
+        raise ValueError('the last boundary is missing')
+    return events
+
+
+def _field(events: List[Event]) -> bytes:
+    name, pieces = None, []
+    for event in events:
+        if isinstance(event, (Field, File)):
+            name = event.name
+        elif isinstance(event, Data) and name == IMAGE_FIELD:
+            pieces.append(event.data)
+    return b''.join(pieces)
+
+
+def thresholds_of(query: MultiDict, defaults: Thresholds) -> Thresholds:
+    """Reads the thresholds in a query.
+
+    Args:
+        query: names -> texts.
+        defaults: for those that it lacks.
+
+    Returns:
+        All thresholds.
+
+    Raises:
+        BadRequest: a name is unknown or comes twice, or a value cannot be used.
+    """
+    given = {}
+    for name, texts in query.lists():
+        if name not in Thresholds._fields:
+            raise BadRequest(f'the parameter {name[:40]} is unknown; those known are '
+                             f'{", ".join(Thresholds._fields)}')
+        if len(texts) > 1:
+            raise BadRequest(f'the parameter {name} comes {len(texts)} times; give it once')
+        given[name] = _number(name, texts[0])
+    _check(given)
+    return defaults._replace(**given)
+
+
+def _number(name: str, text: str) -> float:
+    kind = Thresholds.__annotations__[name]
+    try:
+        number = kind(text)
+    except ValueError:
+        form = 'a whole number' if kind is int else 'a number'
+        raise BadRequest(f'{name}={text[:40]} must be {form}') from None
+    if number > _LARGEST:
+        raise BadRequest(f'{name}={text[:40]} must be at most {_LARGEST}')
+    return number
+
+
+def _check(given: Mapping[str, float]) -> None:
+    try:
+        validate(DetectConfig()._replace(**given))
+    except PSENetError as error:
+        # What is a flag for the command is a parameter here.
+        raise BadRequest(str(error).lstrip('-')) from None
+
+
+def has_left(request: Request) -> bool:
+    """Whether the client that sent a request has closed its connection."""
+    connection: Optional[object] = request.environ.get('werkzeug.socket')
+    if connection is None:
+        return False
+    look = select.poll()
+    look.register(connection, select.POLLRDHUP)
+    return bool(look.poll(0))
