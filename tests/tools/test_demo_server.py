@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 
@@ -9,7 +10,9 @@ import pytest
 
 from tests.inference.tiny_models import write_onnx
 from tests.tools.conftest import TARGET
-from tests.tools.serving.stand_in import fetch
+from tests.tools.serving.stand_in import encoded, fetch
+from tools.serving.child import demo_server
+from utils.errors import PSENetError
 
 pytest.importorskip('flask', reason='Flask is not installed; run make setup-tools')
 
@@ -19,11 +22,16 @@ def command(root, *arguments):
 
 
 @pytest.fixture(scope='module')
-def onnx(tmp_path_factory):
-    """Flags of a model that starts in no time."""
+def onnx_flags(tmp_path_factory):
+    """A model that starts in no time."""
     pytest.importorskip('onnx', reason='onnx is not installed; run make setup-tools')
     path = write_onnx(str(tmp_path_factory.mktemp('model') / 'tiny.onnx'))
-    return ['--engine=onnx', f'--model={path}']
+    return {'engine': 'onnx', 'model': path}
+
+
+@pytest.fixture(scope='module')
+def onnx(onnx_flags):
+    return [f'--{name}={value}' for name, value in onnx_flags.items()]
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +73,16 @@ def test_it_says_what_it_serves_and_keeps(running):
     assert b'img_1.png' in ask(running, '/')
 
 
+def test_other_programs_can_run_it(onnx_flags):
+    with demo_server(**onnx_flags) as url:
+        port = int(url.split(':')[2].rstrip('/'))
+        assert json.loads(fetch(port, '/health')[2].decode())['model'] == 'tiny.onnx'
+    with pytest.raises(ConnectionError):
+        fetch(port, '/health')
+    with pytest.raises(PSENetError, match='did not start'), demo_server(model='none.onnx'):
+        pass
+
+
 def test_a_port_in_use_is_said(project_root, onnx, running):
     result = run(project_root, *onnx, f'--port={running[1]}')
     assert_refused(result, f'--port={running[1]} (Address already in use)')
@@ -89,6 +107,42 @@ def test_ctrl_c_ends_it_and_another_host_is_warned_of(project_root, onnx):
         log = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert '--host=0.0.0.0: whoever reaches this address' in log
+    assert 'Traceback' not in log
+
+
+SLOW = """
+import sys, time
+from inference.config import DetectConfig
+from inference.score_network import ScoreNetwork
+from tools import demo_server
+from tools.serving.options import ServeOptions
+
+class Slow(ScoreNetwork):
+    def score_maps(self, image_rgb):
+        print('at work', flush=True)
+        time.sleep(500)
+
+    def close(self):
+        pass
+
+demo_server._GRACE_SECONDS = 0.1
+demo_server.open_network = lambda *_: Slow()
+sys.exit(demo_server.serve(DetectConfig(model='slow'), ServeOptions(port=0)))
+"""
+
+
+def test_a_network_at_work_holds_up_the_end_for_seconds_at_most(project_root):
+    with subprocess.Popen([sys.executable, '-c', SLOW], cwd=str(project_root), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        port = int(process.stdout.readline().split('/')[2].split(':')[1])
+        with socket.create_connection(('127.0.0.1', port)) as client:
+            data = encoded()
+            client.sendall(b'POST /detect HTTP/1.0\r\nHost: localhost\r\n'
+                           b'Content-Length: %d\r\n\r\n' % len(data) + data)
+            assert process.stdout.readline() == 'at work\n'
+            process.send_signal(signal.SIGTERM)
+            log = process.communicate(timeout=60)[1]
+    assert process.returncode == 143
     assert 'Traceback' not in log
 
 

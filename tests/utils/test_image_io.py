@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from utils.errors import PSENetError
-from utils.image_io import ImageError, list_images, read_image, read_image_size, write_image
+from utils.image_io import (
+    ImageError,
+    ImageTooLargeError,
+    check_image,
+    decode_image,
+    list_images,
+    read_image,
+    read_image_size,
+    write_image,
+)
 
 _JPEG = cv2.imencode('.jpg', np.random.RandomState(1).randint(0, 256, (16, 24, 3)))[1].tobytes()
 
@@ -112,6 +121,25 @@ def test_a_file_with_too_much_behind_its_header_is_refused(tmp_path, picture):
     os.truncate(path, 2 ** 33)  # of holes
     with pytest.raises(ImageError, match='has 8589934592 bytes, more than any image of'):
         read_image(path)
+
+
+def test_an_image_in_memory_is_decoded_as_one_in_a_file(tmp_path, picture):
+    path = tmp_path / 'image.jpg'
+    write_image(str(path), picture)
+    data = path.read_bytes()
+    np.testing.assert_array_equal(decode_image(data, 'one'), read_image(str(path)))
+    assert check_image(data, 'one') == (20, 30)
+
+
+@pytest.mark.parametrize('data, words', [
+    (b'', 'The image that was sent is empty'), (b'text', 'Cannot decode the image that was sent'),
+    (_JPEG[:4], 'Cannot decode the image that was sent'),
+    (huge('.png'), 'that was sent has 60000 x 60000')])
+def test_an_image_in_memory_is_refused_by_the_name_that_it_is_given(data, words):
+    for look in (decode_image, check_image):
+        with pytest.raises(ImageError, match=words) as error:
+            look(data, 'that was sent')
+        assert isinstance(error.value, ImageTooLargeError) == ('60000' in words)
 
 
 def test_four_inks_become_three_colours(tmp_path):

@@ -124,6 +124,7 @@ function startLoading(file) {
   if (state.query) state.query.abort();
   showPicture(file);
   drawBoxes({boxes: [], image: {width: 1, height: 1}});
+  listBoxes([]);
   byId('heading').textContent = 'Looking…';
   byId('size').textContent = file.name;
   ['read', 'network', 'post_processing'].forEach((part) => {
@@ -187,7 +188,9 @@ function showPicture(file) {
   URL.revokeObjectURL(picture.src);
   picture.src = URL.createObjectURL(file);
   picture.alt = file.name;
+  picture.hidden = true;  // until it is known to be one
   picture.onload = () => {
+    picture.hidden = false;
     if (!state.answer) setAspect(picture.naturalWidth, picture.naturalHeight);
   };
 }
@@ -291,7 +294,7 @@ function choose(chosen) {
 // ---- kernels
 
 function tabs() {
-  return [...byId('views').children];
+  return [...byId('views').querySelectorAll('[role="tab"]')];
 }
 
 function selectView(kernel) {
