@@ -33,8 +33,8 @@ ACCEPTED = {
     'pillow': _OLD + 'reads nothing but headers of images that are neither JPEG nor PNG, and '
               'draws the demo',
     'opencv-python': 'decodes images of strangers: keep it at the newest version that installs',
-    'werkzeug': _OLD + 'the demo server, which hands forms to its reader whole and within a limit, '
-                'and uses neither its debugger nor its paths on Windows',
+    'werkzeug': _OLD + 'the demo server, which uses neither its debugger nor its reader of forms '
+                'nor its paths on Windows',
     'markdown': _OLD + "TensorBoard's server, which is never started by the project",
     'fonttools': _OLD + "comes with matplotlib; no fonts but matplotlib's own are read",
     'setuptools': 'a later one warns out of TensorBoard; installs what is pinned here',

@@ -1,17 +1,19 @@
 """The addresses of the server and what they answer; ``openapi.json`` describes them."""
 
+import functools
 import json
 import os
-from typing import List
+from typing import Callable, List, Tuple
 
 from flask import Flask, Response, jsonify, render_template, request, send_file
 from werkzeug.exceptions import NotFound
 
 from inference.results import format_result
+from inference.thresholds import Thresholds
 from tools.serving.analysis import Analysis, kernel_png
 from tools.serving.errors import answer_errors
 from tools.serving.guards import guard
-from tools.serving.requests import has_left, read_image_bytes, thresholds_of
+from tools.serving.inputs import has_left, read_image_bytes, thresholds_of
 from tools.serving.service import Found, Service
 from utils.image_io import list_images
 from utils.utils_tool import cfg
@@ -52,7 +54,7 @@ class _Views:
         folder = service.settings.options.samples
         self._samples: List[str] = list_images(folder)[:MAX_SAMPLES] if folder else []
 
-    def routes(self):
+    def routes(self) -> Tuple[Tuple[str, str, Callable], ...]:
         """Method, address and function of each; Flask serves ``/static/`` by itself."""
         kept = '/detections/<key>'
         return (
@@ -86,13 +88,14 @@ class _Views:
         """An image to try; clients name it by number, as they name no file."""
         if number >= len(self._samples):
             raise NotFound('there is no sample of this number')
-        return send_file(os.path.abspath(self._samples[number]))
+        return send_file(os.path.abspath(self._samples[number]), conditional=False)
 
     def detect(self) -> Response:
         """Boxes of an image that the request brings."""
         thresholds = self._thresholds()
         data = read_image_bytes(request, self._service.settings.options.max_upload_mb)
-        return jsonify(self._service.detect(data, thresholds, self._abandoned()).answer())
+        abandoned = functools.partial(has_left, request.environ.get('werkzeug.socket'))
+        return jsonify(self._service.detect(data, thresholds, abandoned).answer())
 
     def detection(self, key: str) -> Response:
         """Boxes of an image that is kept, at any thresholds."""
@@ -110,7 +113,7 @@ class _Views:
             raise NotFound(f'the kernels have the numbers 1 to {cfg.NUM_KERNELS}')
         return Response(kernel_png(analysis, number - 1), mimetype='image/png')
 
-    def _thresholds(self):
+    def _thresholds(self) -> Thresholds:
         return thresholds_of(request.args, self._service.settings.thresholds)
 
     def _find(self, key: str) -> Found:
@@ -124,8 +127,3 @@ class _Views:
         if analysis is None:
             raise NotFound(_DROPPED)
         return analysis
-
-    @staticmethod
-    def _abandoned():
-        asked = request._get_current_object()  # another call asks, outside of Flask's own place
-        return lambda: has_left(asked)

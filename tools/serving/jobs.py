@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, wait
-from typing import Any, Callable, Deque, Tuple
+from typing import Any, Callable, Deque, Optional, Tuple
 
 # How often somebody who waits is looked for.
 _LOOK_SECONDS = 0.2
@@ -117,7 +117,7 @@ class Jobs:
             self._call(*job)
             job = self._next()
 
-    def _next(self) -> Job:
+    def _next(self) -> Optional[Job]:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:

@@ -44,15 +44,16 @@ def open_browser(size: Tuple[int, int] = (1280, 900), downloads: str = '') -> It
     """
     if not has_browser():
         raise PSENetError(MISSING)
-    with tempfile.TemporaryDirectory(prefix='psenet-browser-') as profile:
-        browser = _start(profile, downloads or profile)
-        try:
+    profile = tempfile.mkdtemp(prefix='psenet-browser-')
+    try:
+        with _start(profile, downloads or profile) as browser:
             # A window cannot be as narrow as a telephone; a device can.
             browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', {
                 'width': size[0], 'height': size[1], 'deviceScaleFactor': 1, 'mobile': False})
             yield browser
-        finally:
-            browser.quit()
+    finally:
+        # Its processes may still be about to end, and write.
+        shutil.rmtree(profile, ignore_errors=True)
 
 
 def _start(profile: str, downloads: str) -> 'Chrome':

@@ -1,5 +1,6 @@
 """The API: what is asked, and what comes back, in this process."""
 
+import contextlib
 import io
 import json
 import logging
@@ -9,6 +10,8 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inference.results import read_result, write_result
 from inference.thresholds import Thresholds
@@ -157,10 +160,20 @@ def test_a_form_without_the_field_or_without_an_end_is_refused(stage):
     kind = 'multipart/form-data; boundary=b'
     start = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
     for body in (start + encoded(), b'--b\r\n\r\n\r\n--b--', b'nothing', b'--b--' + bytes(9),
-                 (start + b'1\r\n') * 20 + b'--b--'):
+                 (start + b'1\r\n') * 20 + b'--b--',
+                 start[:-2] + b'x: y\r\n' * 2000 + b'\r\n\r\n--b--',
+                 start + encoded() + b'\r\n--bb--', b'--b\r\nname="image"\r\n\r\n1\r\n--b--'):
         assert_refused(stage.client.post('/detect', data=body, content_type=kind), 400, 'image')
     assert_refused(stage.client.post('/detect', data=start, content_type='multipart/form-data'),
                    400, 'image')
+
+
+def test_a_form_may_have_all_that_forms_may_have(stage):
+    body = (b'preamble\r\n--b c \r\ncontent-type: image/png\r\n'
+            b"CONTENT-DISPOSITION:form-data;name=image; filename*=utf-8''%E2%82%AC.png\r\n\r\n"
+            + encoded() + b'\r\n--b c--\r\nepilogue')
+    kind = 'multipart/form-data; charset=utf-8; boundary="b c"'
+    assert len(found(stage.client.post('/detect', data=body, content_type=kind))) == 1
 
 
 @pytest.mark.parametrize('query, word', [
@@ -233,7 +246,7 @@ def test_samples_are_named_by_number(tmp_path):
         page = stage.client.get('/').get_data(as_text=True)
         assert 'data-name="a &lt;b&gt;.jpg"' in page
         assert stage.client.get('/samples/0').mimetype == 'image/jpeg'
-        assert stage.client.get('/samples/1').data == encoded()
+        assert stage.client.get('/samples/1', headers={'Range': 'bytes=0-1'}).data == encoded()
         assert_refused(stage.client.get('/samples/2'), 404, 'no sample')
 
 
@@ -252,3 +265,19 @@ def test_the_answer_is_json_for_programs(stage):
     answer = stage.detect()
     assert answer.mimetype == 'application/json'
     assert list(json.loads(answer.data)) == ['id', 'image', 'thresholds', 'boxes', 'seconds']
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from([
+    b'--b', b'\r\n--b', b'--', b'\r\n', b'\r\n\r\n', b'"', b'; name*=utf-8', b'\xff', b': ',
+    b'Content-Disposition: form-data; name="image"', encoded()]), min_size=1, max_size=20))
+def test_no_form_is_a_defect(pieces):
+    from werkzeug.exceptions import BadRequest
+    from werkzeug.wrappers import Request
+
+    from tools.serving.inputs import read_image_bytes
+
+    request = Request.from_values(data=b''.join(pieces), method='POST', headers={
+        'Content-Type': 'multipart/form-data; boundary=b'})
+    with contextlib.suppress(BadRequest):
+        assert read_image_bytes(request, 1).startswith(b'\x89PNG')

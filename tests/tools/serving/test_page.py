@@ -121,6 +121,7 @@ def test_a_slider_changes_the_boxes_and_runs_no_network(page):
     assert page.text('heading') == '3 boxes'
     page.slide('min_box_side', 100)
     page.wait(lambda: page.text('heading') == 'No boxes')
+    assert page.shown('none')
     page.browser.find_element('id', 'reset').click()
     page.wait(lambda: page.text('heading') == '1 box')
     assert page.text('min_box_side-value') == '0'

@@ -125,6 +125,7 @@ function startLoading(file) {
   showPicture(file);
   drawBoxes({boxes: [], image: {width: 1, height: 1}});
   listBoxes([]);
+  byId('none').hidden = true;
   byId('heading').textContent = 'Looking…';
   byId('size').textContent = file.name;
   ['read', 'network', 'post_processing'].forEach((part) => {
@@ -205,6 +206,7 @@ function showAnswer(answer) {
   setAspect(width, height);
   drawBoxes(answer);
   listBoxes(answer.boxes);
+  byId('none').hidden = answer.boxes.length > 0;
   paintKernel();
   byId('heading').textContent = count(answer.boxes.length);
   byId('size').textContent = `${state.file.name}, ${width} × ${height} pixels`;

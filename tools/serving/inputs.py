@@ -1,7 +1,8 @@
 """What a client may send: an image as a form's field or as the whole body, and thresholds."""
 
 import select
-from typing import List, Mapping, Optional
+import socket
+from typing import Mapping, Optional
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
@@ -12,7 +13,7 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
     RequestTimeout,
 )
-from werkzeug.sansio.multipart import Data, Event, Field, File, MultipartDecoder, NeedData
+from werkzeug.http import parse_options_header
 
 from inference.config import DetectConfig, validate
 from inference.thresholds import Thresholds
@@ -23,6 +24,7 @@ IMAGE_FIELD = 'image'
 # OpenCV has decoders of many more formats; the fewer a stranger reaches, the better.
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')
 _MAX_PARTS = 16
+_MAX_HEAD_BYTES = 8192
 _LARGEST = 10 ** 9
 
 
@@ -61,32 +63,32 @@ def _image_of_form(request: Request, body: bytes) -> bytes:
     """The field of a form; '' without one. Flask's own reader puts large files onto the disk."""
     boundary = request.mimetype_params.get('boundary', '').encode()
     try:
-        return _field(_events(body, boundary)) if boundary else b''
-    except (ValueError, RequestEntityTooLarge):
+        return _field(body, boundary) if boundary else b''
+    except ValueError:
         raise BadRequest('the form cannot be read; send multipart/form-data with a field '
                          'image') from None
 
 
-def _events(body: bytes, boundary: bytes) -> List[Event]:
-    # All at once: fed piece by piece, this decoder searches its buffer anew with every piece.
-    decoder = MultipartDecoder(boundary, max_parts=_MAX_PARTS)
-    decoder.receive_data(body)
-    events: List[Event] = []
-    while not events or not isinstance(events[-1], NeedData):
-        events.append(decoder.next_event())
-    if decoder.state.name != 'EPILOGUE':
-        raise ValueError('the last boundary is missing')
-    return events
+def _field(body: bytes, boundary: bytes) -> bytes:
+    """Finds the field in a form (RFC 2046, section 5.1.1); a ValueError where it is none."""
+    *parts, end = (b'\r\n' + body).split(b'\r\n--' + boundary, _MAX_PARTS)[1:]
+    if not end.startswith(b'--'):
+        raise ValueError('the last boundary is missing, or there are too many')
+    for part in parts:
+        head, _, data = part.partition(b'\r\n\r\n')
+        if len(head) > _MAX_HEAD_BYTES:
+            raise ValueError('no part of a form has so much in its head')
+        if _name_of(head) == IMAGE_FIELD:
+            return data
+    return b''
 
 
-def _field(events: List[Event]) -> bytes:
-    name, pieces = None, []
-    for event in events:
-        if isinstance(event, (Field, File)):
-            name = event.name
-        elif isinstance(event, Data) and name == IMAGE_FIELD:
-            pieces.append(event.data)
-    return b''.join(pieces)
+def _name_of(head: bytes) -> Optional[str]:
+    for line in head.decode('utf-8', 'replace').split('\r\n'):
+        name, _, value = line.partition(':')
+        if name.strip().lower() == 'content-disposition':
+            return parse_options_header(value.strip())[1].get('name')
+    return None
 
 
 def thresholds_of(query: MultiDict, defaults: Thresholds) -> Thresholds:
@@ -134,9 +136,8 @@ def _check(given: Mapping[str, float]) -> None:
         raise BadRequest(str(error).lstrip('-')) from None
 
 
-def has_left(request: Request) -> bool:
-    """Whether the client that sent a request has closed its connection."""
-    connection: Optional[object] = request.environ.get('werkzeug.socket')
+def has_left(connection: Optional[socket.socket]) -> bool:
+    """Whether a client has closed its connection; False where there is none, as in tests."""
     if connection is None:
         return False
     look = select.poll()
