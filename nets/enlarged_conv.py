@@ -52,11 +52,14 @@ def _convolve_rows(level: tf.Tensor, kernel: tf.Tensor, width: tf.Tensor) -> tf.
 def _enlarging(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """What enlarges, shifts and adds the three taps of each pixel: float32 [target, source x 3].
 
-    The matrix is what enlarging makes of the unit vectors. Beyond the border the convolution sees
-    zeros, as with padding SAME.
+    Enlarging is that of ``tf.image.resize_bilinear``: a pixel lies between two of the source, and
+    takes of each the more the nearer it is; behind the last one it takes all of that. Beyond the
+    border the convolution sees zeros, as with padding SAME.
     """
-    units = tf.eye(source)[tf.newaxis, :, :, tf.newaxis]
-    enlarged = tf.image.resize_bilinear(units, tf.stack([target, source]))[0, :, :, 0]
-    padded = tf.pad(enlarged, [[1, 1], [0, 0]])
+    # Not by resize_bilinear of unit vectors: converted to ONNX, that gave other numbers.
+    count, last = tf.to_float(source), tf.to_float(source - 1)
+    places = tf.to_float(tf.range(target)) * (count / tf.to_float(target))
+    distances = tf.abs(tf.minimum(places, last)[:, tf.newaxis] - tf.to_float(tf.range(source)))
+    padded = tf.pad(tf.nn.relu(1 - distances), [[1, 1], [0, 0]])
     taps = tf.stack([padded[:-2], padded[1:-1], padded[2:]], axis=2)
     return tf.reshape(taps, [target, source * _TAPS])
