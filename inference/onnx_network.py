@@ -1,5 +1,6 @@
 """A model that was exported to ONNX, in ONNX Runtime on the CPU: image -> score maps."""
 
+import os
 from typing import Any, Type
 
 import numpy as np
@@ -43,6 +44,8 @@ class OnnxNetwork(ScoreNetwork):
         self._errors = tuple(getattr(state, name) for name in _ERRORS)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _LOG_FATAL
+        # Left to itself it takes one thread for a core that is two processors.
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
         try:
             # The content, and not the path: ONNX Runtime would read one that is no UTF-8 wrongly.
             with open(graph_file(model), 'rb') as file:
