@@ -24,13 +24,14 @@ MAY_IMPORT = {
 }
 TENSORFLOW = ('nets', 'training', 'inference.exported_network', 'inference.network',
               'inference.sessions', 'tools.benchmarks.stand_in', 'tools.benchmarks.untrained',
-              *ENTRY_SCRIPTS)
+              'tools.exporting.folding', 'tools.exporting.formats', 'tools.exporting.freezing',
+              'tools.exporting.onnx_format', 'tools.exporting.staging', *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.estimator_options', 'training.launcher',
                   'training.npu_environment', 'training.npu_options', 'training.npu_table',
                   'training.rank_table')
 NPU_BRIDGE = ('training.estimator', 'training.npu', 'training.npu_session')
 HOROVOD = ('training.horovod',)
-ONNX_RUNTIME = ('inference.onnx_network',)
+ONNX_RUNTIME = ('inference.onnx_network', 'tools.exporting.onnx_format')
 
 
 def module_name(path):
