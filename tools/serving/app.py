@@ -5,7 +5,7 @@ import json
 import os
 from typing import Callable, List, Tuple
 
-from flask import Flask, Response, jsonify, render_template, request, send_file
+from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import NotFound
 
 from inference.results import format_result
@@ -46,6 +46,11 @@ def create_app(service: Service) -> Flask:
     return app
 
 
+def _text(name: str) -> str:
+    """A file's name as text that a page can hold; its bytes that are no UTF-8 come as escapes."""
+    return name.encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
 class _Views:
     """What the addresses answer."""
 
@@ -72,7 +77,8 @@ class _Views:
         """The page for people."""
         return render_template(
             'index.html', settings=self._service.settings, scales=cfg.KERNEL_SCALES,
-            samples=[os.path.basename(path) for path in self._samples])
+            model=_text(self._service.settings.model),
+            samples=[_text(os.path.basename(path)) for path in self._samples])
 
     def health(self) -> Response:
         """Whether the server works, and how much it has to do."""
@@ -88,7 +94,10 @@ class _Views:
         """An image to try; clients name it by number, as they name no file."""
         if number >= len(self._samples):
             raise NotFound('there is no sample of this number')
-        return send_file(os.path.abspath(self._samples[number]), conditional=False)
+        path = self._samples[number]
+        with open(path, 'rb') as file:
+            return Response(file.read(), mimetype=(
+                'image/png' if path.lower().endswith('.png') else 'image/jpeg'))
 
     def detect(self) -> Response:
         """Boxes of an image that the request brings."""

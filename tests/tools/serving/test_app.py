@@ -250,6 +250,16 @@ def test_samples_are_named_by_number(tmp_path):
         assert_refused(stage.client.get('/samples/2'), 404, 'no sample')
 
 
+def test_names_that_are_no_text_are_shown(tmp_path):
+    (tmp_path / '\udcff.png').write_bytes(encoded())
+    with open_stage(Settings('\udcfe'), samples=str(tmp_path)) as stage:
+        page = stage.client.get('/').get_data(as_text=True)
+        assert 'data-name="\\udcff.png"' in page
+        assert '\\udcfe' in page
+        assert stage.client.get('/samples/0').data == encoded()
+        assert stage.client.get('/health').get_json()['model'] == '\udcfe'
+
+
 def test_the_page_has_the_server_s_thresholds_and_no_script_or_style_of_its_own():
     with open_stage(Settings('model.ckpt-7', Thresholds(0.55, 300, 8))) as stage:
         page = stage.client.get('/').get_data(as_text=True)
