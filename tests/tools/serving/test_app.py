@@ -20,6 +20,8 @@ from tools.serving import service as service_module
 from tools.serving.service import Settings
 from utils.utils_tool import cfg, logger
 
+pytest.importorskip('flask', reason='Flask is not installed; run make setup-tools')
+
 
 def found(answer):
     assert answer.status_code == 200, answer.get_json()
