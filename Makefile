@@ -3,7 +3,7 @@
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-horovod setup-tools setup-browser demo test test-distributed fuzz soak lint bench clean distclean
+.PHONY: help setup setup-horovod setup-tools setup-browser demo tools-demo test test-distributed fuzz soak lint bench clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -25,6 +25,9 @@ setup-browser: ## install Debian's Chromium, for the demo server's tests
 
 demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
 	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) tools/demo.py
+
+tools-demo: setup-tools ## run every tool on the demo's data, and leave their pictures in demo/tools
+	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) tools/tools_demo.py
 
 test: setup-tools ## run the tests, two files at a time; ARGS='tests/pse -x' is passed to pytest
 	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)

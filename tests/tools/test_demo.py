@@ -1,4 +1,4 @@
-"""The demo: its configuration, its honesty about the score, and a short run of the real scripts."""
+"""The demo and that of the tools: their honesty, and short runs of the real scripts."""
 
 import os
 import subprocess
@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tools import demo
+from tools import demo, tools_demo
+from tools.serving.screenshot import has_browser
 from utils.errors import PSENetError
 
 
@@ -41,9 +42,9 @@ class TestSteps:
             demo._steps_from_environment()
 
 
-def _run_demo(project_root, folder):
-    """Runs the command on a handful of small pictures; returns its exit code and output."""
-    command = [sys.executable, str(project_root / 'tools' / 'demo.py'), f'--folder={folder}',
+def _run_demo(project_root, folder, script='demo.py'):
+    """Runs a demo on a handful of small pictures; returns its exit code and output."""
+    command = [sys.executable, str(project_root / 'tools' / script), f'--folder={folder}',
                '--train_images=8', '--test_images=3', '--size=128', '--input_size=64']
     ended = subprocess.run(command, env=dict(os.environ, DEMO_STEPS='2'), stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True, check=False)
@@ -90,3 +91,23 @@ def test_failed_phase_fails_the_demo(project_root, tmp_path):
     assert exit_code == 1
     assert 'holiday.jpg' in output
     assert 'Traceback' not in output
+
+
+def test_the_tools_run_on_what_the_demo_left(project_root, short_run):
+    folder = short_run[0]
+    before = (folder / 'run' / 'checkpoint').stat().st_mtime_ns
+    exit_code, output = _run_demo(project_root, folder, 'tools_demo.py')
+    assert exit_code == 0, output
+    assert (folder / 'run' / 'checkpoint').stat().st_mtime_ns == before
+    left = {str(path.relative_to(folder / 'tools')) for path in (folder / 'tools').rglob('*')}
+    assert {'check_data.png', 'browse_dataset.png', 'loss_curve.png', 'compare_runs.png',
+            'compare_runs.csv', 'sweep.png', 'sweep.csv', 'best/scores.png', 'models/psenet.pb',
+            'models/psenet.onnx', 'models/model.json', 'onnx_output/res_img_1.txt'} <= left
+    assert has_browser() == ('demo_server.png' in left)
+    assert has_browser() != ('run make setup-browser' in output)
+
+
+def test_a_tool_that_leaves_a_file_out_is_an_error(tmp_path):
+    step = tools_demo.Step('mute', 'nothing', lambda: None, ['mute.png'])
+    with pytest.raises(PSENetError, match=r'mute ended well, and yet mute\.png is not in'):
+        tools_demo.run_steps([step], str(tmp_path))

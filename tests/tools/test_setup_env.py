@@ -431,6 +431,6 @@ def test_help_names_every_target(project_root):
     printed = subprocess.run(['make', 'help'], cwd=str(project_root), check=True,
                              stdout=subprocess.PIPE, text=True).stdout
     targets = re.findall(r'^([\w-]+):', (project_root / 'Makefile').read_text(), re.MULTILINE)
-    assert {'help', 'setup', 'setup-horovod', 'setup-tools', 'setup-browser', 'demo', 'test',
-            'test-distributed', 'fuzz', 'lint', 'bench', 'clean'} <= set(targets)
+    assert {'help', 'setup', 'setup-horovod', 'setup-tools', 'setup-browser', 'demo', 'tools-demo',
+            'test', 'test-distributed', 'fuzz', 'lint', 'bench', 'clean'} <= set(targets)
     assert all(re.search(rf'^  make {target} +\S', printed, re.MULTILINE) for target in targets)
