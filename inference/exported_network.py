@@ -1,6 +1,7 @@
 """A model that was exported for TensorFlow, in a session: image -> score maps."""
 
 import os
+import warnings
 from typing import List, Tuple
 
 import numpy as np
@@ -65,7 +66,9 @@ def _load_frozen_graph(session: tf.Session, model: str) -> Tuple[str, str]:
     """Loads a frozen graph; names of the input and the output tensor."""
     graph_def = tf.GraphDef()
     try:
-        with open(model, 'rb') as file:
+        with open(model, 'rb') as file, warnings.catch_warnings():
+            # Some other files pass for a message, but for a warning; they lack the tensors.
+            warnings.simplefilter('ignore', RuntimeWarning)
             graph_def.ParseFromString(file.read())
         with session.graph.as_default():
             tf.import_graph_def(graph_def, name='')

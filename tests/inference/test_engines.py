@@ -106,9 +106,15 @@ def test_the_model_of_another_network_is_refused(form, write, tmp_path):
         open_network(config_of(form, tmp_path, lambda path: write(path, copies=3)))
 
 
-def test_an_empty_file_is_refused(tmp_path):
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('content', [b'', b'\x04'], ids=['empty', 'some message'])
+def test_what_passes_for_a_graph_is_refused(content, tmp_path):
+    def write(path):
+        with open(path, 'wb') as file:
+            file.write(content)
+
     with pytest.raises(PSENetError, match='it has no tensor images'):
-        open_network(config_of('frozen graph', tmp_path, lambda path: open(path, 'w').close()))
+        open_network(config_of('frozen graph', tmp_path, write))
 
 
 def test_a_gpu_that_is_not_there_is_missed(tmp_path, caplog, monkeypatch):

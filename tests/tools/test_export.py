@@ -14,6 +14,8 @@ import tensorflow as tf
 from inference.network import Network
 from inference.preprocess import prepare_image
 from inference.thresholds import SUFFIX, Thresholds, write_thresholds
+from tools import export
+from tools.exporting.formats import FORMATS
 from utils.image_io import read_image, write_image
 
 MAX_SIDE = 256
@@ -226,6 +228,10 @@ def test_a_mistake_is_one_sentence(project_root, argument, sentence, tmp_path):
     assert len(errors) == 1
     assert errors[0].startswith('error: ')
     assert os.listdir(str(tmp_path)) == []
+
+
+def test_every_format_can_be_asked_for():
+    assert tuple(FORMATS) == export.FORMATS
 
 
 def test_without_the_packages_of_onnx_it_is_said_what_to_do(exports, without_onnx):

@@ -16,7 +16,7 @@ from typing import Callable, ContextManager
 from tools.benchmarks.measure import Case
 from tools.benchmarks.samples import Samples
 
-CASES = ('pse', 'detect', 'scoring', 'reader', 'loop', 'eval')
+CASES = ('pse', 'detect', 'scoring', 'reader', 'loop', 'eval', 'engines')
 
 
 def find_case(name: str) -> Callable[[Samples], ContextManager[Case]]:

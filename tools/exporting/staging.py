@@ -43,7 +43,8 @@ def disk_errors_named(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, 'strerror', None) or first_line(error)
+        # TensorFlow names the file of the working folder before the reason.
+        reason = getattr(error, 'strerror', None) or first_line(error).split('; ')[-1]
         raise PSENetError(f'cannot write {path}: {reason}') from None
 
 

@@ -84,7 +84,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, is_folder):
 
 @pytest.mark.parametrize('error', [
     OSError(28, 'No space left on device'),
-    tf.errors.ResourceExhaustedError(None, None, 'No space left on device')])
+    tf.errors.ResourceExhaustedError(None, None, '/out/.work/a.pb; No space left on device')])
 def test_a_full_disk_is_one_sentence(error):
     with pytest.raises(PSENetError, match=r'^cannot write a\.pb: No space left on device$'), \
             disk_errors_named('a.pb'):
