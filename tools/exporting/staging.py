@@ -11,6 +11,9 @@ from inference.exported_files import SAVED_MODEL_GRAPH
 from inference.results import make_folder
 from utils.errors import PSENetError, first_line
 
+# The last: TensorFlow takes no name that is not UTF-8.
+_DISK_ERRORS = (OSError, tf.errors.OpError, UnicodeEncodeError)
+
 
 @contextlib.contextmanager
 def working_folder(output_dir: str) -> Iterator[str]:
@@ -42,7 +45,7 @@ def disk_errors_named(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, tf.errors.OpError) as error:
+    except _DISK_ERRORS as error:
         # TensorFlow names the file of the working folder before the reason.
         reason = getattr(error, 'strerror', None) or first_line(error).split('; ')[-1]
         raise PSENetError(f'cannot write {path}: {reason}') from None

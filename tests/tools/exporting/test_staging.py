@@ -89,3 +89,9 @@ def test_a_full_disk_is_one_sentence(error):
     with pytest.raises(PSENetError, match=r'^cannot write a\.pb: No space left on device$'), \
             disk_errors_named('a.pb'):
         raise error
+
+
+def test_a_name_that_tensorflow_cannot_write_is_one_sentence():
+    with pytest.raises(PSENetError, match=r'cannot write saved_model: .* not allowed'), \
+            disk_errors_named('saved_model'):
+        '\udcff'.encode()
