@@ -16,8 +16,7 @@ from inference.exported_files import (
     other_model,
 )
 from inference.platform import GPU_OR_CPU, Platform
-from inference.score_network import ScoreNetwork, too_little_memory
-from inference.sessions import is_on_cpu, open_session
+from inference.sessions import SessionNetwork
 from training.checkpoint_files import READ_ERRORS
 from utils.errors import first_line
 from utils.utils_tool import cfg
@@ -25,7 +24,7 @@ from utils.utils_tool import cfg
 _DAMAGE = (DecodeError, *READ_ERRORS)
 
 
-class ExportedNetwork(ScoreNetwork):
+class ExportedNetwork(SessionNetwork):
     """A frozen graph or a SavedModel; nothing of the checkpoint that it was made of is needed."""
 
     def __init__(self, model: str, platform: Platform = GPU_OR_CPU):
@@ -38,28 +37,19 @@ class ExportedNetwork(ScoreNetwork):
         Raises:
             PSENetError: it is missing, damaged or of another network.
         """
-        load = _load_saved_model if os.path.isdir(model) else _load_frozen_graph
         graph_file(model)
-        self._session = open_session(tf.Graph(), platform)
-        try:
-            is_on_cpu(self._session, platform)
-            names = load(self._session, model)
-            self._images, self._score_maps = _endpoints(self._session, model, names)
-        except BaseException:
-            self.close()
-            raise
+        self._model = model
+        super().__init__(platform)
 
-    def close(self) -> None:
-        """Frees the session; nothing can be run any more."""
-        self._session.close()
+    def _load(self, is_on_cpu: bool) -> None:
+        load = _load_saved_model if os.path.isdir(self._model) else _load_frozen_graph
+        names = load(self._session, self._model)
+        self._images, self._score_maps = _endpoints(self._session, self._model, names)
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
         """As for every ScoreNetwork."""
-        fed = image_rgb[np.newaxis].astype(self._images.dtype.as_numpy_dtype)
-        try:
-            return self._session.run(self._score_maps, {self._images: fed})[0]
-        except tf.errors.ResourceExhaustedError:
-            raise too_little_memory(image_rgb.shape) from None
+        fed = image_rgb.astype(self._images.dtype.as_numpy_dtype)
+        return self._run(self._score_maps, self._images, fed)
 
 
 def _load_frozen_graph(session: tf.Session, model: str) -> Tuple[str, str]:

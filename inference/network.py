@@ -7,14 +7,13 @@ import tensorflow as tf
 
 from inference.input_sizes import Size, next_size, pad_image
 from inference.platform import GPU_OR_CPU, Platform
-from inference.score_network import ScoreNetwork, too_little_memory
-from inference.sessions import is_on_cpu, open_session
+from inference.sessions import SessionNetwork
 from nets.model import model
 from training.checkpoint import resolve_checkpoint, restore_for_inference
 from utils.utils_tool import cfg
 
 
-class Network(ScoreNetwork):
+class Network(SessionNetwork):
     """One checkpoint's weights, and the graph that they stand in."""
 
     def __init__(self, checkpoint_path: str, platform: Platform = GPU_OR_CPU):
@@ -27,34 +26,23 @@ class Network(ScoreNetwork):
         Raises:
             PSENetError: the checkpoint is missing, damaged or of another network.
         """
-        prefix = resolve_checkpoint(checkpoint_path)
+        self._prefix = resolve_checkpoint(checkpoint_path)
         self._sizes = platform.input_sizes
         # Size -> input and output; the network of a fixed size is built when an image needs it.
         self._built: Dict[Optional[Size], Tuple[tf.Tensor, tf.Tensor]] = {}
-        self._graph = tf.Graph()
-        self._session = open_session(self._graph, platform)
-        try:
-            self._enlarge_last = is_on_cpu(self._session, platform)
-            self._endpoints(self._sizes[0] if self._sizes else None)
-            restore_for_inference(self._session, prefix)
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(platform)
 
-    def close(self) -> None:
-        """Frees the session; nothing can be run any more."""
-        self._session.close()
+    def _load(self, is_on_cpu: bool) -> None:
+        self._enlarge_last = is_on_cpu
+        self._endpoints(self._sizes[0] if self._sizes else None)
+        restore_for_inference(self._session, self._prefix)
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
         """As for every ScoreNetwork."""
         height, width = image_rgb.shape[:2]
         size = next_size((width, height), self._sizes) if self._sizes else None
         images, score_maps = self._endpoints(size)
-        fed = pad_image(image_rgb, size or (width, height))
-        try:
-            found = self._session.run(score_maps, {images: fed[np.newaxis]})[0]
-        except tf.errors.ResourceExhaustedError:
-            raise too_little_memory(image_rgb.shape) from None
+        found = self._run(score_maps, images, pad_image(image_rgb, size or (width, height)))
         return found[:height // cfg.STRIDE, :width // cfg.STRIDE]
 
     def _endpoints(self, size: Optional[Size]) -> Tuple[tf.Tensor, tf.Tensor]:
