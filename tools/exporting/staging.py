@@ -1,7 +1,9 @@
 """Models appear in their folder when they are complete and checked, or not at all."""
 
 import contextlib
+import fcntl
 import os
+import shutil
 import tempfile
 from typing import Iterator
 
@@ -15,9 +17,14 @@ from utils.errors import PSENetError, first_line
 _DISK_ERRORS = (OSError, tf.errors.OpError, UnicodeEncodeError)
 
 
+_PREFIX = '.export-'
+
+
 @contextlib.contextmanager
 def working_folder(output_dir: str) -> Iterator[str]:
     """Makes a folder within the output folder, which is made too; it goes in the end.
+
+    Where a process was killed before it could remove its own, the next one does.
 
     Args:
         output_dir: where the models are to be.
@@ -31,9 +38,32 @@ def working_folder(output_dir: str) -> Iterator[str]:
     make_folder(output_dir)
     with contextlib.ExitStack() as stack:
         with disk_errors_named(output_dir):
+            _remove_abandoned(output_dir)
             folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix='.export-', dir=output_dir))
+                tempfile.TemporaryDirectory(prefix=_PREFIX, dir=output_dir))
+            # Where the file system has no locks, nobody else's folder is removed either.
+            with contextlib.suppress(OSError):
+                stack.enter_context(_locked(folder))
         yield folder
+
+
+def _remove_abandoned(output_dir: str) -> None:
+    for name in os.listdir(output_dir):
+        folder = os.path.join(output_dir, name)
+        if name.startswith(_PREFIX):
+            with contextlib.suppress(OSError), _locked(folder):
+                shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Locks a folder; OSError where a process that lives has done so. The kernel unlocks it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,16 @@ def test_the_working_folder_goes_whatever_happens(tmp_path):
     assert os.listdir(str(output)) == []
 
 
+def test_what_a_killed_export_left_goes_and_what_another_works_in_stays(tmp_path):
+    (tmp_path / '.export-killed').mkdir()
+    (tmp_path / '.export-killed' / 'half').write_text('half')
+    with working_folder(str(tmp_path)) as ours, working_folder(str(tmp_path)) as other:
+        names = {os.path.basename(path) for path in (ours, other)}
+        assert set(os.listdir(str(tmp_path))) == names
+        assert len(names) == 2
+    assert os.listdir(str(tmp_path)) == []
+
+
 def test_an_output_folder_that_is_a_file_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(PSENetError, match=r'--output_dir=.*file'), \
