@@ -35,6 +35,9 @@ ACCEPTED = {
     'opencv-python': 'decodes images of strangers: keep it at the newest version that installs',
     'werkzeug': _OLD + 'the demo server, which uses neither its debugger nor its reader of forms '
                 'nor its paths on Windows',
+    'onnx': _OLD + 'writes what tools/export.py makes, and reads none but that; models of others '
+            'go to ONNX Runtime, and are trusted as the checkpoint is',
+    'selenium': _TOOL, 'h11': _TOOL,
     'markdown': _OLD + "TensorBoard's server, which is never started by the project",
     'fonttools': _OLD + "comes with matplotlib; no fonts but matplotlib's own are read",
     'setuptools': 'a later one warns out of TensorBoard; installs what is pinned here',
