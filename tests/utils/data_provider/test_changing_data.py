@@ -1,5 +1,6 @@
 """A training folder that changes while batches are made of it: named, counted, and lived with."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -48,23 +49,28 @@ def test_labels_that_change_count_from_the_next_start_on(make_folder, warnings):
     assert 'gt_img_1.txt:1' in warnings.text
 
 
-def test_more_than_half_of_the_draws_failing_stops_the_run_with_the_counts(make_folder):
-    folder = make_folder(12)
-    with get_batch(str(folder), **SMALL) as batches:
-        next(batches)
-        for number in range(1, 10):
-            (folder / f'img_{number}.png').unlink()
-        with pytest.raises(PSENetError, match=r'Of the last \d+ draws of an image \d+ met one that '
-                                              r'can no longer be read: .*\(12 images, .*, '
-                                              r'9 unreadable, 3 usable'):
-            list(itertools.islice(batches, 400))
+@pytest.fixture
+def batches_of_twelve(make_folder):
+    """batches_of_twelve(n): a run over 12 images of which n vanish after the first batch."""
+    with contextlib.ExitStack() as stack:
+        def start(vanishing):
+            folder = make_folder(12)
+            batches = stack.enter_context(get_batch(str(folder), **SMALL))
+            next(batches)
+            for number in range(1, 1 + vanishing):
+                (folder / f'img_{number}.png').unlink()
+            return batches
+        yield start
 
 
-def test_less_than_half_of_them_does_not(make_folder):
-    folder = make_folder(12)
-    with get_batch(str(folder), **SMALL) as batches:
-        next(batches)
-        for number in range(1, 5):
-            (folder / f'img_{number}.png').unlink()
-        assert len(list(itertools.islice(batches, 150))) == 150
-        assert batches.counts.unreadable == 4
+def test_more_than_half_of_the_draws_failing_stops_the_run_with_the_counts(batches_of_twelve):
+    with pytest.raises(PSENetError, match=r'Of the last \d+ draws of an image \d+ met one that '
+                                          r'can no longer be read: .*\(12 images, .*, '
+                                          r'9 unreadable, 3 usable'):
+        list(itertools.islice(batches_of_twelve(9), 400))
+
+
+def test_less_than_half_of_them_does_not(batches_of_twelve):
+    batches = batches_of_twelve(4)
+    assert len(list(itertools.islice(batches, 150))) == 150
+    assert batches.counts.unreadable == 4
