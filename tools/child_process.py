@@ -3,9 +3,9 @@
 import os
 import signal
 import subprocess
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Optional, Sequence
+from typing import Iterator, Optional, Sequence
 
 from utils.errors import PSENetError
 
@@ -21,9 +21,6 @@ class ChildError(PSENetError):
 def run_child(command: Sequence[str], capture: bool = False) -> str:
     """Runs a program to its end; its output goes to the screen.
 
-    The program leads a session of its own, so Ctrl-C reaches this process alone, which then ends
-    the program and whatever it started: SIGINT, and where that does not help SIGTERM, SIGKILL.
-
     Args:
         command: the program and its arguments; no shell is involved.
         capture: whether to return its standard output instead of showing it.
@@ -34,15 +31,35 @@ def run_child(command: Sequence[str], capture: bool = False) -> str:
     Raises:
         ChildError: the exit code was not 0.
     """
-    child = subprocess.Popen(command, start_new_session=True, text=True,
-                             stdout=subprocess.PIPE if capture else None)
-    try:
+    with running_child(command, capture) as child:
         output, _ = child.communicate()
-    finally:
-        _end(child)
     if child.returncode:
         raise ChildError(f'{_name(command)} {_ending(child.returncode)}; its messages are above.')
     return output or ''
+
+
+@contextmanager
+def running_child(command: Sequence[str], capture: bool) -> Iterator[subprocess.Popen]:
+    """Runs a program beside the body, and ends it where the body has not waited for its end.
+
+    The program leads a session of its own, so Ctrl-C reaches this process alone, which then ends
+    the program and whatever it started: SIGINT, and where that does not help SIGTERM, SIGKILL.
+
+    Args:
+        command: the program and its arguments; no shell is involved.
+        capture: whether its standard output is a pipe, of text, instead of the screen.
+
+    Yields:
+        The program.
+    """
+    child = subprocess.Popen(command, start_new_session=True, text=True,
+                             stdout=subprocess.PIPE if capture else None)
+    try:
+        yield child
+    finally:
+        _end(child)
+        if child.stdout:
+            child.stdout.close()
 
 
 def interrupt_on_termination() -> None:

@@ -1,9 +1,9 @@
 """The demo server as a child of another program, for as long as that needs it."""
 
-import subprocess
 from contextlib import contextmanager
 from typing import Iterator
 
+from tools.child_process import running_child
 from tools.phases import script
 from utils.errors import PSENetError
 
@@ -22,11 +22,8 @@ def demo_server(**flag_values: object) -> Iterator[str]:
         PSENetError: it does not start.
     """
     command = script('tools/demo_server.py', **flag_values, port=0)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            url = child.stdout.readline().partition(' ')[0]
-            if not url:
-                raise PSENetError('tools/demo_server.py did not start; its messages are above')
-            yield url
-        finally:
-            child.terminate()
+    with running_child(command, capture=True) as child:
+        url = child.stdout.readline().partition(' ')[0]
+        if not url:
+            raise PSENetError('tools/demo_server.py did not start; its messages are above')
+        yield url
