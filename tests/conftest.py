@@ -40,7 +40,7 @@ def shared_dir() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def icdar_dir(shared_dir) -> pathlib.Path:
-    """100 real training images, 100 real test images and the official ground truth."""
+    """1,000 real training images, 100 real test images and the official ground truth."""
     folder = shared_dir / 'data' / 'icdar2015'
     if not folder.is_dir():
         pytest.skip('needs the real ICDAR2015 samples at %s' % folder)

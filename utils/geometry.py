@@ -10,7 +10,7 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 # A region smaller than this many square pixels is a slip of the annotator's hand.
-MIN_AREA = 1.0
+_MIN_AREA = 1.0
 
 
 def signed_area(polygon: np.ndarray) -> float:
@@ -26,6 +26,21 @@ def signed_area(polygon: np.ndarray) -> float:
     # Relative to one point: coordinates far from the origin would cost digits.
     x, y = x - x[0], y - y[0]
     return float(x @ _following(y) - y @ _following(x)) / 2
+
+
+def truncated_area(polygon: np.ndarray) -> float:
+    """Computes the area of a polygon whose points are truncated to integers.
+
+    The reference decides by this area which regions are valid, and how far each is shrunk: its
+    points reach Clipper as integers.
+
+    Args:
+        polygon: numbers (P, 2), x and y.
+
+    Returns:
+        Square pixels, without a sign.
+    """
+    return abs(signed_area(np.trunc(polygon)))
 
 
 def perimeter(polygon: np.ndarray) -> float:
@@ -76,7 +91,9 @@ def orient_clockwise(polygon: np.ndarray) -> np.ndarray:
 
 def validate_polygons(polygons: Sequence[np.ndarray], size: Tuple[int, int],
                       ) -> Tuple[List[np.ndarray], np.ndarray]:
-    """Clips polygons to the image, drops those with next to no area left, orients the rest alike.
+    """Clips polygons to the image, drops those without area, orients the rest alike.
+
+    A region has no area when that of its points, truncated to integers, is below one pixel.
 
     Args:
         polygons: arrays (P, 2) of finite numbers, x and y.
@@ -87,7 +104,7 @@ def validate_polygons(polygons: Sequence[np.ndarray], size: Tuple[int, int],
         they are.
     """
     clipped = [clip_to_image(polygon, size) for polygon in polygons]
-    valid = np.array([abs(signed_area(polygon)) >= MIN_AREA for polygon in clipped], np.bool_)
+    valid = np.array([truncated_area(polygon) >= _MIN_AREA for polygon in clipped], np.bool_)
     return [orient_clockwise(polygon) for polygon, keep in zip(clipped, valid) if keep], valid
 
 

@@ -12,6 +12,7 @@ from utils.geometry import (
     orient_clockwise,
     perimeter,
     signed_area,
+    truncated_area,
     validate_polygons,
 )
 
@@ -65,6 +66,13 @@ def test_no_polygons_are_valid_and_have_no_bounds():
     assert bounds([]).shape == (0, 4)
 
 
+def test_a_region_without_area_when_truncated_is_dropped():
+    # 1.8 square pixels as it is, none between (3, 3) and (3, 4).
+    thin = np.array([[3.1, 3.1], [3.9, 3.1], [3.9, 5.4], [3.1, 5.4]], np.float32)
+    assert signed_area(thin) > 1
+    assert validate_polygons([thin], (10, 10))[1].tolist() == [False]
+
+
 def test_an_array_of_polygons_is_a_list_of_them():
     polygons, valid = validate_polygons(np.stack([SQUARE, SQUARE[::-1]]), (10, 10))
     assert valid.all()
@@ -80,7 +88,8 @@ def test_valid_polygons_lie_inside_clockwise_and_stay_valid(polygon, height, wid
     polygons, valid = validate_polygons([polygon], (height, width))
     assert len(polygons) == valid.sum()
     for kept in polygons:
-        assert signed_area(kept) >= 1
+        assert signed_area(kept) >= 0
+        assert truncated_area(kept) >= 1
         assert (kept >= 0).all()
         assert (kept <= (width - 1, height - 1)).all()
         again, _ = validate_polygons([kept], (height, width))

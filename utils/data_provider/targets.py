@@ -1,7 +1,8 @@
 """Polygons to what the network shall answer: six nested kernels and a training mask.
 
 Paper, section 3.3: the kernel of ratio r is the text polygon shrunk with the Vatti clipping
-algorithm by d = A (1 - r^2) / L, A its area and L its perimeter.
+algorithm by d = A (1 - r^2) / L. As in the reference, A is the area of the points truncated to
+integers, which is how Clipper takes them, and L the perimeter of the points as they are.
 """
 
 from typing import List, Sequence, Tuple
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pyclipper
 
-from utils.geometry import perimeter, signed_area
+from utils.geometry import perimeter, truncated_area
 from utils.utils_tool import cfg
 
 
@@ -29,7 +30,7 @@ def shrink_polygon(polygon: np.ndarray, ratios: Sequence[float]) -> List[List[np
     length = perimeter(polygon)
     if length == 0:
         return [[] for _ in ratios]
-    area = abs(signed_area(polygon))
+    area = truncated_area(polygon)
     offset = pyclipper.PyclipperOffset()
     offset.AddPath(polygon.tolist(), pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
     # r = 1 goes through the offset as well: its clean-up is part of the reference's maps.

@@ -59,9 +59,8 @@ def _shrink(polygon):
     length = float(np.hypot(*(points - np.roll(points, -1, axis=0)).T).sum())
     if length == 0:
         return []
-    x, y = points.T
-    x, y = x - x[0], y - y[0]
-    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+    x, y = points.astype(np.int64).T
+    area = abs(int(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
     shrunk = []
     for ratio in cfg.KERNEL_SCALES:
         offset = pyclipper.PyclipperOffset()

@@ -163,6 +163,6 @@ def test_any_content_is_read_or_refused(read, content, reader):
 
 def test_the_real_files(icdar_dir):
     annotations = [read_icdar(str(path)) for path in (icdar_dir / 'train').glob('*.txt')]
-    assert len(annotations) == 100
-    assert sum(len(annotation.polygons) for annotation in annotations) == 1422
-    assert sum(annotation.ignore_tags.sum() for annotation in annotations) == 895
+    assert len(annotations) == 1000
+    assert sum(len(annotation.polygons) for annotation in annotations) == 11886
+    assert sum(annotation.ignore_tags.sum() for annotation in annotations) == 7418

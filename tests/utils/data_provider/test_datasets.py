@@ -129,7 +129,7 @@ def test_an_unknown_dataset_and_a_missing_folder(tmp_path):
 
 def test_the_real_folder(icdar_dir):
     samples, counts = load_dataset(str(icdar_dir / 'train'))
-    assert len(samples) == 100
+    assert len(samples) == 1000
     assert {sample.size for sample in samples} == {(720, 1280)}
-    assert counts[:5] == (100, 100, 100, 100, 1422)
-    assert (counts.ignored_boxes, counts.usable_regions, counts.unreadable) == (895, 527, 0)
+    assert counts[:5] == (1000, 1000, 1000, 1000, 11886)
+    assert (counts.ignored_boxes, counts.usable_regions, counts.unreadable) == (7418, 4468, 0)

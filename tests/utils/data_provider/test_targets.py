@@ -16,11 +16,10 @@ STAR = np.array([[50, 5], [61, 38], [95, 38], [67, 58], [78, 92], [50, 71], [22,
                  [5, 38], [39, 38]], np.float32)
 
 
-@pytest.fixture(scope='module')
-def reference(data_dir):
-    """The reference's own maps for six images."""
-    with np.load(str(data_dir / 'reference_targets.npz')) as stored:
-        return dict(stored)
+# Images of each file; in the small ones, coordinates are fractions.
+REFERENCES = [(name, image) for name, images in
+              [('reference_targets.npz', [1, 10, 61, 108, 200, 302]),
+               ('reference_targets_small.npz', [23, 45, 91, 134, 268, 377])] for image in images]
 
 
 def _expected(reference, image):
@@ -30,10 +29,11 @@ def _expected(reference, image):
     return maps.reshape(height, width, cfg.NUM_KERNELS), mask.reshape(height, width)
 
 
-@pytest.mark.parametrize('image', [1, 10, 61, 108, 200, 302])
+@pytest.mark.parametrize(('name', 'image'), REFERENCES)
 @pytest.mark.parametrize('turn', ['as stored', 'reversed'])
-def test_equal_to_the_reference(reference, image, turn):
-    assert image in reference['ids']
+def test_equal_to_the_reference(data_dir, name, image, turn):
+    with np.load(str(data_dir / name)) as stored:
+        reference = dict(stored)
     polygons = reference[f'polys_{image}']
     if turn == 'reversed':
         polygons = polygons[:, ::-1]
@@ -52,6 +52,14 @@ def test_a_square_shrinks_by_the_formula():
     seg_maps, mask = generate_seg((100, 100), [SQUARE], [False])
     assert [seg_maps[..., index].sum() for index in (0, 5)] == [51 ** 2, 81 ** 2]
     assert mask.all()
+
+
+def test_a_region_shrinks_by_the_area_of_its_truncated_points():
+    # A = 10 * 6, L = 2 (10.9 + 6.9), r = 0.5: d = 1.26. The untruncated area would give 1.58, which
+    # Clipper rounds to the next pixel.
+    region = np.array([[10, 10], [20.9, 10], [20.9, 16.9], [10, 16.9]], np.float32)
+    (kernel,), = shrink_polygon(region, [0.5])
+    assert (kernel.min(axis=0).tolist(), kernel.max(axis=0).tolist()) == ([11, 11], [19, 15])
 
 
 def test_nothing_to_draw_is_all_background():
