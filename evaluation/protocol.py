@@ -27,6 +27,13 @@ _COORDINATE = r'[ \t]*(-?[0-9]{1,7})[ \t]*'
 _CONFIDENCE = r'[ \t]*((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)[ \t]*'
 _TRANSCRIPTION = r'([^\r\n]*)'
 _DO_NOT_CARE = ('###', '"###"')
+# Ground truth with one column more before the transcription: the script of ICDAR2017 and ICDAR2019
+# MLT, and RCTW-17's flag of a difficult text.
+_MLT_DO_NOT_CARE = re.compile(
+    '(?:Arabic|Latin|Chinese|Japanese|Korean|Bangla|Hindi|Symbols|Mixed|None)[ \t]*,[ \t]*###[ \t]*')
+_RCTW = re.compile(r'[ \t]*([01])[ \t]*,[ \t]*"(.*)"[ \t]*')
+# A transcription may be a number with commas in it, but no more of it: these are further points.
+_FURTHER_POINTS = re.compile(r'(?:[ \t]*-?[0-9]+(?:\.[0-9]*)?[ \t]*(?:,|$)){4}')
 
 
 class GroundTruth(NamedTuple):
@@ -122,7 +129,21 @@ def parse_ground_truth(text: str, source: str, parameters: Parameters) -> Ground
     line_format = _line_format(parameters.LTRB, parameters.CRLF, 'transcription')
     rows = _rows(text, source, line_format)
     quads = _quads(rows, text, source, line_format)
-    return GroundTruth(quads, np.array([row[-1] in _DO_NOT_CARE for row in rows], bool))
+    texts = [row[-1] for row in rows]
+    if not parameters.LTRB:
+        _refuse(np.array([_FURTHER_POINTS.match(each) is not None for each in texts], bool), text,
+                source, 'a polygon of more than four points; this protocol scores quadrilaterals')
+    return GroundTruth(quads, _ignore_tags(texts))
+
+
+def _ignore_tags(texts: List[str]) -> np.ndarray:
+    """bool (N,): the do-not-care regions of a file, by what follows their corners."""
+    of_rctw = [_RCTW.fullmatch(each) for each in texts]
+    # A transcription may look like RCTW's two columns by chance; those of a whole file do not.
+    if texts and all(of_rctw):
+        return np.array([each.group(1) == '1' or each.group(2) == '###' for each in of_rctw], bool)
+    return np.array([each in _DO_NOT_CARE or _MLT_DO_NOT_CARE.fullmatch(each) is not None
+                     for each in texts], bool)
 
 
 def parse_detections(text: str, source: str, parameters: Parameters) -> Detections:

@@ -14,6 +14,7 @@ from evaluation.protocol import (
     read_detections,
     read_ground_truth,
 )
+from utils.data_provider.annotation import MLT_SCRIPTS
 
 BOX = '0,0,10,0,10,5,0,5'
 QUAD = [[0, 0], [10, 0], [10, 5], [0, 5]]
@@ -36,9 +37,26 @@ def test_a_line_of_ground_truth():
 
 @pytest.mark.parametrize('transcription, ignored', [
     ('###', True), ('"###"', True), ('####', False), ('#', False), (' ###', False), ('*', False),
-    ('', False), ('a,b,###', False), ('###,', False), ('"', False), ('字,1,2', False)])
+    ('', False), ('a,b,###', False), ('###,', False), ('"', False), ('字,1,2', False),
+    ('Latin,###', True), ('None,###', True), ('Latin,word', False), ('Symbols,?', False),
+    ('1,"###"', True), ('0,"###"', True), ('1,"word"', True), ('0,"word"', False)])
 def test_do_not_care(transcription, ignored):
     assert regions(f'{BOX},{transcription}').ignore_tags.tolist() == [ignored]
+
+
+def test_columns_of_a_text_that_look_like_rctws_by_chance():
+    assert regions(f'{BOX},1,"word"\n{BOX},word').ignore_tags.tolist() == [False, False]
+
+
+def test_polygons_are_refused_and_numbers_are_a_text():
+    assert len(regions(f'{BOX},105,100,000').quads) == 1
+    with pytest.raises(ProtocolError, match=r'^gt, line 2: a polygon of more than four points'):
+        regions(f'{BOX},word\n{BOX},7,7,0,7,word\n')
+
+
+def test_the_scripts_of_mlt_are_those_of_training():
+    for script in MLT_SCRIPTS:
+        assert regions(f'{BOX},{script},###').ignore_tags.all()
 
 
 @pytest.mark.parametrize('end', ['\n', '\r\n'])

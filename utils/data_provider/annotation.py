@@ -6,7 +6,11 @@ A file has a region a line. ICDAR2015 gives four corners and ICDAR2013 two,
     left,top,right,bottom[,transcription]
 
 the latter also with blanks for commas. A transcription may hold commas and may look like a number,
-so a line by itself can be ambiguous; the rest of its file then decides.
+so a line by itself can be ambiguous; the rest of its file then decides. ICDAR2017 MLT and RCTW-17
+have a column more before the transcription:
+
+    x1,y1,x2,y2,x3,y3,x4,y4,script,transcription
+    x1,y1,x2,y2,x3,y3,x4,y4,difficult,"transcription"
 """
 
 import re
@@ -18,6 +22,12 @@ from utils.errors import PSENetError
 
 # What stands in place of a transcription where a region is not to be learnt.
 IGNORE_TEXTS = frozenset({'*', '###', '?'})
+# The column of scripts of ICDAR2017 and ICDAR2019 MLT.
+MLT_SCRIPTS = ('Arabic', 'Latin', 'Chinese', 'Japanese', 'Korean', 'Bangla', 'Hindi', 'Symbols',
+               'Mixed', 'None')
+_MLT_TEXT = re.compile(rf'(?:{"|".join(MLT_SCRIPTS)})\s*,(.*)', re.DOTALL)
+_RCTW_TEXT = re.compile(r'([01])\s*,\s*"(.*)"', re.DOTALL)
+_QUOTED_TEXT = re.compile(r'"(.*)"', re.DOTALL)
 
 _QUAD = 8
 _RECTANGLE = 4
@@ -25,6 +35,10 @@ _RECTANGLE = 4
 # reaches out of the picture.
 _MAX_COORDINATE = 2 ** 20
 _MAX_NUMBER_LENGTH = 32
+# Fewer numbers after the corners may be a transcription such as 100,000; this many are points.
+_FEWEST_OF_A_POLYGON = 12
+_CTW1500 = 32
+_MOST_NUMBERS = 256
 # The largest real files have some kilobytes; a bound keeps a stray archive out of memory.
 _MAX_FILE_BYTES = 2 ** 22
 _EXCERPT = 60
@@ -47,7 +61,7 @@ class _Line(NamedTuple):
     number: int
     text: str
     separator: str              # ',' or, for blanks, ''
-    values: Tuple[float, ...]   # as many numbers as the line begins with, at most eight
+    values: Tuple[float, ...]   # the numbers that the line begins with, at most _MOST_NUMBERS
 
 
 def read_icdar(path: str) -> Annotation:
@@ -55,7 +69,8 @@ def read_icdar(path: str) -> Annotation:
 
     A line of eight numbers is a quadrilateral, one of four a rectangle. With five to seven it is a
     rectangle that bears a number for a text if the file as a whole speaks of rectangles; where the
-    file has quadrilaterals, or nothing but such lines of six or seven, it lacks points.
+    file has quadrilaterals, or nothing but such lines of six or seven, it lacks points. With nine
+    to eleven it is a quadrilateral whose text is a number; with twelve or more it is a polygon.
 
     Args:
         path: annotation file, UTF-8 with or without a byte order mark, any line ends.
@@ -67,7 +82,7 @@ def read_icdar(path: str) -> Annotation:
         AnnotationError: the file cannot be read or decoded, or a line is neither.
     """
     lines = _read_lines(path)
-    counts = {len(line.values) for line in lines}
+    counts = {min(len(line.values), _QUAD) for line in lines}
     rectangles = _QUAD not in counts and bool(counts & {_RECTANGLE, _RECTANGLE + 1})
 
     def corners(line: _Line) -> int:
@@ -125,7 +140,7 @@ def _read_text(path: str) -> str:
 def _split(where: str, number: int, text: str) -> _Line:
     separator = ',' if re.match(r'\s*[^\s,]+\s*,', text) else ''
     values = []
-    for field in text.split(separator or None, _QUAD)[:_QUAD]:
+    for field in text.split(separator or None, _MOST_NUMBERS)[:_MOST_NUMBERS]:
         try:
             values.append(_number(field))
         except ValueError:
@@ -141,10 +156,27 @@ def _number(field: str) -> float:
 
 def _annotation(lines: List[Tuple[_Line, int]]) -> Annotation:
     """Regions from lines, each with the count of numbers that are its corners."""
-    return Annotation([_polygon(line, count) for line, count in lines],
-                      np.array([_transcription(line, count) in IGNORE_TEXTS
-                                for line, count in lines], np.bool_),
-                      [line.number for line, _ in lines])
+    polygons = [_polygon(line, count) for line, count in lines]
+    texts = [_transcription(line, count) for line, count in lines]
+    return Annotation(polygons, _ignore_tags(texts), [line.number for line, _ in lines])
+
+
+def _ignore_tags(texts: List[str]) -> np.ndarray:
+    """bool (N,): which regions of a file are not to be learnt, by what follows their corners."""
+    of_rctw = [_RCTW_TEXT.fullmatch(text) for text in texts]
+    # A transcription may look like RCTW's two columns by chance; those of a whole file do not.
+    if texts and all(of_rctw):
+        return np.array([found.group(1) == '1' or found.group(2) == '###' for found in of_rctw],
+                        np.bool_)
+    return np.array([_is_ignored(text) for text in texts], np.bool_)
+
+
+def _is_ignored(text: str) -> bool:
+    with_script = _MLT_TEXT.fullmatch(text)
+    if with_script:
+        return with_script.group(1).strip() == '###'
+    quoted = _QUOTED_TEXT.fullmatch(text)
+    return (quoted.group(1) if quoted else text) in IGNORE_TEXTS
 
 
 def _polygon(line: _Line, count: int) -> np.ndarray:
@@ -153,6 +185,8 @@ def _polygon(line: _Line, count: int) -> np.ndarray:
         raise AnnotationError(
             f'{line.where}: begins with {len(values)} numbers where a quadrilateral has {_QUAD} '
             f'and a rectangle {_RECTANGLE}: {line.text[:_EXCERPT]!r}.')
+    if count == _QUAD and len(line.values) >= _FEWEST_OF_A_POLYGON:
+        raise _polygon_error(line)
     # Not a comparison with `>`, which NaN would pass.
     if not all(abs(value) <= _MAX_COORDINATE for value in values):
         raise AnnotationError(f'{line.where}: a coordinate is not finite or beyond '
@@ -161,6 +195,20 @@ def _polygon(line: _Line, count: int) -> np.ndarray:
         left, top, right, bottom = values
         values = (left, top, right, top, right, bottom, left, bottom)
     return np.array(values, np.float32).reshape(-1, 2)
+
+
+def _polygon_error(line: _Line) -> AnnotationError:
+    """Only the first four points of such a line would be used, and the rest taken for its text."""
+    found = len(line.values)
+    if found == _CTW1500:
+        form = "the form of CTW1500's lines (a rectangle and 14 pairs of offsets)"
+    elif found % 2 == 0:
+        form = f'a polygon of {found // 2} points'
+    else:
+        form = 'a polygon and a number'
+    return AnnotationError(
+        f'{line.where}: begins with {found} numbers, {form}; lines of quadrilaterals (8 numbers) '
+        f'and rectangles (4) can be read, so give four corners: {line.text[:_EXCERPT]!r}.')
 
 
 def _transcription(line: _Line, count: int) -> str:

@@ -58,8 +58,10 @@ def test_an_empty_file_has_no_regions(read):
 
 
 @pytest.mark.parametrize(('text', 'ignored'), [
-    ('###', True), ('*', True), ('?', True), (' ### ', True), ('"###"', False), ('####', False),
-    ('', False), ('###,', False), ('a,###', False), ('Latin, a', False), ('100,000', False),
+    ('###', True), ('*', True), ('?', True), (' ### ', True), ('"###"', True), ('"*"', True),
+    ('####', False), ('', False), ('###,', False), ('a,###', False), ('Latin, a', False),
+    ('100,000', False), ('Latin,###', True), ('None,###', True), ('Symbols,?', False),
+    ('Latin', False), ('Greek,###', False), ('#05-11', False),
 ])
 def test_what_is_ignored(read, text, ignored):
     assert read(f'1,1,9,1,9,5,1,5,{text}').ignore_tags.tolist() == [ignored]
@@ -68,6 +70,20 @@ def test_what_is_ignored(read, text, ignored):
 
 def test_a_quadrilateral_without_a_text_counts(read):
     assert read('1,1,9,1,9,5,1,5').ignore_tags.tolist() == [False]
+
+
+def test_a_file_of_rctw(read):
+    quad = '1,1,9,1,9,5,1,5'
+    lines = [f'{quad},0,"word"', f'{quad},1,"word"', f'{quad},0,"###"', f'{quad},1,"###"']
+    assert read('\n'.join(lines)).ignore_tags.tolist() == [False, True, True, True]
+    # By chance, in a file of another form.
+    assert not read(f'{quad},1,"word"\n{quad},word').ignore_tags.any()
+
+
+def test_numbers_that_are_a_text(read):
+    lines = ['1,1,9,1,9,5,1,5,105,100,000', '1,1,9,1,9,5,1,5,1']
+    np.testing.assert_array_equal(read('\n'.join(lines)).polygons,
+                                  [[[1, 1], [9, 1], [9, 5], [1, 5]]] * 2)
 
 
 @pytest.mark.parametrize('line', [
@@ -107,6 +123,10 @@ def test_a_format_that_is_given_is_not_guessed(read):
     ('x1,y1,x2,y2', 1, 'begins with 0 numbers'),
     ('1_0,1,9,5', 1, 'begins with 0 numbers'),
     ('1' * 10 ** 6, 1, 'begins with 0 numbers'),
+    ('1,1,9,1,9,5,1,5,1,1,9,1', 1, 'begins with 12 numbers, a polygon of 6 points'),
+    ('1,1,9,1,9,5,1,5,a\n' + '7,' * 14 + 'text', 2, 'begins with 14 numbers, a polygon of 7 points'),
+    ('7,' * 31 + '7', 1, 'begins with 32 numbers, the form of CTW1500'),
+    ('7,' * 12 + '7', 1, 'begins with 13 numbers, a polygon and a number'),
     ('1,1,nan,1,9,5,1,5,a', 1, 'not finite'),
     ('1,1,9,1,9,5,1,-inf,a', 1, 'not finite'),
     ('1,1e300,9,1,9,5,1,5,a', 1, 'beyond'),
