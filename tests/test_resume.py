@@ -87,7 +87,8 @@ def test_the_seed_that_was_drawn_is_used_again(folder, killed, resumed):
     seed = drawn_seed(killed)
     assert 'the seed of the training data is %d, as it was before' % seed in resumed.log
     manifest = json.loads((folder / 'resumed' / 'training_files.json').read_text())
-    assert manifest == {'checkpoints': ['model.ckpt-%d' % STEPS], 'seed': seed}
+    assert manifest['checkpoints'] == ['model.ckpt-%d' % STEPS]
+    assert manifest['seed'] == seed
 
 
 def test_the_same_images_in_every_batch(killed, resumed, straight):

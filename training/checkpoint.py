@@ -5,19 +5,32 @@ of that loads; what cannot is named in a sentence. Loading has two halves, as so
 with a graph that is final: ``build_...`` adds the ops and returns the Load that runs them.
 """
 
+import os
+import re
+import tempfile
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, List, NamedTuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 
-from training.checkpoint_files import READ_ERRORS, CheckpointError, resolve_checkpoint
+from training.checkpoint_files import (
+    READ_ERRORS,
+    CheckpointError,
+    files_of,
+    resolve_checkpoint,
+)
 from utils.errors import first_line
 from utils.utils_tool import logger
 
 AVERAGE_SUFFIX = '/ExponentialMovingAverage'
 BACKBONE_PREFIX = 'resnet_v1_'
 GLOBAL_STEP = 'global_step'
+# Adam's powers of its decay rates. An optimizer that applies gradients within tf.cond, as the NPU's
+# loss scaling does, puts that scope before their names: cond/beta1_power.
+_ADAM_POWERS = ('beta1_power', 'beta2_power')
+# TensorFlow takes the path of a checkpoint for a pattern with these characters.
+_PATTERN = re.compile(r'[][*?\\]')
 # Gives variables of a session their values; raises CheckpointError when the data is damaged.
 Load = Callable[[tf.Session], None]
 
@@ -28,6 +41,8 @@ class Checkpoint(NamedTuple):
     prefix: str
     reader: tf.train.NewCheckpointReader
     shapes: Dict[str, list]
+    readable: str    # the prefix, or another path to the same files that TensorFlow can read
+    links: Optional[tempfile.TemporaryDirectory] = None    # keeps the other path in place
 
     def global_step(self) -> int:
         """The step it was saved at, from a float32 or int64 variable; 0 where it has none.
@@ -60,12 +75,29 @@ def open_checkpoint(path: str) -> Checkpoint:
         CheckpointError: nothing is there, or it cannot be read.
     """
     prefix = resolve_checkpoint(path)
+    readable, links = _readable(prefix)
     try:
-        reader = tf.train.NewCheckpointReader(prefix)
+        reader = tf.train.NewCheckpointReader(readable)
     except READ_ERRORS as error:
         raise CheckpointError('%s is damaged or no TensorFlow checkpoint (%s)'
                               % (prefix, first_line(error))) from error
-    return Checkpoint(prefix, reader, reader.get_variable_to_shape_map())
+    return Checkpoint(prefix, reader, reader.get_variable_to_shape_map(), readable, links)
+
+
+def _readable(prefix: str) -> Tuple[str, Optional[tempfile.TemporaryDirectory]]:
+    """A prefix without the characters of patterns, and the directory of links that it needs."""
+    if not _PATTERN.search(prefix):
+        return prefix, None
+    try:
+        links = tempfile.TemporaryDirectory(prefix='psenet_')
+        readable = os.path.join(links.name, 'model')
+        for path in files_of(prefix) or [prefix]:
+            os.symlink(os.path.abspath(path), readable + path[len(prefix):])
+    except OSError as error:
+        raise CheckpointError(f'{prefix} has one of the characters []*?\\ in its path, and no links '
+                              f'to it can be made ({error}); rename it, or name a directory that '
+                              'can be written in TMPDIR') from None
+    return readable, links
 
 
 def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
@@ -91,7 +123,7 @@ def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
     def load(session: tf.Session) -> None:
         with _damage_named(checkpoint.prefix):
             if saver is not None:
-                saver.restore(session, checkpoint.prefix)
+                saver.restore(session, checkpoint.readable)
             if GLOBAL_STEP in sources:
                 sources[GLOBAL_STEP].load(checkpoint.global_step(), session)
     return load
@@ -159,8 +191,9 @@ def build_restore(checkpoint: Checkpoint, average: tf.train.ExponentialMovingAve
     variables = {variable.op.name: variable for variable in tf.global_variables()}
     model = {variable.op.name for variable in model_variables()}
     _check_holds(checkpoint, model)
-    present = {name: variable for name, variable in variables.items() if name in checkpoint.shapes}
-    missing = set(variables) - set(present)
+    stored = {name: _stored_name(name, checkpoint) for name in variables}
+    present = {stored[name]: variable for name, variable in variables.items() if stored[name]}
+    missing = {name for name in variables if not stored[name]}
     load, start_averages = build_load(checkpoint, present), _averages_start(average, missing)
 
     def restore(session: tf.Session) -> None:
@@ -173,10 +206,23 @@ def build_restore(checkpoint: Checkpoint, average: tf.train.ExponentialMovingAve
     return restore
 
 
-def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage) -> Load:
-    """Builds what starts trainable variables from a checkpoint with some of them (slim's ImageNet).
+def _stored_name(name: str, checkpoint: Checkpoint) -> Optional[str]:
+    """The name by which a checkpoint holds a variable; None where it does not."""
+    if name in checkpoint.shapes:
+        return name
+    last = name.split('/')[-1]
+    if last not in _ADAM_POWERS:
+        return None
+    return next((other for other in sorted(checkpoint.shapes) if other.split('/')[-1] == last), None)
 
-    As in the published runs the moving statistics of batch normalisation are not taken over.
+
+def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage) -> Load:
+    """Builds what starts a run from the weights of another network.
+
+    A trained detector, which holds all of the network, gives its moving averages where it has them
+    and its batch-norm statistics: what it detects with. From any other file (slim's ImageNet
+    checkpoint) come the trainable variables that it holds, without statistics, as in the
+    published runs.
 
     Args:
         path: as for ``resolve_checkpoint``.
@@ -190,22 +236,30 @@ def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage) -> L
         CheckpointError: nothing matches, or the file cannot be read.
     """
     checkpoint = open_checkpoint(path)
-    trainable = tf.trainable_variables()
-    present = {variable.op.name: variable for variable in trainable
-               if variable.op.name in checkpoint.shapes}
+    trainable, statistics = tf.trainable_variables(), moving_statistics()
+    present = [variable for variable in trainable if variable.op.name in checkpoint.shapes]
     if not present:
         raise CheckpointError(
             '--pretrained_model_path=%s holds none of the %d trainable variables of the network '
-            '(but %s); it takes the resnet_v1_50.ckpt of slim'
+            '(but %s); it takes the resnet_v1_50.ckpt of slim, or a trained detector'
             % (path, len(trainable), ', '.join(sorted(checkpoint.shapes)[:3]) or 'nothing'))
-    load = build_load(checkpoint, present)
-    start_averages = _averages_start(average, {average.average_name(v) for v in present.values()})
+    sources = {variable.op.name: variable for variable in present}
+    kind = 'a backbone'
+    if all(variable.op.name in checkpoint.shapes for variable in trainable + statistics):
+        averaged = {variable for variable in trainable
+                    if variable.op.name + AVERAGE_SUFFIX in checkpoint.shapes}
+        kind = (f'a trained detector, with {len(averaged)} moving averages and {len(statistics)} '
+                'batch-norm statistics')
+        sources = {variable.op.name + (AVERAGE_SUFFIX if variable in averaged else ''): variable
+                   for variable in trainable + statistics}
+    load = build_load(checkpoint, sources)
+    start_averages = _averages_start(average, {average.average_name(v) for v in present})
 
     def load_pretrained(session: tf.Session) -> None:
         load(session)
         session.run(start_averages)
-        logger.info('loaded %d of %d trainable variables from %s', len(present), len(trainable),
-                    checkpoint.prefix)
+        logger.info('loaded %d of %d trainable variables from %s, %s', len(present),
+                    len(trainable), checkpoint.prefix, kind)
     return load_pretrained
 
 

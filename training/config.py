@@ -5,14 +5,15 @@ TrainConfig.
 """
 
 import os
-from typing import List, NamedTuple, Optional
+from typing import Any, Collection, Dict, List, NamedTuple, Optional
 
 from absl import flags
 
+from training.run_folder import MANIFEST, Manifest
 from utils.cli import group
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
-from utils.utils_tool import cfg
+from utils.utils_tool import cfg, logger
 
 
 class TrainConfig(NamedTuple):
@@ -43,6 +44,12 @@ class TrainConfig(NamedTuple):
 
 
 _DEFAULTS = TrainConfig()
+# Kept with a run, so that --restore needs none of them again; the seed is kept apart, as it may
+# have been drawn.
+_RUN_FLAGS = ('training_data_path', 'input_size', 'batch_size_per_gpu', 'min_crop_side_ratio',
+              'max_image_pixels', 'learning_rate', 'scale_learning_rate', 'max_steps',
+              'moving_average_decay', 'batch_norm_decay', 'save_checkpoint_steps',
+              'keep_checkpoints', 'save_summary_steps')
 # global_step is float32, as in published checkpoints: beyond this, adding 1 changes nothing.
 _MAX_STEPS = 2 ** 24
 _LEAST = {'input_size': 1, 'batch_size_per_gpu': 1, 'num_readers': 1, 'cache_images_mb': 0,
@@ -127,7 +134,8 @@ def _define_optimisation_flags() -> None:
         'hundred steps.', **optimisation)
     flags.DEFINE_string(
         'pretrained_model_path', _DEFAULTS.pretrained_model_path,
-        'ImageNet checkpoint of slim (resnet_v1_50.ckpt) to start the backbone from.',
+        'What to start from: the ImageNet checkpoint of slim (resnet_v1_50.ckpt) for the backbone, or '
+        'a trained detector, for fine-tuning.',
         **optimisation)
 
 
@@ -169,8 +177,52 @@ def train_config_from_flags(flag_values: flags.FlagValues) -> TrainConfig:
         PSENetError: a value or a pair of values cannot work; the sentence names the flag.
     """
     config = TrainConfig(*(getattr(flag_values, name) for name in TrainConfig._fields))
+    if config.restore:
+        given = [name for name in _RUN_FLAGS if flag_values[name].present]
+        config = with_flags_of_run(config, given)
     validate(config)
     return config
+
+
+def run_flags(config: TrainConfig) -> Dict[str, Any]:
+    """The values that a run's directory keeps for ``--restore``, by the names of their flags."""
+    values = {name: getattr(config, name) for name in _RUN_FLAGS}
+    return {**values, 'training_data_path': os.path.abspath(config.training_data_path)}
+
+
+def with_flags_of_run(config: TrainConfig, given: Collection[str]) -> TrainConfig:
+    """Takes over the flags that the run to be restored had, and logs which.
+
+    Args:
+        config: of the run that goes on.
+        given: names of the flags that the user gave; these are kept, and a message names each that
+            differs from the run's.
+
+    Returns:
+        The configuration to go on with.
+
+    Raises:
+        PSENetError: a stored value is not one of its flag.
+    """
+    manifest = Manifest(config.checkpoint_path)
+    stored = {name: manifest.flags[name] for name in _RUN_FLAGS if name in manifest.flags}
+    if not manifest.checkpoints:
+        return config
+    for name, value in stored.items():
+        if type(value) is not type(getattr(_DEFAULTS, name)):
+            raise PSENetError(f'{os.path.join(config.checkpoint_path, MANIFEST)} has {name}='
+                              f'{value!r}, which --{name} cannot be; give --{name}, or remove the '
+                              'entry')
+    now = run_flags(config)
+    for name in given:
+        if stored.get(name, now[name]) != now[name]:
+            logger.warning('--%s=%s is given, and the run had %s until now', name, now[name],
+                           stored[name])
+    taken = {name: value for name, value in stored.items() if name not in given}
+    changed = [f'--{name}={value}' for name, value in taken.items() if value != now[name]]
+    if changed:
+        logger.info('the run goes on with its own %s (%s)', ' '.join(changed), MANIFEST)
+    return config._replace(**taken)
 
 
 def validate(config: TrainConfig) -> None:

@@ -121,7 +121,7 @@ class _Steps(tf.train.SessionRunHook):
         run = self._run
         self._graph = build_train_graph(run.config, run.device, Inputs(**features))
         load = build_start(run.config, run.start, self._graph.average)
-        self._saver = build_saver(run.config.keep_checkpoints)
+        self._saver = build_saver()
         fetches = self._graph.fetches
         return tf.estimator.EstimatorSpec(
             mode, loss=fetches.scalars.total_loss, train_op=fetches.update,

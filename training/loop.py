@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.checkpoint import Checkpoint
-from training.config import TrainConfig
+from training.config import TrainConfig, run_flags
 from training.device import Device
 from training.graph import Fetches, Inputs, TrainGraph, build_train_graph
 from training.hooks import (
@@ -73,8 +73,8 @@ def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = (),
         first_step = start.global_step() if start else 0
         config = config._replace(seed=seed_to_go_on_with(config, start))
         if first_step >= config.max_steps:
-            logger.info('nothing to do: %s is at step %d and --max_steps=%d', start.prefix,
-                        first_step, config.max_steps)
+            logger.info('nothing to do: %s is at step %d and --max_steps=%d; a larger --max_steps '
+                        'goes on', start.prefix, first_step, config.max_steps)
             return 0
         try:
             # Readers first: some devices forbid new processes once they are initialised.
@@ -100,7 +100,7 @@ def in_session(run: Started) -> None:
         if graph.share_all is not None:
             session.run(graph.share_all)
             check_same_step(session, run.first_step)
-        with open_hooks(run, graph, build_saver(run.config.keep_checkpoints)) as hooks:
+        with open_hooks(run, graph, build_saver()) as hooks:
             _Run(session, graph, run.batches, run.stop, hooks).run(run.first_step,
                                                                    run.config.max_steps)
 
@@ -143,7 +143,7 @@ def open_hooks(run: Started, graph: TrainGraph, saver: tf.train.Saver) -> Iterat
     if config.overwrite:
         remove_earlier_run(config.checkpoint_path)
     writer = CheckpointWriter(config.checkpoint_path, config.keep_checkpoints, saver,
-                              run.batches.seed)
+                              run.batches.seed, run_flags(config))
     with SummaryWriter(config.checkpoint_path, run.first_step) as summaries:
         yield [*hooks, SummaryHook(summaries, config.save_summary_steps),
                CheckpointHook(writer, config.save_checkpoint_steps), *run.hooks, *last]

@@ -1,17 +1,9 @@
-"""Writing checkpoints, and knowing which files of a folder are ours.
-
-The checkpoints that training writes into ``--checkpoint_path`` are listed there, in
-``training_files.json``, and its event files have a suffix of their own. Nothing else is
-ever removed, so a downloaded checkpoint, notes, or another program's events in the same folder are
-safe from rotation and from ``--overwrite``. The list also holds the seed of the run, for a run that
-goes on without being told it again.
-"""
+"""Writing checkpoints into a run's directory, and removing only what training wrote there."""
 
 import contextlib
 import glob
-import json
 import os
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 import tensorflow as tf
 from tensorflow.python.training.saver import BaseSaverBuilder
@@ -22,79 +14,12 @@ from training.checkpoint_files import (
     files_of,
     indexed_name,
     leftovers_of,
+    write_index,
 )
+from training.run_folder import PREFIX, Manifest, checkpoint_name
 from training.summaries import EVENTS_SUFFIX, VALIDATION_FOLDER
 from utils.errors import PSENetError, first_line
 from utils.utils_tool import logger
-
-PREFIX = 'model.ckpt'
-MANIFEST = 'training_files.json'
-
-
-def checkpoint_name(step: int) -> str:
-    """The name that the checkpoint of a step gets."""
-    return '%s-%d' % (PREFIX, step)
-
-
-class Manifest:
-    """The names of the checkpoints that training wrote into a folder, and the seed it wrote with.
-
-    Attributes:
-        seed: int, 0 .. 2**32 - 1; None where none is written down.
-    """
-
-    def __init__(self, folder: str):
-        """Reads the folder's list; a folder without one has none of our checkpoints."""
-        self._folder = folder
-        self._path = os.path.join(folder, MANIFEST)
-        self._names: List[str] = []
-        self.seed: Optional[int] = None
-        self._read()
-
-    def _read(self) -> None:
-        try:
-            with open(self._path, encoding='utf-8') as file:
-                content = json.load(file)
-            names = [os.path.basename(name) for name in content['checkpoints']]
-            self._names, self.seed = names, _checked_seed(content.get('seed'))
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning('%s cannot be read (%s): no earlier checkpoint of this folder will be '
-                           'removed', self._path, first_line(error))
-
-    @property
-    def _prefixes(self) -> List[str]:
-        return [os.path.join(self._folder, name) for name in self._names]
-
-    @property
-    def leftovers(self) -> List[str]:
-        """Files of listed checkpoints that did not get done."""
-        return [path for prefix in self._prefixes for path in leftovers_of(prefix)]
-
-    @property
-    def checkpoints(self) -> List[str]:
-        """Prefixes of our checkpoints that still exist, oldest first."""
-        return [prefix for prefix in self._prefixes if os.path.exists(prefix + '.index')]
-
-    def add(self, prefix: str) -> None:
-        """Lists a checkpoint; called before it is written."""
-        self.replace([other for other in self.checkpoints if other != prefix] + [prefix])
-
-    def replace(self, prefixes: List[str]) -> None:
-        """Lists these checkpoints and no others, and the seed."""
-        self._names = [os.path.basename(prefix) for prefix in prefixes]
-        partial = self._path + '.partial'
-        with open(partial, 'w', encoding='utf-8') as file:
-            json.dump({'checkpoints': self._names, 'seed': self.seed}, file, indent=1)
-        os.replace(partial, self._path)
-
-
-def _checked_seed(seed: Any) -> Optional[int]:
-    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2 ** 32):
-        raise ValueError('the seed %r is none' % (seed,))
-    return seed
-
 
 def remove_earlier_run(folder: str) -> None:
     """Removes the checkpoints and event files that training wrote into a folder, nothing else.
@@ -111,7 +36,7 @@ def remove_earlier_run(folder: str) -> None:
         paths.append(os.path.join(folder, INDEX_FILE))
     for prefix in manifest.checkpoints:
         paths += files_of(prefix)
-    paths += manifest.leftovers
+    paths += _leftovers(manifest)
     try:
         for path in paths:
             os.remove(path)
@@ -120,6 +45,11 @@ def remove_earlier_run(folder: str) -> None:
         raise PSENetError('--overwrite: the earlier run in %s cannot be removed (%s); remove it '
                           'yourself or name another folder' % (folder, error)) from error
     logger.info('--overwrite: removed %d files of an earlier run from %s', len(paths), folder)
+
+
+def _leftovers(manifest: Manifest) -> List[str]:
+    """Files of listed checkpoints that were not completed."""
+    return [path for prefix in manifest.prefixes for path in leftovers_of(prefix)]
 
 
 def _event_files(folder: str) -> List[str]:
@@ -137,26 +67,23 @@ class _FloatStep(BaseSaverBuilder.SaveableObject):
         return tf.assign(self.op, tf.cast(restored_tensors[0], self.op.dtype.base_dtype))
 
 
-def build_saver(keep: int) -> tf.train.Saver:
-    """Builds the saving ops of all variables in the default graph.
+def build_saver() -> tf.train.Saver:
+    """Builds the saving ops of all variables in the default graph, for ``CheckpointWriter``.
 
-    Args:
-        keep: how many checkpoints stay.
-
-    Returns:
-        For ``CheckpointWriter``.
+    The saver itself removes no checkpoint: TensorFlow takes the path of what it removes for a
+    pattern, which in a directory ``run[1]`` finds nothing, and in ``run*`` other runs' files.
     """
     saved = [_FloatStep(variable)
              if variable.op.name == GLOBAL_STEP and variable.dtype.base_dtype != tf.float32
              else variable for variable in tf.global_variables()]
-    return tf.train.Saver(saved, max_to_keep=keep, save_relative_paths=True)
+    return tf.train.Saver(saved, max_to_keep=0, save_relative_paths=True)
 
 
 class CheckpointWriter:
     """Saves ``model.ckpt-<step>``, keeps the newest few of this folder's own."""
 
     def __init__(self, folder: str, keep: int, saver: Optional[tf.train.Saver] = None,
-                 seed: Optional[int] = None):
+                 seed: Optional[int] = None, run_flags: Optional[Dict[str, Any]] = None):
         """Reads which checkpoints of the folder are its own; removes those that did not get done.
 
         Args:
@@ -164,15 +91,15 @@ class CheckpointWriter:
             keep: how many checkpoints stay.
             saver: made by ``build_saver``; built here when None.
             seed: to be written down with the checkpoints.
+            run_flags: values of the run's flags, to be written down as well.
         """
         self._folder = folder
+        self._keep = keep
         self._manifest = Manifest(folder)
         self._manifest.seed = seed
-        _remove_if_possible(self._manifest.leftovers)
-        self._saver = saver or build_saver(keep)
-        self._saver.set_last_checkpoints_with_time(
-            [(prefix, os.path.getmtime(prefix + '.index'))
-             for prefix in self._manifest.checkpoints[-keep:]])
+        self._manifest.flags = dict(run_flags or {})
+        _remove_if_possible(_leftovers(self._manifest))
+        self._saver = saver or build_saver()
         self.last_saved_step = -1
 
     def save(self, session: tf.Session, step: int) -> str:
@@ -191,11 +118,12 @@ class CheckpointWriter:
         prefix = os.path.join(self._folder, PREFIX)
         try:
             self._manifest.add(os.path.join(self._folder, checkpoint_name(step)))
-            saved = self._saver.save(session, prefix, global_step=step, write_meta_graph=False)
-            self._remove_rotated()
-        except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
+            saved = self._saver.save(session, prefix, global_step=step, write_meta_graph=False,
+                                     write_state=False)
+            self._keep_newest()
+        except (tf.errors.OpError, OSError, ValueError, RuntimeError, PSENetError) as error:
             # They would keep a full disk full.
-            _remove_if_possible(self._manifest.leftovers)
+            _remove_if_possible(_leftovers(self._manifest))
             raise PSENetError(self._account_of(error, step)) from error
         self.last_saved_step = step
         logger.info('saved %s', saved)
@@ -208,15 +136,15 @@ class CheckpointWriter:
         return ('%s (%s); earlier checkpoints are intact: free the disk or choose another folder '
                 'and go on with --restore' % (account, first_line(error)))
 
-    def _remove_rotated(self) -> None:
-        """Removes what the saver, which drops one checkpoint a save, does not know of.
-
-        A run that goes on with a smaller ``keep`` starts with more than it may keep.
-        """
-        for prefix in set(self._manifest.checkpoints) - set(self._saver.last_checkpoints):
+    def _keep_newest(self) -> None:
+        """Names the newest checkpoints in the index, then removes the others of this folder."""
+        ours = self._manifest.checkpoints
+        kept = ours[-self._keep:]
+        write_index(self._folder, kept)
+        for prefix in ours[:-self._keep]:
             for path in files_of(prefix):
                 os.remove(path)
-        self._manifest.replace(self._saver.last_checkpoints)
+        self._manifest.replace(kept)
 
 
 def _remove_if_possible(paths: List[str]) -> None:

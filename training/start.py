@@ -15,7 +15,7 @@ from training.checkpoint import (
 )
 from training.checkpoint_files import INDEX_FILE, CheckpointError, find_checkpoints, step_of
 from training.config import TrainConfig
-from training.saver import MANIFEST, Manifest, checkpoint_name
+from training.run_folder import MANIFEST, Manifest, checkpoint_name
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
@@ -80,12 +80,23 @@ def _checkpoint_to_restore(config: TrainConfig) -> Checkpoint:
     try:
         checkpoint = open_checkpoint(config.checkpoint_path)
     except CheckpointError as error:
-        raise CheckpointError('--restore: %s; without --restore a new run starts'
-                              % error) from error
+        # Nobody whose checkpoint is damaged is to be told to start anew: that would lose it.
+        way_out = _way_out(config.checkpoint_path)
+        raise CheckpointError(f'--restore: {error}; {way_out}') from error
     if config.pretrained_model_path:
         logger.info('--pretrained_model_path is not loaded again: %s has the weights',
                     checkpoint.prefix)
     return checkpoint
+
+
+def _way_out(folder: str) -> str:
+    found = find_checkpoints(folder)
+    if len(found) > 1:
+        return (f'move the files of {os.path.basename(found[-1])} away to go on from '
+                f'{os.path.basename(found[-2])}')
+    if found or os.path.exists(os.path.join(folder, INDEX_FILE)):
+        return 'copy its files again from where they are intact'
+    return 'without --restore a new run starts'
 
 
 def seed_to_go_on_with(config: TrainConfig, start: Optional[Checkpoint]) -> Optional[int]:

@@ -238,7 +238,8 @@ def test_pretrained_loads_what_the_file_holds(training, tmp_path, messages, vers
     build_pretrained(prefix, average)(session)
     after = values_of(session)
     assert after[BACKBONE] == after[BACKBONE + AVERAGE] == [1, 2]
-    assert messages() == ['loaded 1 of 2 trainable variables from %s' % prefix]
+    assert messages() == ['loaded 1 of 2 trainable variables from %s, a backbone' % prefix]
+    assert after[MOVING_MEAN] == [0]
 
 
 def test_pretrained_leaves_the_rest_as_it_was(training, tmp_path):
@@ -247,6 +248,70 @@ def test_pretrained_leaves_the_rest_as_it_was(training, tmp_path):
     build_pretrained(write_checkpoint(tmp_path, BACKBONE_FILE), average)(session)
     loaded = (BACKBONE, BACKBONE + AVERAGE)
     assert without(values_of(session), *loaded) == without(before, *loaded)
+
+
+def test_a_detector_gives_its_averages_and_statistics(training, tmp_path, messages):
+    session, average = training
+    prefix = write_checkpoint(tmp_path, {**WEIGHTS, **AVERAGES})
+    build_pretrained(prefix, average)(session)
+    after = values_of(session)
+    assert after[BACKBONE] == after[BACKBONE + AVERAGE] == [101, 102]
+    assert after[HEAD] == [104, 105, 106]
+    assert after[MOVING_MEAN] == [3]
+    assert messages() == ['loaded 2 of 2 trainable variables from %s, a trained detector, with 2 '
+                          'moving averages and 1 batch-norm statistics' % prefix]
+
+
+def test_a_detector_without_averages_gives_its_weights(training, tmp_path):
+    session, average = training
+    build_pretrained(write_checkpoint(tmp_path, WEIGHTS), average)(session)
+    after = values_of(session)
+    assert after[BACKBONE] == after[BACKBONE + AVERAGE] == [1, 2]
+    assert after[MOVING_MEAN] == [3]
+
+
+@pytest.mark.parametrize(('in_graph', 'in_file'), [
+    ('beta1_power', 'cond/beta1_power'), ('cond/beta1_power', 'beta1_power'),
+    ('cond/beta1_power', 'cond_1/beta1_power')])
+def test_powers_of_adam_are_found_under_the_name_of_another_device(
+        session, tmp_path, messages, in_graph, in_file):
+    weight = tf.get_variable('weight', [], initializer=tf.zeros_initializer())
+    average = tf.train.ExponentialMovingAverage(0.9)
+    average.apply([weight])
+    power = tf.Variable(1.0, name=in_graph, trainable=False)
+    session.run(tf.global_variables_initializer())
+    prefix = write_checkpoint(tmp_path, {
+        'weight': np.float32(2), 'weight' + AVERAGE: np.float32(3), in_file: np.float32(0.5)})
+    build_restore(open_checkpoint(prefix), average)(session)
+    assert session.run(power) == 0.5
+    assert messages() == ['restored %s' % prefix]
+
+
+@pytest.mark.parametrize('name', ['run[1]', 'run*', 'run?', 'a\\\\b', 'run]', '[x'])
+@pytest.mark.parametrize('version', [tf.train.SaverDef.V1, tf.train.SaverDef.V2])
+def test_paths_that_look_like_a_pattern(training, tmp_path, name, version):
+    session, average = training
+    for folder in ('run1', name):
+        (tmp_path / folder).mkdir()
+    write_checkpoint(tmp_path / 'run1', {HEAD: np.float32([0])})
+    prefix = write_checkpoint(tmp_path, {**WEIGHTS, **AVERAGES}, 'plain', version=version)
+    for path in tmp_path.glob('plain*'):
+        path.rename(tmp_path / name / path.name.replace('plain', 'best[0.8]'))
+    prefix = str(tmp_path / name / 'best[0.8]')
+    build_restore(open_checkpoint(prefix), average)(session)
+    assert values_of(session)[BACKBONE] == [1, 2]
+    if version == tf.train.SaverDef.V2:
+        assert open_checkpoint(str(tmp_path / name)).prefix == prefix
+
+
+def test_links_that_cannot_be_made_are_told_of(tmp_path, monkeypatch):
+    (tmp_path / 'run[1]').mkdir()
+    write_checkpoint(tmp_path, WEIGHTS, 'plain')
+    for path in tmp_path.glob('plain*'):
+        path.rename(tmp_path / 'run[1]' / path.name)
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'nowhere'))
+    with pytest.raises(CheckpointError, match=r'run\[1\]/plain has one .* in TMPDIR'):
+        open_checkpoint(str(tmp_path / 'run[1]'))
 
 
 def test_pretrained_that_matches_nothing_is_refused(training, tmp_path):

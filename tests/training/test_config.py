@@ -1,9 +1,19 @@
 """The published defaults, and a sentence for every value or pair that cannot work."""
 
+import pathlib
+
 import pytest
 from absl import flags
 
-from training.config import TrainConfig, define_train_flags, train_config_from_flags, validate
+from training.config import (
+    TrainConfig,
+    define_train_flags,
+    run_flags,
+    train_config_from_flags,
+    validate,
+    with_flags_of_run,
+)
+from training.run_folder import Manifest
 from utils.errors import PSENetError
 
 PUBLISHED = {
@@ -110,3 +120,48 @@ def test_a_value_that_cannot_work_is_named_with_its_flag(config, name, value):
 def test_restore_and_overwrite_are_a_pair_that_cannot_work(config):
     with pytest.raises(PSENetError, match=r'--restore .* and --overwrite .*; give one of them'):
         validate(config._replace(restore=True, overwrite=True))
+
+
+@pytest.fixture
+def earlier(config):
+    """A run that has saved a checkpoint, with flags of its own."""
+    folder = pathlib.Path(config.checkpoint_path)
+    folder.mkdir()
+    (folder / 'model.ckpt-7.index').touch()
+    run = config._replace(input_size=96, learning_rate=0.5, keep_checkpoints=30)
+    manifest = Manifest(str(folder))
+    manifest.flags = run_flags(run)
+    manifest.replace([str(folder / 'model.ckpt-7')])
+    return run
+
+
+def test_a_restored_run_has_its_own_flags(train_flags, earlier, messages):
+    train_flags(['train.py', '--restore', f'--checkpoint_path={earlier.checkpoint_path}'])
+    assert train_config_from_flags(train_flags) == earlier._replace(restore=True)
+    message, = messages()
+    assert 'the run goes on with its own' in message
+    assert '--learning_rate=0.5' in message
+    assert 'batch_norm_decay' not in message
+
+
+def test_a_flag_that_is_given_counts_and_is_told_of(train_flags, earlier, messages):
+    train_flags(['train.py', '--restore', f'--checkpoint_path={earlier.checkpoint_path}',
+                 '--learning_rate=0.25', '--input_size=96'])
+    assert train_config_from_flags(train_flags) == earlier._replace(restore=True,
+                                                                    learning_rate=0.25)
+    assert messages()[0] == '--learning_rate=0.25 is given, and the run had 0.5 until now'
+    assert len(messages()) == 2
+
+
+def test_flags_of_a_run_are_not_taken_without_restore(train_flags, earlier):
+    train_flags(['train.py', '--overwrite', f'--checkpoint_path={earlier.checkpoint_path}',
+                 f'--training_data_path={earlier.training_data_path}'])
+    assert train_config_from_flags(train_flags).learning_rate == 1e-5
+
+
+def test_stored_flags_that_cannot_be_are_told_of(config, earlier):
+    manifest = Manifest(config.checkpoint_path)
+    manifest.flags['input_size'] = 'large'
+    manifest.replace(manifest.checkpoints)
+    with pytest.raises(PSENetError, match=r"training_files\.json has input_size='large'"):
+        with_flags_of_run(config, [])

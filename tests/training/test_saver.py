@@ -11,7 +11,8 @@ import tensorflow as tf
 from tests.training.conftest import write_checkpoint
 from training.checkpoint import open_checkpoint
 from training.checkpoint_files import find_checkpoints, resolve_checkpoint, step_of
-from training.saver import CheckpointWriter, Manifest, build_saver, remove_earlier_run
+from training.run_folder import Manifest
+from training.saver import CheckpointWriter, build_saver, remove_earlier_run
 from training.summaries import EVENTS_SUFFIX
 from utils.errors import PSENetError
 
@@ -106,6 +107,16 @@ def test_rotation_leaves_checkpoints_that_were_there_before(session, weight, tmp
     assert resolve_checkpoint(str(tmp_path)) == str(tmp_path / 'model.ckpt-30')
 
 
+@pytest.mark.parametrize('name', ['run[1]', 'run*', 'run?'])
+def test_rotation_in_a_folder_whose_name_looks_like_a_pattern(session, weight, tmp_path, name):
+    for folder in ('run1', name):
+        (tmp_path / folder).mkdir()
+        save(session, tmp_path / folder, [10, 20, 30], keep=3 if folder == 'run1' else 1)
+    assert steps_in(tmp_path / name) == [30]
+    assert steps_in(tmp_path / 'run1') == [10, 20, 30]
+    assert resolve_checkpoint(str(tmp_path / name)) == str(tmp_path / name / 'model.ckpt-30')
+
+
 def test_rotation_leaves_files_beside_a_checkpoint(session, weight, tmp_path):
     save(session, tmp_path, [10])
     (tmp_path / 'model.ckpt-10.notes.txt').write_text('the one of the paper')
@@ -116,7 +127,7 @@ def test_rotation_leaves_files_beside_a_checkpoint(session, weight, tmp_path):
 
 def test_the_step_is_saved_as_float32_and_restored_as_it_is_counted(session, weight, tmp_path):
     step = tf.get_variable('global_step', [], tf.int64, tf.zeros_initializer(), trainable=False)
-    saver = build_saver(5)
+    saver = build_saver()
     step.load(7, session)
     prefix = CheckpointWriter(str(tmp_path), 5, saver).save(session, 7)
     saved = open_checkpoint(prefix).reader.get_tensor('global_step')

@@ -135,6 +135,18 @@ def test_restore_from_an_earlier_step_may_write_over_its_own(folder):
     assert find_start(config(folder, restore=True)).global_step() == 900
 
 
+@pytest.mark.parametrize(('steps', 'way_out'), [
+    ([900], 'copy its files again'),
+    ([900, 1000], r'move the files of model\.ckpt-1000 away to go on from model\.ckpt-900')])
+def test_nobody_is_told_to_start_anew_where_files_exist(folder, steps, way_out):
+    for step in steps:
+        checkpoint_in(folder, step)
+    (folder / f'model.ckpt-{steps[-1]}.index').write_text('cut off')
+    with pytest.raises(PSENetError, match=f'is damaged .*{way_out}') as error:
+        find_start(config(folder, restore=True))
+    assert 'without --restore' not in str(error.value)
+
+
 def test_restore_without_a_checkpoint_is_refused(folder):
     with pytest.raises(PSENetError, match=r'--restore: no checkpoint .*without --restore a new'):
         find_start(config(folder, restore=True))
