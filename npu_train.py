@@ -8,7 +8,8 @@ r"""Trains PSENet on an Ascend NPU, with the TensorFlow adapter of CANN.
 ASCEND_DEVICE_ID names the device (DEVICE_ID where it is unset). On several NPUs each has a process
 of its own, as train_npu_8p.sh starts them; RANK_SIZE, RANK_ID, JOB_ID and RANK_TABLE_FILE tell it
 with whom it trains. The flags of training are those of train.py, and so are the exit codes: 0 at
---max_steps, 130 after Ctrl-C and 143 after SIGTERM (saved in both cases), and 1 after an error.
+--max_steps, 128 + n after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, n being the signal's number (what was
+trained is saved), and 1 after an error.
 Checkpoints of either script continue in the other.
 """
 

@@ -7,8 +7,8 @@ r"""Trains PSENet on NVIDIA GPUs or on the CPU.
     horovodrun -np 2 .venv/bin/python train.py --distributed=horovod --gpu_list=0,1 ...
                                            two processes that train together: docs/distributed.md
 
-The exit code is 0 at --max_steps, 130 after Ctrl-C and 143 after SIGTERM (saved in both cases), and
-1 after an error.
+The exit code is 0 at --max_steps, 128 + n after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, n being
+the signal's number (what was trained is saved), and 1 after an error.
 """
 
 import os

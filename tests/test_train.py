@@ -157,7 +157,8 @@ def test_restored_run_continues_the_curves(place, restored):
         assert steps[tag] == steps['total_loss'], tag
 
 
-@pytest.mark.parametrize(('signum', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(('signum', 'code'), [
+    (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)])
 def test_a_signal_saves_and_ends_all_processes(place, restored, signum, code):
     before = place.steps()[-1]
     next_line = 'Step %06d' % (before // 10 * 10 + 10)

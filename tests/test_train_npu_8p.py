@@ -20,6 +20,8 @@ case $1 in */launch_npu.py) exec %s "$@" ;; esac
 WAITS = """
 trap 'echo $RANK_ID:TERM >>told; exit 143' TERM
 trap 'echo $RANK_ID:INT >>told; exit 130' INT
+trap 'echo $RANK_ID:HUP >>told; exit 129' HUP
+trap 'echo $RANK_ID:USR1 >>told; exit 138' USR1
 echo >ready_$RANK_ID
 sleep 1000 & wait
 """
@@ -152,7 +154,7 @@ def test_a_rank_that_does_not_end_is_killed(job):
 
 
 @pytest.mark.parametrize('name, passed, exit_code', [
-    ('INT', 'INT', 130), ('TERM', 'TERM', 143), ('HUP', 'TERM', 143)])
+    ('INT', 'INT', 130), ('TERM', 'TERM', 143), ('HUP', 'HUP', 129), ('USR1', 'USR1', 138)])
 def test_a_signal_is_passed_to_every_rank_once(job, name, passed, exit_code):
     # The second of a pair, which timeout(1) sends, is the same wish.
     play = AFTER_THE_OTHER + 'kill -%s $PPID; kill -%s $PPID' % (name, name)

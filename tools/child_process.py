@@ -63,9 +63,13 @@ def running_child(command: Sequence[str], capture: bool) -> Iterator[subprocess.
 
 
 def interrupt_on_termination() -> None:
-    """Makes SIGTERM and SIGHUP end this process as Ctrl-C does, so that children are ended too."""
+    """Makes SIGTERM and SIGHUP end this process as Ctrl-C does, so that children are ended too.
+
+    A SIGHUP that is ignored, as under nohup, stays ignored.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _raise_interrupt)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _raise_interrupt)
 
 
 def _raise_interrupt(_number: int, _frame: Optional[FrameType]) -> None:

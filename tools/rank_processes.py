@@ -14,11 +14,10 @@ from typing import FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Set
 
 from training.signals import SAME_WISH_SECONDS
 from utils.errors import PSENetError
-from utils.utils_tool import logger
+from utils.utils_tool import STOP_SIGNALS, logger
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What training exits with after it was asked to stop and has saved.
-_ORDERLY_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_ORDERLY_CODES = tuple(128 + number for number in STOP_SIGNALS)
 
 
 class Rank(NamedTuple):
@@ -50,7 +49,7 @@ def run_ranks(ranks: List[Rank], grace_seconds: float) -> int:
             signal; then they are killed.
 
     Returns:
-        0, or 130 or 143 when the ranks ended in good order after SIGINT or SIGTERM.
+        0, or 128 + the number of the signal after which the ranks ended in good order.
 
     Raises:
         RankFailedError: a rank failed; the others have been ended.
@@ -74,7 +73,7 @@ def _blocked_signals() -> Iterator[Tuple[Set[int], Set[int]]]:
 
     What nohup or a shell set to be ignored stays ignored.
     """
-    awaited = {number for number in _STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    awaited = {number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     awaited.add(signal.SIGCHLD)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
@@ -138,7 +137,7 @@ class _Job:
         if received is None:
             self._lose_patience()
         elif received != signal.SIGCHLD:
-            self._pass_on(signal.SIGINT if received == signal.SIGINT else signal.SIGTERM)
+            self._pass_on(received)
         self._collect_ended()
 
     def _pass_on(self, signum: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Collection, Dict, List, NamedTuple, Optional
 
 from absl import flags
 
-from training.run_folder import MANIFEST, Manifest
+from training.run_folder import MANIFEST, Manifest, checkpoint_name
 from utils.cli import group
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
@@ -154,7 +154,8 @@ def _define_checkpoint_flags() -> None:
         'training itself wrote, and nothing else.', **checkpoints)
     flags.DEFINE_integer(
         'save_checkpoint_steps', _DEFAULTS.save_checkpoint_steps,
-        'Steps between checkpoints; one is always saved at the end and on Ctrl-C or SIGTERM.',
+        'Steps between checkpoints; one is always saved at the end and on Ctrl-C, SIGTERM, '
+        'SIGHUP and SIGUSR1.',
         **checkpoints)
     flags.DEFINE_integer(
         'keep_checkpoints', _DEFAULTS.keep_checkpoints,
@@ -208,6 +209,9 @@ def with_flags_of_run(config: TrainConfig, given: Collection[str]) -> TrainConfi
     stored = {name: manifest.flags[name] for name in _RUN_FLAGS if name in manifest.flags}
     if not manifest.checkpoints:
         return config
+    if manifest.checkpoints[-1].endswith(checkpoint_name(stored.get('max_steps', 0))):
+        # It had come to its end, and is to go on beyond that.
+        stored.pop('max_steps', None)
     for name, value in stored.items():
         if type(value) is not type(getattr(_DEFAULTS, name)):
             raise PSENetError(f'{os.path.join(config.checkpoint_path, MANIFEST)} has {name}='

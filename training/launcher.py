@@ -15,7 +15,7 @@ from absl import flags
 from utils.cli import group
 from utils.errors import PSENetError
 from utils.tf_env import parse_gpu_list
-from utils.utils_tool import logger
+from utils.utils_tool import STOP_SIGNALS, logger
 
 # Rank, size, and the same among the processes of one machine: horovodrun over Gloo; mpirun of Open
 # MPI, which horovodrun over MPI calls; mpirun of MPICH and Intel MPI. All four make a launcher: job
@@ -26,7 +26,6 @@ _LAUNCHERS = (
      'OMPI_COMM_WORLD_LOCAL_SIZE'),
     ('PMI_RANK', 'PMI_SIZE', 'MPI_LOCALRANKID', 'MPI_LOCALNRANKS'),
 )
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Place(NamedTuple):
@@ -127,7 +126,7 @@ def step_below_launcher() -> None:
     Call it before TensorFlow is imported: what has threads must not be forked.
     """
     # Between the fork and the handlers a signal would end this process and not the child.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     child = os.fork()
     if child:
         _pass_signals_on(child)
@@ -142,5 +141,5 @@ def _pass_signals_on(child: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(child, signum)
 
-    for signum in _SIGNALS:
+    for signum in STOP_SIGNALS:
         signal.signal(signum, pass_on)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as an orderly end: the step in progress finishes, then training stops.
+"""Signals as an orderly end: the step in progress finishes, then training stops.
 
 While the loop waits for data a signal ends it at once. While a step or a checkpoint is being
 computed the signal is kept until that is done; a second one, a second or more later, ends the run
@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from typing import Iterator, Optional
 
-from utils.utils_tool import logger
+from utils.utils_tool import STOP_SIGNALS, logger
 
 # timeout(1) signals its child and then the child's whole group: one wish, two signals.
 SAME_WISH_SECONDS = 1.0
@@ -36,9 +36,10 @@ class StopTraining(BaseException):
 
 
 class GracefulStop:
-    """Context manager that turns SIGINT and SIGTERM into StopTraining; main thread only."""
+    """Context manager that turns STOP_SIGNALS into StopTraining; main thread only.
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    A SIGHUP that is ignored, as under nohup, stays ignored.
+    """
 
     def __init__(self, alone: bool = True) -> None:
         """Takes whether this process trains alone; otherwise the first signal raises nothing."""
@@ -49,7 +50,9 @@ class GracefulStop:
         self._previous = {}
 
     def __enter__(self) -> 'GracefulStop':
-        self._previous = {signum: signal.signal(signum, self._handle) for signum in self.SIGNALS}
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._previous = {signum: signal.signal(signum, self._handle) for signum in STOP_SIGNALS
+                          if signum != signal.SIGHUP or not ignored}
         return self
 
     def __exit__(self, *exc_info) -> None:

@@ -1,6 +1,7 @@
 """The project's logger and the constants of the network that more than one layer needs."""
 
 import logging
+import signal
 import sys
 from typing import NamedTuple, Tuple
 
@@ -21,6 +22,9 @@ class Constants(NamedTuple):
 
 
 cfg = Constants()
+# What asks a run to end in good order: a person, a job manager, a terminal that closes, and a
+# scheduler that is about to take the machine away.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 logger = logging.getLogger('psenet')
 
 _LOG_FORMAT = '%(asctime)s %(levelname)s] %(message)s'

@@ -153,6 +153,17 @@ def test_a_flag_that_is_given_counts_and_is_told_of(train_flags, earlier, messag
     assert len(messages()) == 2
 
 
+def test_a_run_that_had_come_to_its_end_goes_on_beyond_it(config, earlier):
+    assert with_flags_of_run(config, []).max_steps == 100000
+    manifest = Manifest(config.checkpoint_path)
+    manifest.flags['max_steps'] = 9
+    manifest.replace(manifest.checkpoints)
+    assert with_flags_of_run(config, []).max_steps == 9
+    manifest.flags['max_steps'] = 7
+    manifest.replace(manifest.checkpoints)
+    assert with_flags_of_run(config, []).max_steps == 100000
+
+
 def test_flags_of_a_run_are_not_taken_without_restore(train_flags, earlier):
     train_flags(['train.py', '--overwrite', f'--checkpoint_path={earlier.checkpoint_path}',
                  f'--training_data_path={earlier.training_data_path}'])

@@ -8,6 +8,7 @@ import pytest
 
 from training import signals
 from training.signals import GracefulStop, StopTraining
+from utils.utils_tool import STOP_SIGNALS
 
 
 @pytest.fixture
@@ -31,7 +32,9 @@ def send(signum=signal.SIGTERM):
 
 
 @pytest.mark.parametrize('signum, name, exit_code', [(signal.SIGINT, 'SIGINT', 130),
-                                                     (signal.SIGTERM, 'SIGTERM', 143)])
+                                                     (signal.SIGTERM, 'SIGTERM', 143),
+                                                     (signal.SIGHUP, 'SIGHUP', 129),
+                                                     (signal.SIGUSR1, 'SIGUSR1', 138)])
 def test_outside_of_a_step_a_signal_stops_at_once(stop, signum, name, exit_code):
     with pytest.raises(StopTraining, match=name) as caught:
         send(signum)
@@ -121,11 +124,21 @@ def test_no_handler_of_exceptions_takes_a_stop_for_an_error(stop):
         swallow()
 
 
+def test_hangups_that_nohup_ignores_stay_ignored():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with GracefulStop():
+            send(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
 def test_handlers_are_restored():
-    before = [signal.getsignal(signum) for signum in GracefulStop.SIGNALS]
+    before = [signal.getsignal(signum) for signum in STOP_SIGNALS]
     with GracefulStop():
-        assert [signal.getsignal(signum) for signum in GracefulStop.SIGNALS] != before
-    assert [signal.getsignal(signum) for signum in GracefulStop.SIGNALS] == before
+        assert [signal.getsignal(signum) for signum in STOP_SIGNALS] != before
+    assert [signal.getsignal(signum) for signum in STOP_SIGNALS] == before
 
 
 def test_handlers_are_restored_after_a_stop():

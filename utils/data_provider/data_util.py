@@ -36,7 +36,7 @@ from utils.data_provider.waiting import (
     WorkerError,
     receive_report,
 )
-from utils.utils_tool import logger
+from utils.utils_tool import STOP_SIGNALS, logger
 
 # Each holds an interpreter and a batch; no device trains faster than so many can read.
 MAX_WORKERS = 16
@@ -216,7 +216,7 @@ def _signals_held_back() -> Iterator[None]:
     The consumer answers those signals, saves what it has to, and then ends its workers. Blocking
     holds from the first instruction of the new process, which a handler of its own would not.
     """
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
