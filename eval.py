@@ -1,4 +1,4 @@
-"""Detects text in a folder of images with a trained checkpoint.
+"""Detects text in a folder of images, or in one image, with a trained checkpoint.
 
     python eval.py --test_data_path=./ocr/ch4_test_images --checkpoint_path=./checkpoint/
     python eval.py --platform=npu ...      on an Ascend NPU instead of GPUs or the CPU
@@ -16,7 +16,7 @@ from absl import flags
 
 from inference.config import DetectConfig, define_detect_flags, detect_config_from_flags
 from inference.engines import open_detector
-from inference.folder import Summary, detect_folder, images_by_stem
+from inference.folder import Summary, detect_folder, image_reader, images_by_stem
 from inference.input_sizes import parse_sizes
 from inference.platform import Platform
 from inference.results import prepare_output
@@ -52,7 +52,7 @@ def evaluate(config: DetectConfig, npu_options: Dict[str, Value],
         prepare_output(config.output_dir)
         return detect_folder(detector, images, config.output_dir,
                              write_images=not config.no_write_images,
-                             max_image_pixels=config.max_image_pixels)
+                             read=image_reader(config))
 
 
 def main(_: List[str]) -> int:

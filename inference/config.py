@@ -32,6 +32,7 @@ class DetectConfig(NamedTuple):
     min_box_side: int = 0
     max_side_len: int = 2400
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    apply_exif_orientation: bool = False
 
 
 _DEFAULTS = DetectConfig()
@@ -53,13 +54,14 @@ def define_detect_flags() -> None:
     _define_device_flags()
     define_threshold_flags()
     define_size_flags()
+    define_orientation_flag()
 
 
 def define_images_flag() -> None:
     """Defines ``--test_data_path``."""
     flags.DEFINE_string(
         'test_data_path', _DEFAULTS.test_data_path,
-        'Folder with the images (jpg, jpeg, png, in any case).', **group('files'))
+        'Folder with the images, or one image.', **group('files'))
 
 
 def define_checkpoint_flag() -> None:
@@ -126,6 +128,14 @@ def define_size_flags() -> None:
     flags.DEFINE_integer(
         'max_image_pixels', _DEFAULTS.max_image_pixels,
         'An image with more pixels counts as unreadable, before it takes any memory.', **detection)
+
+
+def define_orientation_flag() -> None:
+    """Defines ``--apply_exif_orientation``."""
+    flags.DEFINE_boolean(
+        'apply_exif_orientation', _DEFAULTS.apply_exif_orientation,
+        'Turn images as their EXIF orientation says; boxes then are in pixels of the turned image.',
+        **group('detection'))
 
 
 def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:

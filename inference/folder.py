@@ -6,6 +6,7 @@ boxes are found, drawn and written behind it.
 
 import os
 import time
+from functools import partial
 from contextlib import closing
 from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
 
@@ -13,13 +14,14 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from inference.config import DetectConfig
 from inference.preprocess import NetworkInput
 from inference.results import write_result
 from inference.stages import Behind, ahead
 from utils.errors import PSENetError
 from utils.image_io import (
-    MAX_IMAGE_PIXELS,
     ImageError,
+    can_write,
     list_images,
     read_image,
     write_image,
@@ -30,6 +32,8 @@ from utils.visualize import draw_quads
 if TYPE_CHECKING:
     from inference.detector import Detector
 
+# Path of an image -> uint8 (H, W, 3), BGR; raises ImageError.
+Read = Callable[[str], np.ndarray]
 _NO_BOXES = np.zeros((0, 4, 2), np.int32)
 
 
@@ -52,11 +56,17 @@ class Summary(NamedTuple):
         return f'images: {self.images}, boxes: {self.boxes}, {", ".join(texts)}'
 
 
+def image_reader(config: DetectConfig) -> Read:
+    """Makes what reads images as a configuration says."""
+    return partial(read_image, max_pixels=config.max_image_pixels,
+                   apply_exif_orientation=config.apply_exif_orientation)
+
+
 def images_by_stem(folder: str) -> Dict[str, str]:
     """Finds the images of a folder.
 
     Args:
-        folder: folder with images.
+        folder: folder with images, or one image.
 
     Returns:
         The images' names without extension, which name their results, to their paths; sorted.
@@ -89,7 +99,7 @@ def detect_folder(
     images: Dict[str, str],
     output_dir: str,
     write_images: bool = True,
-    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    read: Read = read_image,
 ) -> Summary:
     """Writes ``res_<stem>.txt`` for every image and, beside it, the image with its boxes drawn.
 
@@ -100,8 +110,9 @@ def detect_folder(
         detector: finds the boxes; its network is used by the caller's thread alone.
         images: stem -> path, as of ``images_by_stem``.
         output_dir: an existing folder.
-        write_images: whether to write ``res_<image name>``, the image with boxes.
-        max_image_pixels: an image that has more counts as one that cannot be read.
+        write_images: whether to write ``res_<image name>``, the image with boxes; a PNG file where
+            the image's own format cannot be written.
+        read: reads an image file, as ``image_reader`` makes it.
 
     Returns:
         Counts and times.
@@ -111,7 +122,7 @@ def detect_folder(
     """
     start = time.perf_counter()
     results = _Results(detector, output_dir, write_images)
-    net_seconds = run_network(detector, images, results.write, max_image_pixels)
+    net_seconds = run_network(detector, images, results.write, read)
     return results.summary._replace(images=len(images), net_seconds=net_seconds,
                                     total_seconds=time.perf_counter() - start)
 
@@ -120,7 +131,7 @@ def run_network(
     detector: 'Detector',
     images: Dict[str, str],
     consume: Callable[[FolderImage, Optional[np.ndarray]], None],
-    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    read: Read = read_image,
 ) -> float:
     """Runs the network on every image; an image that cannot be read is logged.
 
@@ -129,7 +140,7 @@ def run_network(
         images: stem -> path, as of ``images_by_stem``.
         consume: called in a thread, image by image, with the score maps, float32 (h, w, 6), or
             None where the image cannot be read; what it raises ends the run.
-        max_image_pixels: an image that has more counts as one that cannot be read.
+        read: reads an image file, as ``image_reader`` makes it.
 
     Returns:
         The seconds that the network took.
@@ -138,7 +149,7 @@ def run_network(
         PSENetError: the detector cannot go on.
     """
     net_seconds = 0.0
-    reading = ahead(lambda item: _read(detector, *item, max_image_pixels), images.items())
+    reading = ahead(lambda item: _read(detector, *item, read), images.items())
     with logging_redirect_tqdm([logger]), Behind(consume) as behind, closing(reading):
         for image in tqdm(reading, desc='detecting', unit='image', total=len(images)):
             score_maps = None
@@ -152,9 +163,9 @@ def run_network(
     return net_seconds
 
 
-def _read(detector: 'Detector', stem: str, path: str, max_image_pixels: int) -> FolderImage:
+def _read(detector: 'Detector', stem: str, path: str, read: Read) -> FolderImage:
     try:
-        image_bgr = read_image(path, max_pixels=max_image_pixels)
+        image_bgr = read(path)
     except ImageError as error:
         return FolderImage(stem, path, error=error)
     return FolderImage(stem, path, image_bgr, detector.prepare(image_bgr))
@@ -181,6 +192,8 @@ class _Results:
         write_result(self._output_dir, image.stem, boxes)
         if self._write_images:
             name = 'res_' + os.path.basename(image.path)
+            if not can_write(os.path.splitext(name)[1]):
+                name += '.png'
             write_image(os.path.join(self._output_dir, name), draw_quads(image.image_bgr, boxes))
 
     def _count(self, **amounts: float) -> None:

@@ -46,6 +46,7 @@ def define_best_checkpoint_flags() -> None:
     define_gpu_flag()
     detect_config.define_threshold_flags()
     detect_config.define_size_flags()
+    detect_config.define_orientation_flag()
 
 
 def _check(values: flags.FlagValues) -> None:

@@ -134,7 +134,8 @@ def main(_: List[str]) -> None:
                            values.min_crop_side_ratio)
     check_options(options)
     samples, counts = load_dataset(values.training_data_path,
-                                   max_image_pixels=values.max_image_pixels)
+                                   max_image_pixels=values.max_image_pixels,
+                                   apply_exif_orientation=values.apply_exif_orientation)
     check_dataset(values.training_data_path, counts, options)
     options = options._replace(seed=choose_seed(values.seed))
     made = make_samples(samples, options, values.first_batch)

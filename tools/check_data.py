@@ -94,7 +94,8 @@ def main(_: List[str]) -> int:
     values = flags.FLAGS
     sizes = parse_sizes(values.input_sizes, values.min_crop_side_ratio)
     inspection = inspect_dataset(values.training_data_path,
-                                 max_image_pixels=values.max_image_pixels)
+                                 max_image_pixels=values.max_image_pixels,
+                                 apply_exif_orientation=values.apply_exif_orientation)
     survey = Survey(sizes, values.min_crop_side_ratio, values.min_area)
     inspection = survey_images(inspection, survey, values.max_image_pixels)
     cli.print_text(format_report(values.training_data_path, inspection, survey, values.show))

@@ -14,7 +14,10 @@ _SHOWN_SIZES = 5
 _TITLES = Findings(unlabelled_images='images without a label file (X.txt or gt_X.txt for X.jpg)',
                    unused_labels='label files without an image',
                    unreadable='pairs that cannot be read',
-                   invalid_polygons='regions of less than one square pixel in their image')
+                   invalid_polygons='regions of less than one square pixel in their image',
+                   turned_images='images with an EXIF orientation, which is ignored; where the '
+                                 'labels were drawn on upright images, --apply_exif_orientation '
+                                 'is needed')
 
 
 def format_report(folder: str, inspection: Inspection, survey: Survey, shown: int) -> str:

@@ -21,6 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from evaluation.scores import Score
 from inference import config as detect_config
 from inference.engines import open_detector
+from inference.folder import image_reader
 from inference.platform import Platform
 from inference.results import make_folder, replacing
 from inference.thresholds import Thresholds, write_thresholds
@@ -48,6 +49,7 @@ def define_sweep_flags() -> None:
     flags.DEFINE_integer('workers', 0, 'Processes that score; 0 for as many as there are cores.',
                          **cli.group('device'))
     detect_config.define_size_flags()
+    detect_config.define_orientation_flag()
     grid = cli.group('values to combine, separated by commas')
     flags.DEFINE_list('seg_map_threshs', '0.5,0.55,0.6,0.65,0.7,0.75,0.8,0.85,0.9,0.93,0.96,0.99',
                       'Of --seg_map_thresh of eval.py.', **grid)
@@ -94,7 +96,7 @@ def sweep(config: detect_config.DetectConfig, validation: Validation, grid: Grid
     with tempfile.TemporaryDirectory(prefix='psenet-sweep-') as folder:
         with open_detector(config, Platform(config.gpu_list)) as detector:
             maps = store_maps(detector, validation.images, Levels(grid.seg_map_threshs), folder,
-                              config.max_image_pixels)
+                              image_reader(config))
         return score_grid(Task(grid, maps, validation.ground_truth), workers)
 
 

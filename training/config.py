@@ -27,6 +27,7 @@ class TrainConfig(NamedTuple):
     min_crop_side_ratio: float = 0.1
     cache_images_mb: int = 0
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    apply_exif_orientation: bool = False
 
     learning_rate: float = 0.00001
     scale_learning_rate: bool = False
@@ -47,7 +48,7 @@ _DEFAULTS = TrainConfig()
 # Kept with a run, so that --restore needs none of them again; the seed is kept apart, as it may
 # have been drawn.
 _RUN_FLAGS = ('training_data_path', 'input_size', 'batch_size_per_gpu', 'min_crop_side_ratio',
-              'max_image_pixels', 'learning_rate', 'scale_learning_rate', 'max_steps',
+              'max_image_pixels', 'apply_exif_orientation', 'learning_rate', 'scale_learning_rate', 'max_steps',
               'moving_average_decay', 'batch_norm_decay', 'save_checkpoint_steps',
               'keep_checkpoints', 'save_summary_steps')
 # global_step is float32, as in published checkpoints: beyond this, adding 1 changes nothing.
@@ -71,11 +72,15 @@ def define_folder_flags() -> None:
     data = group('data')
     flags.DEFINE_string(
         'training_data_path', _DEFAULTS.training_data_path,
-        'Folder with the training images (jpg, jpeg, png) and, beside them, their labels X.txt or '
+        'Folder with the training images and, beside them, their labels X.txt or '
         'gt_X.txt.', **data)
     flags.DEFINE_integer(
         'max_image_pixels', _DEFAULTS.max_image_pixels,
         'An image with more pixels is left out, before it takes any memory.', **data)
+    flags.DEFINE_boolean(
+        'apply_exif_orientation', _DEFAULTS.apply_exif_orientation,
+        'Turn images as their EXIF orientation says, for labels that were drawn on upright images; '
+        'most data sets were labelled on the stored pixels.', **data)
     flags.DEFINE_float(
         'min_crop_side_ratio', _DEFAULTS.min_crop_side_ratio,
         'A random crop with a side shorter than this share of the image is rejected.', **data)

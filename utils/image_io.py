@@ -5,39 +5,39 @@ bytes are read by numpy, decoded in memory, and a failure is an ImageError that 
 an image would take when decoded is known from its header, and limited, before anything is taken.
 """
 
+import contextlib
 import io
 import os
-import struct
 from contextlib import contextmanager
-from typing import BinaryIO, Iterator, List, Optional, Tuple
+from typing import BinaryIO, Iterable, Iterator, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
 
 from utils.errors import PSENetError
+from utils.utils_tool import logger
 
-IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png')
+IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.jpe', '.png', '.bmp', '.dib', '.webp', '.tif', '.tiff',
+                    '.gif', '.jp2', '.pbm', '.pgm', '.ppm', '.pnm')
+# Images as well, which cannot be read: they are named, and not taken for something else.
+_UNREADABLE_EXTENSIONS = ('.heic', '.heif', '.avif', '.jxl', '.svg', '.psd', '.pdf', '.eps', '.ico',
+                          '.raw', '.dng', '.cr2', '.nef', '.arw', '.exr', '.hdr', '.tga')
 # Decoded, that many take half a gigabyte; Pillow takes the same number for an attack.
 MAX_IMAGE_PIXELS = 178956970
 # A pixel of four channels of 16 bits, stored as it is, beside a generous room for metadata.
 _MAX_FILE_BYTES_PER_PIXEL = 8
 _MAX_METADATA_BYTES = 2 ** 26
 
-# Annotations were drawn on the stored pixels, so the EXIF orientation must not turn them.
+# Most annotations were drawn on the stored pixels: the EXIF orientation turns them only on demand.
 _DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _DECODE_HALF_FLAGS = cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION
 
-# Signature, the first chunk's length and name, then the sides (PNG specification, 5.2, 11.2.2).
-_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-_PNG_HEADER = struct.Struct('>8s8xLL')
-# A segment: 0xff, marker, length. A frame header goes on with the precision and the sides
-# (ITU-T T.81, B.1.1.4, B.2.2); 0xc4, 0xc8 and 0xcc are not frames.
-_JPEG_SEGMENT = struct.Struct('>BBH')
-_JPEG_FRAME = struct.Struct('>BHH')
-_JPEG_FRAMES = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
-# Markers without a length (restarts, start and end of image, fill bytes), and the start of the
-# scan, before which the frame header must have come.
-_JPEG_NO_SEGMENT = frozenset(range(0xd0, 0xdb)) | {0x00, 0x01, 0xff}
+_EXIF_ORIENTATION = 0x112
+_UPRIGHT = 1
+# By orientation (EXIF 2.32, 4.6.4): whether rows and columns change places, and then which axes are
+# reversed.
+_TURNS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)),
+          5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
 
 
 class ImageError(PSENetError):
@@ -48,30 +48,52 @@ class ImageTooLargeError(ImageError):
     """An image with more pixels than one may have."""
 
 
+class ImageHeader(NamedTuple):
+    """What the header of an image file says."""
+
+    size: Tuple[int, int]       # (height, width) in stored pixels
+    orientation: int            # EXIF orientation, 1..8; 1 is upright
+    is_transparent: bool        # whether pixels may be transparent
+
+    def size_as_read(self, apply_exif_orientation: bool) -> Tuple[int, int]:
+        """(height, width) of what read_image returns."""
+        is_turned = apply_exif_orientation and _TURNS[self.orientation][0]
+        return self.size[::-1] if is_turned else self.size
+
+
 def is_image_name(name: str) -> bool:
-    """Whether a file name has one of IMAGE_EXTENSIONS, in any case."""
-    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
+    """Whether a file name has one of IMAGE_EXTENSIONS, in any case, and is not hidden."""
+    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS and not is_hidden(name)
 
 
-def read_image(path: str, halved: bool = False, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
-    """Reads an image as three 8-bit channels; grey, alpha and 16-bit files are converted.
+def is_hidden(name: str) -> bool:
+    """Whether a file name begins with a dot, as those do that macOS puts beside others."""
+    return name.startswith('.')
+
+
+def read_image(path: str, halved: bool = False, max_pixels: int = MAX_IMAGE_PIXELS,
+               apply_exif_orientation: bool = False) -> np.ndarray:
+    """Reads an image as three 8-bit channels; grey and 16-bit files are converted.
+
+    Transparent pixels are composed onto white.
 
     Args:
         path: file to read.
         halved: decode it to half its size, odd sides rounded up or down, which is faster for a
             JPEG.
         max_pixels: an image whose header says that it has more is not decoded.
+        apply_exif_orientation: turn the image as its EXIF orientation says.
 
     Returns:
-        uint8 (H, W, 3), BGR, as stored: an EXIF orientation is not applied.
+        uint8 (H, W, 3), BGR.
 
     Raises:
         ImageError: the file is missing, a directory, unreadable, empty, not a decodable image, or
             too large.
     """
-    with _checked(path, max_pixels) as (stream, _):
+    with _checked(path, max_pixels) as (stream, header):
         data = np.fromfile(stream, np.uint8)
-    return _decode(path, data, _DECODE_HALF_FLAGS if halved else _DECODE_FLAGS)
+    return _decode(path, data, header, halved, apply_exif_orientation)
 
 
 def decode_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
@@ -89,8 +111,8 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> 
         ImageTooLargeError: it has too many pixels.
         ImageError: it is empty or cannot be decoded.
     """
-    check_image(data, name, max_pixels)
-    return _decode(name, np.frombuffer(data, np.uint8), _DECODE_FLAGS)
+    header = _check(name, io.BytesIO(data), len(data), max_pixels)
+    return _decode(name, np.frombuffer(data, np.uint8), header)
 
 
 def check_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Tuple[int, int]:
@@ -107,129 +129,131 @@ def check_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> T
     Raises:
         ImageError: as decode_image; where the pixels cannot be decoded, only that finds out.
     """
-    return _check(name, io.BytesIO(data), len(data), max_pixels)
+    return _check(name, io.BytesIO(data), len(data), max_pixels).size
 
 
-def _decode(name: str, data: np.ndarray, decode_flags: int) -> np.ndarray:
-    try:
-        image = cv2.imdecode(data, decode_flags)
-    except cv2.error as error:
-        raise ImageError(f'Cannot decode the image {name}: {error.err}.') from None
-    if image is None:
-        raise _undecodable(name)
-    return image
-
-
-def read_image_size(path: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Tuple[int, int]:
-    """Finds the size of an image from the header of the file.
+def read_image_header(path: str, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageHeader:
+    """Reads the header of an image file.
 
     Args:
         path: file to look into; any format that read_image reads.
         max_pixels: as for read_image.
 
     Returns:
-        (height, width) in pixels, as read_image would return them.
+        Size, orientation and transparency.
 
     Raises:
         ImageError: as read_image; where the pixels cannot be decoded, only read_image finds out.
     """
-    with _checked(path, max_pixels) as (_, size):
-        return size
+    with _checked(path, max_pixels) as (_, header):
+        return header
+
+
+def read_image_size(path: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Tuple[int, int]:
+    """Finds the size of an image from the header of the file.
+
+    Args, Raises: as read_image_header.
+
+    Returns:
+        (height, width) in stored pixels.
+    """
+    return read_image_header(path, max_pixels).size
+
+
+def _decode(name: str, data: np.ndarray, header: ImageHeader, halved: bool = False,
+            apply_exif_orientation: bool = False) -> np.ndarray:
+    try:
+        image = None
+        if not header.is_transparent:
+            image = cv2.imdecode(data, _DECODE_HALF_FLAGS if halved else _DECODE_FLAGS)
+        if image is None:
+            # OpenCV shows transparent pixels in whatever colour they have, and not every build of
+            # it has every format.
+            image = _decode_by_pillow(data, halved)
+    except cv2.error as error:
+        raise ImageError(f'Cannot decode the image {name}: {error.err}.') from None
+    except Exception:  # damaged pixels make Pillow's decoders raise anything
+        raise _undecodable(name) from None
+    if not halved and image.shape[:2] != header.size:
+        raise _undecodable(name)
+    return _turn(image, header.orientation) if apply_exif_orientation else image
+
+
+def _decode_by_pillow(data: np.ndarray, halved: bool) -> np.ndarray:
+    """uint8 (H, W, 3), BGR: the first frame of a file of any format, composed onto white."""
+    with _opened_by_pillow(io.BytesIO(data.tobytes())) as image:
+        rgba = np.asarray(image.convert('RGBA'))
+    alpha = rgba[..., 3:] / np.float32(255)
+    rgb = np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    if not halved:
+        return bgr
+    height, width = bgr.shape[:2]
+    return cv2.resize(bgr, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+
+
+def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
+    transposed, reversed_axes = _TURNS[orientation]
+    turned = image.transpose(1, 0, 2) if transposed else image
+    return np.ascontiguousarray(np.flip(turned, reversed_axes) if reversed_axes else turned)
 
 
 @contextmanager
-def _checked(path: str, max_pixels: int) -> Iterator[Tuple[BinaryIO, Tuple[int, int]]]:
-    """Opens an image that is not too large: the stream, at its start, and (height, width)."""
+def _checked(path: str, max_pixels: int) -> Iterator[Tuple[BinaryIO, ImageHeader]]:
+    """Opens an image that is not too large: the stream, at its start, and the header."""
     try:
         with open(path, 'rb') as stream:
-            size = _check(path, stream, os.fstat(stream.fileno()).st_size, max_pixels)
+            header = _check(path, stream, os.fstat(stream.fileno()).st_size, max_pixels)
             stream.seek(0)
-            yield stream, size
+            yield stream, header
     except OSError as error:
         raise ImageError(f'Cannot read the image {path}: {error.strerror or error}.') from None
 
 
-def _check(path: str, stream: BinaryIO, num_bytes: int, max_pixels: int) -> Tuple[int, int]:
-    """(height, width) from the header of an image that is not too large."""
-    size = _header_size(path, stream)
-    if size is None:
-        raise _undecodable(path) if num_bytes else _empty(path)
-    _check_pixels(path, size, max_pixels)
-    _check_bytes(path, num_bytes, max_pixels)
-    return size
+def _check(path: str, stream: BinaryIO, num_bytes: int, max_pixels: int) -> ImageHeader:
+    """The header of an image that is not too large."""
+    if not num_bytes:
+        raise ImageError(f'The image {path} is empty (0 bytes); replace or remove it.')
+    header = _read_header(path, stream)
+    height, width = header.size
+    if height * width > max_pixels:
+        raise ImageTooLargeError(
+            f'The image {path} has {width} x {height} pixels, more than the {max_pixels} that '
+            'one may have; make it smaller or, where it is what it should be, raise '
+            '--max_image_pixels.')
+    if num_bytes > max_pixels * _MAX_FILE_BYTES_PER_PIXEL + _MAX_METADATA_BYTES:
+        raise ImageError(f'The image {path} has {num_bytes} bytes, more than any image of '
+                         f'{max_pixels} pixels; replace or remove it.')
+    return header
 
 
-def _empty(path: str) -> ImageError:
-    return ImageError(f'The image {path} is empty (0 bytes); replace or remove it.')
+def _read_header(path: str, stream: BinaryIO) -> ImageHeader:
+    try:
+        with _opened_by_pillow(stream) as image:
+            size = image.height, image.width
+            transparent = image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in (
+                image.info)
+            orientation = _UPRIGHT
+            # Some parsers of metadata raise anything on damage that does not harm the pixels.
+            with contextlib.suppress(Exception):
+                orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
+    except Exception:  # a damaged header makes Pillow's parsers raise anything
+        raise _undecodable(path) from None
+    return ImageHeader(size, orientation if orientation in _TURNS else _UPRIGHT, transparent)
+
+
+@contextmanager
+def _opened_by_pillow(stream: BinaryIO) -> Iterator['Image.Image']:  # noqa: F821 - imported below
+    from PIL import Image
+    # Pillow's own limit, of the whole process, knows no flag; sizes are limited in _check.
+    Image.MAX_IMAGE_PIXELS = None
+    with Image.open(stream) as image:
+        yield image
 
 
 def _undecodable(path: str) -> ImageError:
     return ImageError(
-        f'Cannot decode the image {path}: it is truncated, or not a JPEG or PNG file.')
-
-
-def _check_pixels(path: str, size: Tuple[int, int], max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
-        raise ImageTooLargeError(
-            f'The image {path} has {size[1]} x {size[0]} pixels, more than the {max_pixels} that '
-            'one may have; make it smaller or, where it is what it should be, raise '
-            '--max_image_pixels.')
-
-
-def _check_bytes(path: str, num_bytes: int, max_pixels: int) -> None:
-    if num_bytes > max_pixels * _MAX_FILE_BYTES_PER_PIXEL + _MAX_METADATA_BYTES:
-        raise ImageError(f'The image {path} has {num_bytes} bytes, more than any image of '
-                         f'{max_pixels} pixels; replace or remove it.')
-
-
-def _header_size(path: str, stream: BinaryIO) -> Optional[Tuple[int, int]]:
-    """(height, width) from the header of a file of any format; None where none is found."""
-    return (_png_size(stream.read(_PNG_HEADER.size)) or _jpeg_size(stream)
-            or _size_by_pillow(path, stream))
-
-
-def _size_by_pillow(path: str, stream: BinaryIO) -> Optional[Tuple[int, int]]:
-    """What Pillow, which knows many formats and is slower, says of the header."""
-    from PIL import Image
-    stream.seek(0)
-    try:
-        with Image.open(stream) as image:
-            return image.height, image.width
-    except Image.DecompressionBombError:
-        raise ImageTooLargeError(
-            f'The image {path} has more pixels than the {MAX_IMAGE_PIXELS} that one may have which '
-            'is no plain JPEG or PNG file; make it smaller.') from None
-    except Exception:  # a damaged header makes its parsers raise anything
-        return None
-
-
-def _png_size(header: bytes) -> Optional[Tuple[int, int]]:
-    """(height, width) from the IHDR chunk that a PNG file begins with; None for other bytes."""
-    if len(header) < _PNG_HEADER.size:
-        return None
-    signature, width, height = _PNG_HEADER.unpack(header)
-    return (height, width) if signature == _PNG_SIGNATURE and height and width else None
-
-
-def _jpeg_size(stream: BinaryIO) -> Optional[Tuple[int, int]]:
-    """(height, width) from the frame header of a JPEG file; None where none is found."""
-    stream.seek(0)
-    if stream.read(2) != b'\xff\xd8':
-        return None
-    while True:
-        segment = stream.read(_JPEG_SEGMENT.size)
-        if len(segment) < _JPEG_SEGMENT.size:
-            return None
-        prefix, marker, length = _JPEG_SEGMENT.unpack(segment)
-        if prefix != 0xff or marker in _JPEG_NO_SEGMENT or length < 2:
-            return None
-        if marker in _JPEG_FRAMES:
-            frame = stream.read(_JPEG_FRAME.size)
-            if len(frame) < _JPEG_FRAME.size:
-                return None
-            _, height, width = _JPEG_FRAME.unpack(frame)
-            return (height, width) if height and width else None
-        stream.seek(length - 2, os.SEEK_CUR)
+        f'Cannot decode the image {path}: it is truncated, or not of a format that can be read.')
 
 
 def write_image(path: str, image: np.ndarray) -> None:
@@ -254,24 +278,46 @@ def write_image(path: str, image: np.ndarray) -> None:
         raise ImageError(f'Cannot write the image {path}: {error.strerror or error}.') from None
 
 
-def list_images(folder: str) -> List[str]:
-    """Lists the image files that stand directly in a folder.
+def warn_of_other_formats(folder: str, names: Iterable[str]) -> None:
+    """Names those files of a directory that are images of formats that cannot be read."""
+    others = [name for name in names
+              if os.path.splitext(name)[1].lower() in _UNREADABLE_EXTENSIONS]
+    if others:
+        shown = ', '.join(others[:10]) + (', ...' if others[10:] else '')
+        logger.warning('%d files in %s are of formats that cannot be read, and are left out: %s',
+                       len(others), folder, shown)
+
+
+def can_write(extension: str) -> bool:
+    """Whether write_image knows the format of an extension such as '.jpg'."""
+    return cv2.haveImageWriter('image' + extension)
+
+
+def list_images(path: str) -> List[str]:
+    """Lists the image files that stand directly in a directory, or the one that is named.
+
+    Images of formats that cannot be read are named in a warning. Hidden files are passed over. A
+    link that leads nowhere is listed, so that reading it tells of it.
 
     Args:
-        folder: folder to look into; sub-folders are not entered.
+        path: directory to look into, whose sub-directories are not entered; or one image.
 
     Returns:
-        Paths (the folder joined with each name), sorted by name; at least one.
+        Paths (the directory joined with each name), sorted by name; at least one.
 
     Raises:
-        ImageError: the folder is missing, unreadable, or holds no image.
+        ImageError: the path is missing, unreadable, or holds no image.
     """
+    if os.path.isfile(path):
+        return [path]
     try:
-        names = sorted(entry.name for entry in os.scandir(folder)
-                       if is_image_name(entry.name) and entry.is_file())
+        names = sorted(entry.name for entry in os.scandir(path)
+                       if not is_hidden(entry.name) and not entry.is_dir())
     except OSError as error:
-        raise ImageError(f'Cannot list the folder {folder}: {error.strerror or error}.') from None
+        raise ImageError(f'Cannot list the folder {path}: {error.strerror or error}.') from None
+    warn_of_other_formats(path, names)
+    names = [name for name in names if is_image_name(name)]
     if not names:
-        raise ImageError(f'The folder {folder} holds no image '
+        raise ImageError(f'The folder {path} holds no image '
                          f'({", ".join(IMAGE_EXTENSIONS)}, in any case).')
-    return [os.path.join(folder, name) for name in names]
+    return [os.path.join(path, name) for name in names]

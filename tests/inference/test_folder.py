@@ -3,9 +3,12 @@
 import logging
 import os
 import threading
+from functools import partial
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from inference.folder import Summary, detect_folder, images_by_stem
 from inference.preprocess import prepare_image
@@ -92,8 +95,19 @@ def test_every_image_gets_its_own_result_file(images, output, messages):
     assert [r.levelname for r in messages.records if 'img_2.JPEG' in r.message] == ['ERROR']
 
 
+def test_a_format_that_cannot_be_written_is_drawn_as_png(tmp_path, output):
+    Image.new('L', (30, 20), 3).save(str(tmp_path / 'img_1.gif'))
+    opened = cv2.haveImageWriter('a.gif')
+    detect(tmp_path / 'img_1.gif', output)
+    drawn = 'res_img_1.gif' if opened else 'res_img_1.gif.png'
+    assert sorted(os.listdir(str(output))) == sorted([drawn, 'res_img_1.txt'])
+    Image.new('L', (30, 20), 3).save(str(tmp_path / 'img_2'), format='png')
+    detect(tmp_path / 'img_2', output)
+    assert 'res_img_2.png' in os.listdir(str(output))
+
+
 def test_an_image_of_too_many_pixels_counts_as_unreadable(images, output, messages):
-    assert detect(images, output, max_image_pixels=1).unreadable == 3
+    assert detect(images, output, read=partial(read_image, max_pixels=1)).unreadable == 3
     assert read_result(str(output / 'res_img_1.txt')).shape == (0, 4, 2)
     assert any('more than the 1 that one may have' in record.message for record in messages.records)
 

@@ -19,7 +19,7 @@ TRAIN_FLAGS = {
     'max_text_size': '800', 'min_text_area_size': '10', 'min_crop_side_ratio': '0.1',
     'batch_norm_decay': '0.997', 'overwrite': 'false', 'keep_checkpoints': '5', 'seed': 'none',
     'cache_images_mb': '0', 'scale_learning_rate': 'false', 'distributed': "''",
-    'max_image_pixels': '178956970',
+    'max_image_pixels': '178956970', 'apply_exif_orientation': 'false',
 }
 SCRIPT = '''"""Counts.
 

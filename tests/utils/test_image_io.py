@@ -3,6 +3,7 @@
 import contextlib
 import os
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -19,9 +20,11 @@ from utils.image_io import (
     decode_image,
     list_images,
     read_image,
+    read_image_header,
     read_image_size,
     write_image,
 )
+from utils.utils_tool import logger
 
 _JPEG = cv2.imencode('.jpg', np.random.RandomState(1).randint(0, 256, (16, 24, 3)))[1].tobytes()
 
@@ -41,7 +44,7 @@ def test_png_round_trip_is_exact_whatever_the_path(tmp_path, picture):
 
 @pytest.mark.parametrize('stored', [
     np.full((4, 6), 7, np.uint8),
-    np.full((4, 6, 4), 7, np.uint8),
+    np.dstack([np.full((4, 6, 3), 7, np.uint8), np.full((4, 6), 255, np.uint8)]),
     np.full((4, 6, 3), 7 * 257, np.uint16),
 ], ids=['grey', 'alpha', '16 bit'])
 def test_every_depth_becomes_three_bytes(tmp_path, stored):
@@ -55,17 +58,75 @@ def test_every_depth_becomes_three_bytes(tmp_path, stored):
     assert (half == 7).all()
 
 
-def test_exif_orientation_is_ignored(tmp_path, picture):
-    jpeg = cv2.imencode('.jpg', picture)[1].tobytes()
-    # A TIFF directory with one entry: orientation (0x112), SHORT, one value, 6 = rotate by 90.
-    tiff = b'MM\0*' + struct.pack('>LHHHLHHL', 8, 1, 0x112, 3, 1, 6, 0, 0)
+def with_orientation(jpeg, orientation):
+    """A JPEG with an EXIF orientation."""
+    # A TIFF directory with one entry: orientation (0x112), SHORT, one value.
+    tiff = b'MM\0*' + struct.pack('>LHHHLHHL', 8, 1, 0x112, 3, 1, orientation, 0, 0)
     app1 = b'Exif\0\0' + tiff
-    turned = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(app1) + 2) + app1 + jpeg[2:]
+    return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(app1) + 2) + app1 + jpeg[2:]
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_orientation_is_applied_on_demand(tmp_path, picture, orientation):
+    path = tmp_path / 'turned.jpg'
+    path.write_bytes(with_orientation(cv2.imencode('.jpg', picture)[1].tobytes(), orientation))
+    by_opencv = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read_image(str(path), apply_exif_orientation=True), by_opencv)
+    header = read_image_header(str(path))
+    assert header.orientation == orientation
+    assert header.size_as_read(apply_exif_orientation=True) == by_opencv.shape[:2]
+    assert header.size_as_read(apply_exif_orientation=False) == header.size == (20, 30)
+    half = read_image(str(path), halved=True, apply_exif_orientation=True)
+    assert half.shape[:2] == tuple(side // 2 for side in by_opencv.shape[:2])
+
+
+def test_exif_orientation_is_ignored(tmp_path, picture):
+    turned = with_orientation(cv2.imencode('.jpg', picture)[1].tobytes(), 6)
     path = tmp_path / 'turned.jpg'
     path.write_bytes(turned)
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (30, 20, 3)
     assert read_image(str(path)).shape == (20, 30, 3)
     assert read_image(str(path), halved=True).shape == (10, 15, 3)
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P'])
+@pytest.mark.parametrize('extension', ['.png', '.webp', '.gif'])
+def test_transparent_pixels_are_composed_onto_white(tmp_path, mode, extension):
+    image = Image.new('RGBA', (8, 6), (200, 200, 200, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 4, 6))
+    path = tmp_path / f'image{extension}'
+    if mode == 'P':
+        image = image.convert('RGB').quantize(2)
+        image.info['transparency'] = image.getpixel((0, 0))
+        image.save(path, **({'lossless': True} if extension == '.webp' else {}),
+                   transparency=image.info['transparency'])
+    elif extension == '.webp':
+        image.save(path, lossless=True)
+    else:
+        image.convert('RGBA' if extension == '.gif' else mode).save(path)
+    read = read_image(str(path))
+    assert (read[:, :4] == 255).all()
+    assert (read[:, 4:] == 200).all()
+    np.testing.assert_array_equal(decode_image(path.read_bytes(), 'one'), read)
+    half = read_image(str(path), halved=True)
+    assert half.shape == (3, 4, 3)
+    assert (half[:, :2] == 255).all()
+
+
+def test_half_transparent_pixels_are_mixed_with_white(tmp_path):
+    path = str(tmp_path / 'image.png')
+    cv2.imwrite(path, np.full((2, 2, 4), (0, 100, 200, 51), np.uint8))
+    assert read_image(path)[0, 0].tolist() == [204, 224, 244]
+
+
+@pytest.mark.parametrize('extension', ['.bmp', '.webp', '.tif', '.gif', '.jp2', '.ppm'])
+def test_other_formats(tmp_path, extension):
+    path = str(tmp_path / f'image{extension}')
+    Image.new('RGB', (30, 20), (10, 200, 30)).save(path)
+    assert list_images(str(tmp_path)) == [path]
+    image = read_image(path)
+    assert image.shape == (20, 30, 3)
+    assert (abs(image.astype(int) - (30, 200, 10)) < 8).all()
 
 
 @pytest.mark.parametrize('content', [b'', b'not an image', b'\xff\xd8\xff\xe0\0\x10JFIF'],
@@ -83,6 +144,7 @@ def huge(extension):
     data = bytearray(cv2.imencode(extension, np.zeros((16, 16), np.uint8))[1].tobytes())
     if extension == '.png':
         data[16:24] = struct.pack('>LL', 60000, 60000)
+        data[29:33] = struct.pack('>L', zlib.crc32(data[12:29]))
     elif extension == '.bmp':
         data[18:26] = struct.pack('<ll', 60000, 60000)
     else:
@@ -171,6 +233,32 @@ def test_listing_is_sorted_and_takes_any_case(tmp_path):
     (tmp_path / 'sub.jpg').mkdir()
     assert list_images(str(tmp_path)) == [
         str(tmp_path / name) for name in ('a.jpeg', 'b.JPG', 'c.Png')]
+
+
+def test_hidden_files_are_no_images_and_dangling_links_are(tmp_path):
+    for name in ('._img_1.jpg', '.img_2.png', 'img_3.jpg'):
+        (tmp_path / name).write_bytes(b'')
+    (tmp_path / 'img_4.jpg').symlink_to('nowhere')
+    found = list_images(str(tmp_path))
+    assert found == [str(tmp_path / name) for name in ('img_3.jpg', 'img_4.jpg')]
+    with pytest.raises(ImageError, match=r'img_4\.jpg: No such file'):
+        read_image(found[1])
+
+
+def test_one_image_may_be_named(tmp_path):
+    (tmp_path / 'photo').write_bytes(b'')
+    assert list_images(str(tmp_path / 'photo')) == [str(tmp_path / 'photo')]
+
+
+def test_images_that_cannot_be_read_are_named(tmp_path, caplog):
+    logger.addHandler(caplog.handler)
+    for name in ('a.heic', 'b.AVIF', 'c.jpg', 'd.txt'):
+        (tmp_path / name).write_bytes(b'')
+    try:
+        assert list_images(str(tmp_path)) == [str(tmp_path / 'c.jpg')]
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert 'cannot be read, and are left out: a.heic, b.AVIF' in caplog.text
 
 
 def test_listing_nothing_is_one_sentence(tmp_path):

@@ -7,6 +7,7 @@ from typing import List, NamedTuple, Optional, Set
 from evaluation.scores import Score
 from inference.config import DetectConfig
 from inference.engines import open_detector
+from inference.folder import image_reader
 from inference.platform import Platform
 from tools.scoring.gallery import Gallery
 from tools.scoring.history import draw_history
@@ -119,7 +120,7 @@ class Follower:
     def _score(self, prefix: str) -> Score:
         config = self._config._replace(checkpoint_path=prefix)
         with open_detector(config, Platform(config.gpu_list)) as detector:
-            return score_detector(detector, self._validation, config.max_image_pixels,
+            return score_detector(detector, self._validation, image_reader(config),
                                   self._fetch_new)
 
     def _add_to_curves(self, row: Scored) -> None:

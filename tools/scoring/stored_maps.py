@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from inference.folder import FolderImage, run_network
+from inference.folder import FolderImage, Read, run_network
 from inference.input_sizes import Size
 from tools.scoring.levels import Levels
 from tools.scoring.validation import refuse_unreadable
@@ -42,7 +42,7 @@ class StoredMaps(NamedTuple):
 
 
 def store_maps(detector: 'Detector', images: Dict[str, str], levels: Levels, folder: str,
-               max_image_pixels: int) -> Dict[str, StoredMaps]:
+               read: Read) -> Dict[str, StoredMaps]:
     """Runs the network on every image and keeps what it answers.
 
     Args:
@@ -50,7 +50,7 @@ def store_maps(detector: 'Detector', images: Dict[str, str], levels: Levels, fol
         images: id of the sample -> path.
         levels: what the answers have to be exact for.
         folder: an existing, empty folder for the files.
-        max_image_pixels: an image that has more cannot be read.
+        read: reads an image file, as ``image_reader`` makes it.
 
     Returns:
         The maps by id of the sample.
@@ -68,7 +68,7 @@ def store_maps(detector: 'Detector', images: Dict[str, str], levels: Levels, fol
             path, score_maps.shape, image.prepared.image_rgb.shape[1::-1], image.prepared.ratios,
             image.image_bgr.shape[1::-1])
 
-    run_network(detector, images, keep, max_image_pixels)
+    run_network(detector, images, keep, read)
     return stored
 
 

@@ -15,7 +15,7 @@ from evaluation.errors import ProtocolError
 from evaluation.parameters import DEFAULT_PARAMETERS
 from evaluation.protocol import Detections, GroundTruth, read_ground_truth
 from evaluation.scores import Score, evaluate
-from inference.folder import FolderImage, images_by_stem, run_network
+from inference.folder import FolderImage, Read, images_by_stem, run_network
 from inference.results import result_path
 from utils.cli import group
 from utils.errors import PSENetError
@@ -99,14 +99,14 @@ def refuse_unreadable(image: FolderImage) -> None:
         raise PSENetError(f'{image.error}; nothing is scored: mend or remove the image')
 
 
-def score_detector(detector: 'Detector', validation: Validation, max_image_pixels: int,
+def score_detector(detector: 'Detector', validation: Validation, read: Read,
                    after_image: Callable[[], None]) -> Score:
     """Finds the boxes in all images and scores them.
 
     Args:
         detector: finds them.
         validation: images and ground truth.
-        max_image_pixels: an image that has more cannot be read.
+        read: reads an image file, as ``image_reader`` makes it.
         after_image: called whenever an image is done; what it raises ends the run.
 
     Returns:
@@ -123,7 +123,7 @@ def score_detector(detector: 'Detector', validation: Validation, max_image_pixel
                                                 image.image_bgr.shape[1::-1])
         after_image()
 
-    run_network(detector, validation.images, keep, max_image_pixels)
+    run_network(detector, validation.images, keep, read)
     return score_boxes(validation.ground_truth, boxes)
 
 

@@ -123,7 +123,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
               num_workers: int, input_size: int, batch_size: int, *, seed: Optional[int] = None,
               first_batch: int = 0, min_crop_side_ratio: float = 0.1, dataset: str = 'icdar',
               rank: int = 0, world_size: int = 1, cache_images_mb: int = 0,
-              max_image_pixels: int = MAX_IMAGE_PIXELS) -> Batches:
+              max_image_pixels: int = MAX_IMAGE_PIXELS,
+              apply_exif_orientation: bool = False) -> Batches:
     """Starts processes that make training batches of a folder of annotated images.
 
     Batch k depends on the files, the seed and k, not on the number of readers. Where several
@@ -145,6 +146,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
         cache_images_mb: what decoded images that are kept may take in this process's readers, all
             together; none are kept with 0.
         max_image_pixels: an image that has more is left out, before it takes memory.
+        apply_exif_orientation: turn images as their EXIF orientation says.
 
     Returns:
         The iterator; its `counts` tell in one line what was found.
@@ -158,7 +160,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     check_at_least('first batch', first_batch, 0)
     check_at_least('cache of images', cache_images_mb, 0)
     check_at_least('limit of pixels', max_image_pixels, 1)
-    samples, counts = load_dataset(training_data_path, dataset, max_image_pixels)
+    samples, counts = load_dataset(training_data_path, dataset, max_image_pixels,
+                                   apply_exif_orientation)
     check_dataset(training_data_path, counts, options)
     options = options._replace(seed=choose_seed(seed, world_size))
     if num_workers > MAX_WORKERS:

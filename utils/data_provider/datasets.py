@@ -4,7 +4,9 @@ A dataset is a name in DATASETS: how its annotation files are called and how the
 one, write a parser in `annotation` and an entry here.
 """
 
+import collections
 import os
+import time
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
@@ -18,7 +20,14 @@ from utils.data_provider.annotation import (
 )
 from utils.errors import PSENetError
 from utils.geometry import validate_polygons
-from utils.image_io import MAX_IMAGE_PIXELS, ImageError, is_image_name, read_image_size
+from utils.image_io import (
+    MAX_IMAGE_PIXELS,
+    ImageError,
+    is_hidden,
+    is_image_name,
+    read_image_header,
+    warn_of_other_formats,
+)
 from utils.utils_tool import logger
 
 
@@ -29,6 +38,8 @@ class DatasetFormat(NamedTuple):
     label_stems: Tuple[str, ...]    # stem of the label file from that of the image, first wins
 
 
+# Between the lines that tell how far the reading of a large directory is.
+_REPORT_SECONDS = 3.0
 _ICDAR_STEMS = ('{stem}', 'gt_{stem}')
 DATASETS: Dict[str, DatasetFormat] = {
     'icdar': DatasetFormat(read_icdar, _ICDAR_STEMS),
@@ -44,6 +55,8 @@ class Sample(NamedTuple):
     size: Tuple[int, int]           # (height, width) in pixels
     polygons: List[np.ndarray]      # float32 (P, 2) each, x and y in pixels, clockwise
     ignore_tags: np.ndarray         # bool (N,)
+    orientation: int = 1            # EXIF orientation of the file
+    apply_exif_orientation: bool = False    # whether size and polygons are those after turning
 
 
 class DatasetCounts(NamedTuple):
@@ -58,6 +71,8 @@ class DatasetCounts(NamedTuple):
     invalid_polygons: int = 0       # with next to no area inside of the image
     unreadable: int = 0             # pairs of which a file cannot be read
     skipped_draws: int = 0          # crops that could not be had, while batches were made
+    orientations: Tuple[Tuple[int, int], ...] = ()  # (EXIF orientation, images) but for upright ones
+    apply_exif_orientation: bool = False
 
     @property
     def usable_regions(self) -> int:
@@ -75,7 +90,18 @@ class DatasetCounts(NamedTuple):
         return (f'{self.images} images, {self.labels} labels, {self.pairs} pairs, '
                 f'{self.unreadable} unreadable, {self.usable_images} usable images; '
                 f'{self.boxes} boxes, {self.ignored_boxes} ignored, '
-                f'{self.invalid_polygons} invalid, {self.usable_regions} usable regions')
+                f'{self.invalid_polygons} invalid, {self.usable_regions} usable regions'
+                + self._orientation_text())
+
+    def _orientation_text(self) -> str:
+        if not self.orientations:
+            return ''
+        found = ', '.join(
+            f'{count} {"image has" if count == 1 else "images have"} EXIF orientation {orientation}'
+            for orientation, count in self.orientations)
+        return (f'; {found}, which is applied' if self.apply_exif_orientation else
+                f'; {found}, which is ignored (--apply_exif_orientation, if the labels were drawn '
+                'on upright images)')
 
 
 class Findings(NamedTuple):
@@ -85,6 +111,7 @@ class Findings(NamedTuple):
     unused_labels: List[str]        # paths of text files that belong to no image
     unreadable: List[str]           # a sentence for each pair of which a file cannot be read
     invalid_polygons: List[str]     # 'path:line' of each region
+    turned_images: List[str]        # paths with the EXIF orientation that is ignored
 
 
 class Inspection(NamedTuple):
@@ -96,7 +123,7 @@ class Inspection(NamedTuple):
 
 
 def load_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MAX_IMAGE_PIXELS,
-                 ) -> Tuple[List[Sample], DatasetCounts]:
+                 apply_exif_orientation: bool = False) -> Tuple[List[Sample], DatasetCounts]:
     """Inspects a folder for training.
 
     A pair that cannot be read costs one warning and is left out; so do the images without a label
@@ -107,7 +134,9 @@ def load_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MA
     Returns:
         The usable samples, sorted by file name, and the counts.
     """
-    samples, counts, findings = inspect_dataset(folder, dataset, max_image_pixels)
+    warn_of_other_formats(folder, _list_files(folder))
+    samples, counts, findings = inspect_dataset(folder, dataset, max_image_pixels,
+                                                apply_exif_orientation)
     _warn_unpaired(folder, findings.unlabelled_images)
     for sentence in findings.unreadable:
         logger.warning('A sample is left out. %s', sentence)
@@ -115,13 +144,14 @@ def load_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MA
 
 
 def inspect_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MAX_IMAGE_PIXELS,
-                    ) -> Inspection:
+                    apply_exif_orientation: bool = False) -> Inspection:
     """Pairs images with label files, reads the labels and the images' sizes, and counts.
 
     Args:
         folder: holds images and label files side by side; sub-folders are not entered.
         dataset: a name in DATASETS.
         max_image_pixels: a larger image counts as one that cannot be read.
+        apply_exif_orientation: take the images as their EXIF orientation turns them.
 
     Returns:
         The usable samples, sorted by file name, the counts, and what is wrong with the rest.
@@ -138,14 +168,18 @@ def inspect_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int =
     used = set(pairs.values())
     findings = Findings(
         [os.path.join(folder, name) for name in images if name not in pairs],
-        [os.path.join(folder, name) for name in labels if name not in used], [], [])
+        [os.path.join(folder, name) for name in labels if name not in used], [], [], [])
 
     samples, regions = [], DatasetCounts()
-    for image, label in pairs.items():
+    next_report = time.monotonic() + _REPORT_SECONDS
+    for number, (image, label) in enumerate(pairs.items()):
+        if time.monotonic() > next_report:
+            logger.info('reading %s: %d of %d images', folder, number, len(pairs))
+            next_report = time.monotonic() + _REPORT_SECONDS
         try:
             sample, invalid = _read_pair(
                 os.path.join(folder, image), os.path.join(folder, label), DATASETS[dataset].read,
-                max_image_pixels)
+                max_image_pixels, apply_exif_orientation)
         except (AnnotationError, ImageError) as error:
             findings.unreadable.append(str(error))
             continue
@@ -154,7 +188,14 @@ def inspect_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int =
         regions = regions._replace(
             boxes=regions.boxes + len(sample.polygons) + len(invalid),
             ignored_boxes=regions.ignored_boxes + int(sample.ignore_tags.sum()))
+    turned = [sample for sample in samples if sample.orientation != 1]
+    if not apply_exif_orientation:
+        findings.turned_images.extend(
+            f'{sample.image_path}: orientation {sample.orientation}' for sample in turned)
+    orientations = collections.Counter(sample.orientation for sample in turned)
     return Inspection(samples, regions._replace(
+        orientations=tuple(sorted(orientations.items())),
+        apply_exif_orientation=apply_exif_orientation,
         images=len(images), labels=len(labels), pairs=len(pairs), usable_images=len(samples),
         invalid_polygons=len(findings.invalid_polygons), unreadable=len(findings.unreadable),
     ), findings)
@@ -183,12 +224,13 @@ def pair_files(names: List[str], label_stems: Tuple[str, ...]) -> Dict[str, str]
 
 
 def _is_label_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() == '.txt'
+    return os.path.splitext(name)[1].lower() == '.txt' and not is_hidden(name)
 
 
 def _list_files(folder: str) -> List[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        # A link that leads nowhere is listed, so that reading it tells of it.
+        return sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
     except OSError as error:
         raise PSENetError(f'The training data folder {folder} cannot be listed: '
                           f'{error.strerror or error}.') from None
@@ -202,11 +244,13 @@ def _warn_unpaired(folder: str, images: List[str]) -> None:
 
 
 def _read_pair(image_path: str, label_path: str, read: Callable[[str], Annotation],
-               max_image_pixels: int) -> Tuple[Sample, List[str]]:
+               max_image_pixels: int, apply_exif_orientation: bool) -> Tuple[Sample, List[str]]:
     """The sample, and where in its file the regions stand that are not valid."""
     annotation = read(label_path)
-    size = read_image_size(image_path, max_image_pixels)
+    header = read_image_header(image_path, max_image_pixels)
+    size = header.size_as_read(apply_exif_orientation)
     polygons, valid = validate_polygons(annotation.polygons, size)
-    sample = Sample(image_path, size, polygons, annotation.ignore_tags[valid])
+    sample = Sample(image_path, size, polygons, annotation.ignore_tags[valid], header.orientation,
+                    apply_exif_orientation)
     return sample, [f'{label_path}:{line}' for line, is_valid in zip(annotation.lines, valid)
                     if not is_valid]

@@ -47,9 +47,10 @@ class SampleReader:
         return image
 
     def _decode(self, index: int, halved: bool) -> np.ndarray:
-        path, (height, width) = self._samples[index][:2]
+        sample = self._samples[index]
+        path, (height, width) = sample.image_path, sample.size
         try:
-            image = read_image(path, halved, height * width)
+            image = read_image(path, halved, height * width, sample.apply_exif_orientation)
             if image.shape[:2] != ((height // 2, width // 2) if halved else (height, width)):
                 raise ImageError(f'The image {path} is no longer of the size that it had at the '
                                  'start.')

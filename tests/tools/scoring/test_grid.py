@@ -16,7 +16,7 @@ from tools.scoring.levels import Levels
 from tools.scoring.stored_maps import store_maps
 from tools.scoring.validation import open_validation
 from utils.errors import PSENetError
-from utils.image_io import MAX_IMAGE_PIXELS, read_image
+from utils.image_io import read_image
 
 GRID = Grid([0.45, 0.55, 0.7], [0, 3, 9], [0, 14])
 
@@ -25,7 +25,7 @@ GRID = Grid([0.45, 0.55, 0.7], [0, 3, 9], [0, 14])
 def task(data, tmp_path_factory):
     validation = open_validation(str(data / 'images'), str(data / 'gt.zip'))
     maps = store_maps(Blots(), validation.images, Levels(GRID.seg_map_threshs),
-                      str(tmp_path_factory.mktemp('maps')), MAX_IMAGE_PIXELS)
+                      str(tmp_path_factory.mktemp('maps')), read_image)
     return Task(GRID, maps, validation.ground_truth)
 
 

@@ -10,7 +10,7 @@ from tools.scoring.levels import Levels
 from tools.scoring.stored_maps import store_maps
 from tools.scoring.validation import open_validation, sample_id
 from utils.errors import PSENetError
-from utils.image_io import MAX_IMAGE_PIXELS
+from utils.image_io import read_image
 
 
 @pytest.fixture
@@ -68,4 +68,4 @@ def test_an_unreadable_image_stops_before_anything_is_scored(data, folder, tmp_p
     (folder / 'img_2.png').write_bytes(b'no image')
     validation = open_validation(str(folder), str(data / 'gt.zip'))
     with pytest.raises(PSENetError, match=r'img_2.png.*nothing is scored'):
-        store_maps(Blots(), validation.images, Levels([0.5]), str(tmp_path), MAX_IMAGE_PIXELS)
+        store_maps(Blots(), validation.images, Levels([0.5]), str(tmp_path), read_image)

@@ -69,7 +69,7 @@ def test_no_two_processes_have_an_image_of_an_epoch_in_common(samples, monkeypat
 
 
 def test_colours_are_red_first(samples, monkeypatch):
-    monkeypatch.setattr(reading, 'read_image', lambda path, halved, _: np.full(
+    monkeypatch.setattr(reading, 'read_image', lambda path, halved, *_: np.full(
         (32, 48, 3) if halved else (64, 96, 3), (1, 2, 3), 'u1'))
     assert (_make(BatchBuilder(samples, OPTIONS), 0)[1].images == (3, 2, 1)).all()
 

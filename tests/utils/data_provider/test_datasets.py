@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from utils.data_provider import datasets
 from utils.data_provider.datasets import DATASETS, inspect_dataset, load_dataset, pair_files
+from utils.data_provider.reading import SampleReader
 from utils.errors import PSENetError
 from utils.image_io import write_image
 
@@ -133,3 +136,61 @@ def test_the_real_folder(icdar_dir):
     assert {sample.size for sample in samples} == {(720, 1280)}
     assert counts[:5] == (1000, 1000, 1000, 1000, 11886)
     assert (counts.ignored_boxes, counts.usable_regions, counts.unreadable) == (7418, 4468, 0)
+
+
+def test_hidden_files_are_passed_over(make_folder):
+    folder = make_folder(2)
+    for name in ('._img_1.png', '._gt_img_1.txt', '.gt_img_9.txt'):
+        (folder / name).write_bytes(b'\0\5\x16\7')
+    counts = load_dataset(str(folder))[1]
+    assert (counts.images, counts.labels, counts.pairs, counts.unreadable) == (2, 2, 2, 0)
+
+
+def test_links_that_lead_nowhere_are_counted(make_folder, warnings):
+    folder = make_folder(2)
+    (folder / 'img_2.png').unlink()
+    (folder / 'img_2.png').symlink_to('nowhere')
+    counts = load_dataset(str(folder))[1]
+    assert (counts.images, counts.pairs, counts.unreadable) == (2, 2, 1)
+    assert 'img_2.png: No such file' in warnings.text
+
+
+def test_images_of_other_formats_are_named(make_folder, warnings):
+    folder = make_folder(1)
+    (folder / 'img_2.heic').write_bytes(b'')
+    load_dataset(str(folder))
+    assert 'left out: img_2.heic' in warnings.text
+
+
+@pytest.fixture
+def turned_folder(make_folder):
+    """Two images of 96 x 64 stored pixels, the second with EXIF orientation 6."""
+    folder = make_folder(2)
+    (folder / 'img_2.png').unlink()
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new('RGB', (96, 64)).save(str(folder / 'img_2.jpg'), exif=exif)
+    return folder
+
+
+def test_an_exif_orientation_is_told_of(turned_folder):
+    samples, counts, findings = inspect_dataset(str(turned_folder))
+    assert [sample.size for sample in samples] == [(64, 96)] * 2
+    assert '; 1 image has EXIF orientation 6, which is ignored (--apply_exif' in str(counts)
+    assert findings.turned_images == [f'{turned_folder}/img_2.jpg: orientation 6']
+
+
+def test_an_exif_orientation_is_applied_on_demand(turned_folder):
+    samples, counts, findings = inspect_dataset(str(turned_folder), apply_exif_orientation=True)
+    assert [sample.size for sample in samples] == [(64, 96), (96, 64)]
+    assert str(counts).endswith('; 1 image has EXIF orientation 6, which is applied')
+    assert findings.turned_images == []
+    assert SampleReader(samples).read(1, False).shape == (96, 64, 3)
+    assert SampleReader(samples).read(1, True).shape == (48, 32, 3)
+
+
+def test_a_large_folder_tells_how_far_its_reading_is(make_folder, warnings, monkeypatch):
+    monkeypatch.setattr(datasets, '_REPORT_SECONDS', -1.0)
+    folder = make_folder(2)
+    load_dataset(str(folder))
+    assert f'reading {folder}: 1 of 2 images' in warnings.text

@@ -37,7 +37,7 @@ def test_an_image_is_decoded_to_half_its_size_on_request(samples, reads):
     reader = SampleReader(samples)
     assert reader.read(0, False).shape[:2] == SIZE
     assert reader.read(0, True).shape[:2] == (32, 48)
-    assert [halved for _, halved, _ in reads] == [False, True]
+    assert [halved for _, halved, *_ in reads] == [False, True]
 
 
 def test_nothing_is_kept_without_room(samples, reads):
