@@ -16,6 +16,9 @@ output_dir=${output_dir:-$here/output}
 ckpt_dir=${ckpt_dir:-$here/checkpoint/}
 test_data=${test_data:-$here/ocr/ch4_test_images}
 gt=${gt:-$here/evaluation/gt.zip}
+# As a shell expands it at the start of a word; env gt=~/gt.zip does not.
+output_dir=${output_dir/#\~\//$HOME/}
+gt=${gt/#\~\//$HOME/}
 if [ -z "${PYTHON:-}" ]; then
   PYTHON=python3.7
   if [ -x "$here/.venv/bin/python" ]; then

@@ -53,11 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     summary, examples, output = __doc__.strip().split('\n\n')
     parser = _Parser(prog='script.py', description=summary, epilog=f'{examples}\n\n{output}',
                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('-g', '--gt', required=True, metavar='ZIP',
+    parser.add_argument('-g', '--gt', required=True, type=os.path.expanduser,
+                        metavar='ZIP',
                         help='ground truth: gt_img_<number>.txt entries')
-    parser.add_argument('-s', '--submission', required=True, metavar='ZIP',
+    parser.add_argument('-s', '--submission', required=True, type=os.path.expanduser,
+                        metavar='ZIP',
                         help='results: res_img_<number>.txt entries, nothing else')
-    parser.add_argument('-o', '--output', metavar='FOLDER',
+    parser.add_argument('-o', '--output', type=os.path.expanduser, metavar='FOLDER',
                         help='write results.zip there: method.json, and <number>.json a sample')
     parser.add_argument('-p', '--parameters', metavar='JSON',
                         help='change parameters: ' + ', '.join(

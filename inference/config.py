@@ -7,7 +7,7 @@ from absl import flags
 
 from inference.input_sizes import parse_sizes
 from inference.postprocess import MIN_SIDE
-from utils.cli import group
+from utils.cli import define_path, group
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
 from utils.tf_env import define_gpu_flag, parse_gpu_list
@@ -44,7 +44,7 @@ def define_detect_flags() -> None:
     define_checkpoint_flag()
     define_model_flag()
     files = group('files')
-    flags.DEFINE_string(
+    define_path(
         'output_dir', _DEFAULTS.output_dir,
         'Folder for res_<image>.txt and the images with boxes; made when it does not exist. '
         'Result files of an earlier run in it are removed, nothing else.', **files)
@@ -59,14 +59,14 @@ def define_detect_flags() -> None:
 
 def define_images_flag() -> None:
     """Defines ``--test_data_path``."""
-    flags.DEFINE_string(
+    define_path(
         'test_data_path', _DEFAULTS.test_data_path,
         'Folder with the images, or one image.', **group('files'))
 
 
 def define_checkpoint_flag() -> None:
     """Defines ``--checkpoint_path`` as detection understands it."""
-    flags.DEFINE_string(
+    define_path(
         'checkpoint_path', _DEFAULTS.checkpoint_path,
         'Trained checkpoint: a folder, a prefix such as model.ckpt-1000, or one of its files.',
         **group('files'))
@@ -74,7 +74,7 @@ def define_checkpoint_flag() -> None:
 
 def define_model_flag() -> None:
     """Defines ``--model``."""
-    flags.DEFINE_string(
+    define_path(
         'model', _DEFAULTS.model,
         'Exported model (tools/export.py) to use in place of the checkpoint: a frozen graph, the '
         'folder of a SavedModel or, with --engine=onnx, an .onnx file.', **group('files'))

@@ -34,8 +34,8 @@ def define_benchmark_flags() -> None:
     flags.DEFINE_list('case', list(CASES), 'Cases to measure, separated by commas.', **group)
     flags.DEFINE_integer('passes', None, 'Passes over the data of a case; each case has a number '
                          'of its own where not given.', lower_bound=1, **group)
-    flags.DEFINE_string('samples', None, 'Folder with train, test and gt.zip in the form of '
-                        'ICDAR2015, to measure on these.', **group)
+    cli.define_path('samples', None, 'Folder with train, test and gt.zip in the form of '
+                    'ICDAR2015, to measure on these.', **group)
     flags.DEFINE_boolean('json', False, 'Print one line of JSON a case.', **group)
 
 

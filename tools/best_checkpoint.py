@@ -33,12 +33,12 @@ EXIT_UNSCORED = 3
 def define_best_checkpoint_flags() -> None:
     """Defines the flags of this command."""
     files, following = cli.group('files'), cli.group('following')
-    flags.DEFINE_string('checkpoint_path', TrainConfig().checkpoint_path, 'Folder that the '
-                        'training writes its checkpoints to.', **files)
+    cli.define_path('checkpoint_path', TrainConfig().checkpoint_path, 'Folder that the '
+                    'training writes its checkpoints to.', **files)
     detect_config.define_images_flag()
     define_ground_truth_flag()
-    flags.DEFINE_string('best_path', '', 'Folder for the best checkpoints and the scores; the '
-                        'folder "best" in --checkpoint_path where it is empty.', **files)
+    cli.define_path('best_path', '', 'Folder for the best checkpoints and the scores; the '
+                    'folder "best" in --checkpoint_path where it is empty.', **files)
     flags.DEFINE_integer('keep', 3, 'Number of checkpoints that are kept.', **following)
     flags.DEFINE_boolean('once', False, 'End when all that is there has been scored.', **following)
     flags.DEFINE_float('interval', 30, 'Seconds from one look for new checkpoints to the next.',

@@ -124,7 +124,7 @@ def define_browse_flags() -> None:
     flags.DEFINE_integer('count', 8, 'Samples on the sheet.', 1, _MAX_COUNT, **group)
     flags.DEFINE_integer('first_batch', 0, 'Batch to begin with: step n of a run, counted from 1, '
                          'takes batch n - 1.', 0, **group)
-    flags.DEFINE_string('out', './samples.png', 'Image file to write.', **group)
+    cli.define_path('out', './samples.png', 'Image file to write.', **group)
 
 
 def main(_: List[str]) -> None:

@@ -86,7 +86,7 @@ def define_check_flags() -> None:
     flags.DEFINE_integer('show', 20, 'Findings of each kind that are printed; 0 for all.', 0,
                          **group)
     flags.DEFINE_boolean('strict', False, 'End with exit code 1 where anything was found.', **group)
-    flags.DEFINE_string('out', './data.png', 'Image file to write: sizes and survival.', **group)
+    cli.define_path('out', './data.png', 'Image file to write: sizes and survival.', **group)
 
 
 def main(_: List[str]) -> int:

@@ -44,11 +44,12 @@ def name_runs(arguments: List[str]) -> Dict[str, str]:
     for argument in arguments:
         name, equals, path = argument.partition('=')
         if not equals or os.path.exists(argument):
-            name, path = os.path.basename(os.path.abspath(argument)), argument
+            path = os.path.expanduser(argument)
+            name = os.path.basename(os.path.abspath(path))
         if name in runs:
             raise PSENetError(f'Two runs are called "{name}"; give them names: '
                               f'--run=A={runs[name]} --run=B={path}')
-        runs[name] = path
+        runs[name] = os.path.expanduser(path)
     return runs
 
 
@@ -69,8 +70,8 @@ def define_compare_runs_flags() -> None:
                        "0 .. 1, as TensorBoard's slider; from point to point of the run whose "
                        'points lie farthest apart, over as many steps in the others.', 0, 0.999,
                        **group)
-    flags.DEFINE_string('out', './compare_runs.png', 'Image file to write.', **group)
-    flags.DEFINE_string('csv', './compare_runs.csv', 'Table to write.', **group)
+    cli.define_path('out', './compare_runs.png', 'Image file to write.', **group)
+    cli.define_path('csv', './compare_runs.csv', 'Table to write.', **group)
 
 
 def main(_: List[str]) -> None:

@@ -141,7 +141,7 @@ def define_demo_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('demo')
     default = DatasetSpec()
-    flags.DEFINE_string('folder', './demo', 'Folder for everything that the demo writes.', **group)
+    cli.define_path('folder', './demo', 'Folder for everything that the demo writes.', **group)
     flags.DEFINE_integer('steps', None, 'Training steps; the variable DEMO_STEPS where not given, '
                          f'or {DEFAULT_STEPS}.', **group)
     flags.DEFINE_integer('train_images', default.train_images, 'Pictures to train on.', **group)

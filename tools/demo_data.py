@@ -23,8 +23,8 @@ def define_demo_data_flags() -> None:
     """Defines the flags of this command; their defaults are those of DatasetSpec."""
     group = cli.group('demo data')
     default = DatasetSpec()
-    flags.DEFINE_string('out', './demo/data', 'folder to write to; must be absent, empty, or hold '
-                        'an earlier data set of this command, which is replaced', **group)
+    cli.define_path('out', './demo/data', 'folder to write to; must be absent, empty, or hold '
+                    'an earlier data set of this command, which is replaced', **group)
     flags.DEFINE_integer('train_images', default.train_images, 'pictures to train on', **group)
     flags.DEFINE_integer('test_images', default.test_images, 'held-out pictures', **group)
     flags.DEFINE_integer('size', default.size, 'side of the square pictures in pixels', **group)

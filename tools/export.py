@@ -34,12 +34,12 @@ def define_export_flags() -> None:
     """Defines the flags of this command."""
     detect_config.define_checkpoint_flag()
     files, comparison = cli.group('files'), cli.group('comparison')
-    flags.DEFINE_string('output_dir', './export/', 'Folder for the models and model.json; made '
-                        'when it does not exist. Earlier models in it are replaced.', **files)
+    cli.define_path('output_dir', './export/', 'Folder for the models and model.json; made '
+                    'when it does not exist. Earlier models in it are replaced.', **files)
     flags.DEFINE_list('formats', list(FORMATS), 'What to write: frozen_graph (psenet.pb), '
                       'saved_model (the folder saved_model), onnx (psenet.onnx).', **files)
-    flags.DEFINE_string('test_data_path', '', 'Folder with images to compare on; two pictures are '
-                        'drawn where it is empty.', **comparison)
+    cli.define_path('test_data_path', '', 'Folder with images to compare on; two pictures are '
+                    'drawn where it is empty.', **comparison)
     flags.DEFINE_integer('num_images', 2, 'How many of its images.', 1, **comparison)
     flags.DEFINE_float('max_difference', 1e-4, 'Largest difference of two scores, 0 to 1, that a '
                        'model may show.', **comparison)

@@ -171,7 +171,7 @@ def checkpoint_folder(arguments: Sequence[str]) -> Optional[str]:
         name, equals, value = argument.partition('=')
         if name in ('--checkpoint_path', '-checkpoint_path'):
             found = value if equals else following
-    return found
+    return found and os.path.expanduser(found)
 
 
 def main(arguments: List[str]) -> int:

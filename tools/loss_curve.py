@@ -42,8 +42,8 @@ def plot_loss(curves: Dict[str, Scalars], path: str) -> None:
 def define_loss_curve_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('loss curve')
-    flags.DEFINE_string('run', './resnet_train/', 'Checkpoint folder of the run.', **group)
-    flags.DEFINE_string('out', './loss_curve.png', 'Image file to write.', **group)
+    cli.define_path('run', './resnet_train/', 'Checkpoint folder of the run.', **group)
+    cli.define_path('out', './loss_curve.png', 'Image file to write.', **group)
 
 
 def main(_: List[str]) -> None:

@@ -98,7 +98,7 @@ def main(_: List[str]) -> None:
 
 if __name__ == '__main__':
     group = cli.group('files')
-    flags.DEFINE_string('folder', None, 'Folder with gt_img_<number>.txt files.', **group)
-    flags.DEFINE_string('out', './gt.zip', 'Archive to write.', **group)
+    cli.define_path('folder', None, 'Folder with gt_img_<number>.txt files.', **group)
+    cli.define_path('out', './gt.zip', 'Archive to write.', **group)
     flags.DEFINE_boolean('overwrite', False, 'Replace an archive that is there.', **group)
     cli.run(main, __doc__)

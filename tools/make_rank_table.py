@@ -168,7 +168,7 @@ def _numbers(text: Optional[str]) -> List[int]:
 def _servers(values: flags.FlagValues, devices: List[int]) -> List[Server]:
     given = [text.partition(':')[::2] for text in values.server or [_ONE_SERVER]]
     if not values.device_ips:
-        return [Server(server_id, read_hccn_conf(path or HCCN_CONF)) for server_id, path in given]
+        return [Server(server_id, read_hccn_conf(os.path.expanduser(path) or HCCN_CONF)) for server_id, path in given]
     addresses = values.device_ips.split(',')
     if len(given) > 1 or given[0][1]:
         raise PSENetError('--device_ips is for one server without a file; leave it out, or give '
@@ -211,8 +211,8 @@ if __name__ == '__main__':
         'in hccn.conf.', **group)
     flags.DEFINE_enum('template', '1', ['1', '2'], 'Form of the file; 2 is for old releases.',
                       **group)
-    flags.DEFINE_string('out', None, 'File to write; rank_table_<ranks>p.json when not given.',
-                        **group)
+    cli.define_path('out', None, 'File to write; rank_table_<ranks>p.json when not given.',
+                    **group)
     flags.DEFINE_boolean('overwrite', False, 'Replace a file that is there.', **group)
-    flags.DEFINE_string('check', None, 'A rank table to check instead.', **group)
+    cli.define_path('check', None, 'A rank table to check instead.', **group)
     cli.run(main, __doc__)

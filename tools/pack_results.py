@@ -25,6 +25,6 @@ def main(_: List[str]) -> None:
 
 
 if __name__ == '__main__':
-    flags.DEFINE_string('output_dir', './output/', 'Folder with the result files of eval.py.',
-                        **cli.group('files'))
+    cli.define_path('output_dir', './output/', 'Folder with the result files of eval.py.',
+                    **cli.group('files'))
     cli.run(main, __doc__)

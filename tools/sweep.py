@@ -41,8 +41,8 @@ def define_sweep_flags() -> None:
     detect_config.define_images_flag()
     define_ground_truth_flag()
     detect_config.define_checkpoint_flag()
-    flags.DEFINE_string('output_dir', './sweep/', 'Folder for sweep.csv and sweep.png; made when '
-                        'it does not exist.', **cli.group('files'))
+    cli.define_path('output_dir', './sweep/', 'Folder for sweep.csv and sweep.png; made when '
+                    'it does not exist.', **cli.group('files'))
     flags.DEFINE_boolean('write', False, 'Keep the best thresholds in a file beside the '
                          'checkpoint, which eval.py follows.', **cli.group('files'))
     define_gpu_flag()

@@ -10,7 +10,7 @@ from typing import Any, Collection, Dict, List, NamedTuple, Optional
 from absl import flags
 
 from training.run_folder import MANIFEST, Manifest, checkpoint_name
-from utils.cli import group
+from utils.cli import define_path, group
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
 from utils.utils_tool import cfg, logger
@@ -70,7 +70,7 @@ def define_train_flags() -> None:
 def define_folder_flags() -> None:
     """Defines what tells the usable images of a folder, for training and for looking at it."""
     data = group('data')
-    flags.DEFINE_string(
+    define_path(
         'training_data_path', _DEFAULTS.training_data_path,
         'Folder with the training images and, beside them, their labels X.txt or '
         'gt_X.txt.', **data)
@@ -137,7 +137,7 @@ def _define_optimisation_flags() -> None:
         'batch_norm_decay', _DEFAULTS.batch_norm_decay,
         "Decay of batch normalisation's moving mean and variance; lower it (0.9) for runs of some "
         'hundred steps.', **optimisation)
-    flags.DEFINE_string(
+    define_path(
         'pretrained_model_path', _DEFAULTS.pretrained_model_path,
         'What to start from: the ImageNet checkpoint of slim (resnet_v1_50.ckpt) for the backbone, or '
         'a trained detector, for fine-tuning.',
@@ -146,7 +146,7 @@ def _define_optimisation_flags() -> None:
 
 def _define_checkpoint_flags() -> None:
     checkpoints = group('checkpoints and logs')
-    flags.DEFINE_string(
+    define_path(
         'checkpoint_path', _DEFAULTS.checkpoint_path,
         'Folder for checkpoints and TensorBoard events; made when it does not exist.',
         **checkpoints)

@@ -8,7 +8,7 @@ exit; any other exception is a defect and keeps its traceback.
 import os
 import sys
 import textwrap
-from typing import Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from absl import app, flags
 
@@ -22,6 +22,31 @@ _HELP_ARGUMENTS = ('-h', '-?', '-help', '--help', '--helpshort', '--helpfull')
 def group(title: str) -> Dict[str, str]:
     """Keyword arguments for ``flags.DEFINE_*`` that put the flag under a title of ``--help``."""
     return {'module_name': _GROUP_PREFIX + title}
+
+
+class _PathParser(flags.ArgumentParser):
+    """A path, with ~ for the home directory as a shell would have it."""
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
+
+    def flag_type(self) -> str:
+        return 'path'
+
+
+def define_path(name: str, default: Optional[str], help_sentence: str, **kwargs: Any) -> None:
+    """Defines a flag that takes a path.
+
+    A shell expands ~ at the beginning of a word alone, not behind ``--flag=``.
+
+    Args:
+        name: of the flag.
+        default: its value when it is not given.
+        help_sentence: for ``--help``.
+        **kwargs: as of ``flags.DEFINE_string``.
+    """
+    flags.DEFINE(_PathParser(), name, default, help_sentence,
+                 serializer=flags.ArgumentSerializer(), **kwargs)
 
 
 def help_text(usage: str) -> str:
@@ -98,6 +123,12 @@ def _guarded(main: Callable[[List[str]], Optional[int]], argv: List[str]) -> int
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail('interrupted', 130)
+    except FileNotFoundError as error:
+        # Of Python's tempfile, which TensorFlow, too, asks when it is imported.
+        if 'No usable temporary directory' not in str(error):
+            raise
+        _fail('no directory for temporary files can be written (%s); name one in TMPDIR'
+              % error.strerror.partition(' in ')[2].strip('[]'), 1)
     return 0
 
 

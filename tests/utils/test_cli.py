@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from utils import cli
 
@@ -28,6 +29,7 @@ Usage: count.py --number=3
 import os
 import signal
 import sys
+import tempfile
 
 from absl import flags
 
@@ -49,6 +51,9 @@ def main(argv):
         raise NoMore('enough')
     if what == 'defect':
         raise ValueError('a defect')
+    if what == 'temporary':
+        tempfile._candidate_tempdir_list = lambda: ['/proc/none', '/proc/nothing']
+        tempfile.gettempdir()
     if what == 'interrupt':
         os.kill(os.getpid(), signal.SIGINT)
     print(flags.FLAGS.number, len(argv), 'tensorflow' in sys.modules)
@@ -103,6 +108,31 @@ def test_help_begins_with_what_the_script_does(train_help):
 def test_help_groups_the_flags(train_help):
     titles = re.findall(r'^\n(\w.*):$', train_help, flags=re.M)
     assert titles == ['Device', 'Data', 'Optimisation', 'Checkpoints and logs']
+
+
+def test_no_place_for_temporary_files_is_one_sentence(run, script):
+    done = run(script, '--what=temporary')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: no directory for temporary files can be written ('/proc/none', '/proc/nothing'); "
+        'name one in TMPDIR')
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(('given', 'expected'), [
+    ('~/ck', '/somewhere/ck'), ('./~/ck', './~/ck'), ('/a', '/a'), ('', '')])
+def test_a_path_may_begin_with_the_home_directory(monkeypatch, given, expected):
+    monkeypatch.setenv('HOME', '/somewhere')
+    monkeypatch.setattr(flags, 'FLAGS', flags.FlagValues())
+    cli.define_path('place', './here', 'Where.', flag_values=flags.FLAGS)
+    assert flags.FLAGS['place'].default == './here'
+    flags.FLAGS(['script', f'--place={given}'])
+    assert flags.FLAGS.place == expected
+
+
+def test_every_flag_of_a_path_of_training_is_one(train_help):
+    for name in ('training_data_path', 'pretrained_model_path', 'checkpoint_path'):
+        assert f'--{name}=path' in train_help
 
 
 def test_help_shows_every_flag_of_ours_and_none_of_absl(train_help):

@@ -17,7 +17,7 @@ from evaluation.protocol import Detections, GroundTruth, read_ground_truth
 from evaluation.scores import Score, evaluate
 from inference.folder import FolderImage, Read, images_by_stem, run_network
 from inference.results import result_path
-from utils.cli import group
+from utils.cli import define_path, group
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
@@ -34,8 +34,8 @@ class Validation(NamedTuple):
 
 def define_ground_truth_flag() -> None:
     """Defines ``--gt``."""
-    flags.DEFINE_string('gt', './evaluation/gt.zip', 'Ground truth of the images: a zip archive '
-                        'with gt_img_<number>.txt (tools/make_gt_zip.py).', **group('files'))
+    define_path('gt', './evaluation/gt.zip', 'Ground truth of the images: a zip archive '
+                'with gt_img_<number>.txt (tools/make_gt_zip.py).', **group('files'))
 
 
 def open_validation(folder: str, ground_truth_path: str) -> Validation:

@@ -5,7 +5,7 @@ from typing import Iterator, NamedTuple
 
 from absl import flags
 
-from utils.cli import group
+from utils.cli import define_path, group
 from utils.errors import PSENetError
 
 MEGABYTE = 2 ** 20
@@ -35,7 +35,7 @@ def define_serve_flags() -> None:
         'this machine alone can use the server: there is no authentication.', **server)
     flags.DEFINE_integer(
         'port', _DEFAULTS.port, 'Port to listen at; 0 for any that is free.', **server)
-    flags.DEFINE_string(
+    define_path(
         'samples', _DEFAULTS.samples, 'Folder of images that the page offers to try.', **server)
     flags.DEFINE_integer(
         'max_upload_mb', _DEFAULTS.max_upload_mb, 'Megabytes that a request may have.', **limits)
