@@ -6,6 +6,7 @@ contents costs no more than one that does not.
 """
 
 import contextlib
+import logging
 import os
 import re
 import stat
@@ -26,6 +27,10 @@ _ENCRYPTED = 0x1
 # What zipfile lets through of a damaged archive, beside its own BadZipFile.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError,
            RuntimeError, OverflowError, LookupError)
+logger = logging.getLogger('psenet')
+# What macOS adds to an archive: a directory of its own, and hidden files.
+_MACOS_DIRECTORY = '__MACOSX/'
+_DIRECTORY = re.compile(r'(?!\.{1,2}/)[^/\\]+/')
 _REPORT_NAMES = ('method', '.', '..')
 
 
@@ -38,6 +43,9 @@ class Entry(NamedTuple):
 
 def read_archive(path: str, name_pattern: str, strict: bool) -> Dict[str, Entry]:
     """Reads the entries of a zip archive that are samples.
+
+    Hidden files, what macOS adds, and one directory that all entries lie in are passed over; a
+    message says so.
 
     Args:
         path: the archive.
@@ -53,7 +61,7 @@ def read_archive(path: str, name_pattern: str, strict: bool) -> Dict[str, Entry]
     """
     _check_file(path)
     with _open(path) as archive:
-        chosen = _choose(archive.infolist(), path, re.compile(name_pattern), strict)
+        chosen = _choose(_named_entries(archive, path), path, re.compile(name_pattern), strict)
         return {sample_id: _read_entry(archive, info, _source(path, info))
                 for sample_id, info in chosen.items()}
 
@@ -79,14 +87,47 @@ def _source(path: str, info: zipfile.ZipInfo) -> str:
     return f'{path}, entry {shown(info.filename)}'
 
 
-def _choose(infos: List[zipfile.ZipInfo], path: str, pattern: Pattern,
-            strict: bool) -> Dict[str, zipfile.ZipInfo]:
+def list_names(path: str) -> List[str]:
+    """Lists the names of an archive's entries, as read_archive compares them.
+
+    Args, Raises: as read_archive.
+    """
+    _check_file(path)
+    with _open(path) as archive:
+        return [name for name, _ in _named_entries(archive, path, tell=False)]
+
+
+def _named_entries(archive: zipfile.ZipFile, path: str,
+                   tell: bool = True) -> List[Tuple[str, zipfile.ZipInfo]]:
+    """The entries with their names, without those and the directory that read_archive passes over.
+    """
+    infos = archive.infolist()
     if len(infos) > MAX_ENTRIES:
         raise ProtocolError(f'{path} holds {len(infos)} entries, more than the {MAX_ENTRIES} '
                             'allowed')
+    kept = [info for info in infos if not info.filename.startswith(_MACOS_DIRECTORY)
+            and not info.filename.rsplit('/', 1)[-1].startswith('.')]
+    if tell and len(kept) < len(infos):
+        logger.warning('%s: %d hidden files and files of macOS are passed over', path,
+                       len(infos) - len(kept))
+    directory = _DIRECTORY.match(kept[0].filename) if kept else None
+    if not directory or not all(info.filename.startswith(directory.group()) for info in kept):
+        return [(info.filename, info) for info in kept]
+    named = [(info.filename[directory.end():], info) for info in kept]
+    named = [(name, info) for name, info in named if name]
+    if not named:
+        return [(info.filename, info) for info in kept]
+    if tell:
+        logger.warning('%s: all entries lie in the directory %s, which is passed over', path,
+                       shown(directory.group()))
+    return named
+
+
+def _choose(entries: List[Tuple[str, zipfile.ZipInfo]], path: str, pattern: Pattern,
+            strict: bool) -> Dict[str, zipfile.ZipInfo]:
     chosen = {}
-    for info in infos:
-        found = pattern.fullmatch(info.filename)
+    for name, info in entries:
+        found = pattern.fullmatch(name)
         if found:
             sample_id = _sample_id(found.group(1), _source(path, info))
             if sample_id in chosen:

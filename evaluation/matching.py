@@ -146,7 +146,12 @@ def _relevant_cells(batch: _Batch, parameters: Parameters) -> Tuple[np.ndarray, 
     Few cells can, and intersections are what takes the time. The bound errs on the side of keeping:
     IoU > c means common > c (gt + det - common), where common is at most the bound.
     """
-    gt_index, det_index = _cells(batch)
+    parts = [_relevant_part(batch, *cells, parameters) for cells in _cells(batch)]
+    return tuple(np.concatenate(indices) for indices in zip(*parts))
+
+
+def _relevant_part(batch: _Batch, gt_index: np.ndarray, det_index: np.ndarray,
+                   parameters: Parameters) -> Tuple[np.ndarray, np.ndarray]:
     bound = bounding_overlaps(batch.gt_quads, batch.det_quads, gt_index, det_index)
     gt_areas, det_areas = _areas(batch.gt_quads)[gt_index], _areas(batch.det_quads)[det_index]
     for_iou = bound > parameters.IOU_CONSTRAINT * (gt_areas + det_areas - bound)
@@ -155,15 +160,23 @@ def _relevant_cells(batch: _Batch, parameters: Parameters) -> Tuple[np.ndarray, 
     return gt_index[relevant], det_index[relevant]
 
 
-def _cells(batch: _Batch) -> Tuple[np.ndarray, np.ndarray]:
-    """All cells of a batch in order: indices of region and detection, int64 (M,) each."""
+def _cells(batch: _Batch) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """All cells of a batch in order, some at a time: indices of region and detection, int64 (M,).
+
+    A page of 10,000 words has 100 million cells, too many to be held at once.
+    """
     # Of every region: how many detections its sample has, and which is the first.
     widths = np.repeat(batch.det_counts, batch.gt_counts)
     firsts = np.repeat(np.cumsum(batch.det_counts) - batch.det_counts, batch.gt_counts)
-    begins = np.cumsum(widths) - widths
-    gt_index = np.repeat(np.arange(len(widths)), widths)
-    det_index = np.arange(len(gt_index)) + np.repeat(firsts - begins, widths)
-    return gt_index, det_index
+    # Regions whose cells end in the same million form a part.
+    part_of = np.cumsum(widths) // _MAX_CELLS
+    starts = np.flatnonzero(np.diff(part_of, prepend=-1)).tolist()
+    for start, stop in zip(starts or [0], [*starts[1:], len(widths)]):
+        some = slice(start, stop)
+        begins = np.cumsum(widths[some]) - widths[some]
+        gt_index = np.repeat(np.arange(start, stop), widths[some])
+        det_index = np.arange(len(gt_index)) + np.repeat(firsts[some] - begins, widths[some])
+        yield gt_index, det_index
 
 
 def _greedy(gt_index: np.ndarray, det_index: np.ndarray) -> List[Tuple[int, int]]:

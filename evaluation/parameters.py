@@ -34,6 +34,9 @@ class Parameters(NamedTuple):
 
 
 DEFAULT_PARAMETERS = Parameters()
+# For images of any name; the defaults are those of ICDAR2015.
+ANY_GT_NAME = r'gt_(.+)\.txt'
+ANY_DET_NAME = r'res_(.+)\.txt'
 
 
 def parse_parameters(text: Optional[str]) -> Parameters:

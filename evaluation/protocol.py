@@ -2,8 +2,9 @@
 
 A line of ground truth is ``x1,y1,x2,y2,x3,y3,x4,y4,transcription``, the points clockwise in image
 coordinates (y down); the transcription may hold commas, and ``###`` marks a do-not-care region. A
-line of results is the same without transcription. Coordinates are integers. Empty lines count for
-nothing; every other line that does not follow the rules is an error that names it.
+file of ground truth may have ICDAR2013's rectangles instead, ``left, top, right, bottom, "text"``.
+A line of results is four points without transcription. Coordinates are integers. Empty lines count
+for nothing; every other line that does not follow the rules is an error that names it.
 """
 
 import functools
@@ -13,14 +14,19 @@ from typing import Dict, List, NamedTuple, Pattern, Tuple
 
 import numpy as np
 
-from evaluation.archive import read_archive
+from evaluation.archive import list_names, read_archive
 from evaluation.errors import ProtocolError, shown
 from evaluation.overlap import signed_areas
-from evaluation.parameters import Parameters
+from evaluation.parameters import (
+    ANY_DET_NAME,
+    ANY_GT_NAME,
+    DEFAULT_PARAMETERS,
+    Parameters,
+)
 
-# Pairs of a region and a detection of one sample, over all samples: bounds time and memory. The
-# 500 images of ICDAR2015 have about 50,000.
-MAX_PAIRS = 10000000
+# Pairs of a region and a detection of one sample: bounds time and memory. A page of 10,000 words
+# has 100 million.
+MAX_PAIRS = 400000000
 
 # Seven digits keep every product of coordinates exact in float64.
 _COORDINATE = r'[ \t]*(-?[0-9]{1,7})[ \t]*'
@@ -53,10 +59,41 @@ class Detections(NamedTuple):
     confidences: np.ndarray
 
 
+# A text that begins with a further number would be a line of points with a fault in it.
+_RECTANGLE = re.compile(
+    r'^' + r'[ \t]*[, \t][ \t]*'.join([r'[ \t]*(-?[0-9]{1,7})'] + [r'(-?[0-9]{1,7})'] * 3)
+    + r'(?:[ \t]*[, \t][ \t]*(?!-?[0-9.]+[ \t]*[, \t])([^\r\n]*?))?[ \t]*\r?$', re.MULTILINE)
+
+
 class _LineFormat(NamedTuple):
     pattern: Pattern    # a group a field, coordinates first
     coordinates: int    # how many
     expected: str       # for messages
+
+
+def with_names_of(path: str, parameters: Parameters) -> Parameters:
+    """Follows the names of the entries of a ground truth where the parameters have the defaults.
+
+    Args:
+        path: zip archive.
+        parameters: of the protocol.
+
+    Returns:
+        The parameters; with the patterns for images of any name where the archive has an entry
+        ``gt_<name>.txt`` that is no ``gt_img_<number>.txt``.
+
+    Raises:
+        ProtocolError: the archive cannot be read.
+    """
+    defaults = DEFAULT_PARAMETERS
+    if (parameters.GT_SAMPLE_NAME_2_ID, parameters.DET_SAMPLE_NAME_2_ID) != (
+            defaults.GT_SAMPLE_NAME_2_ID, defaults.DET_SAMPLE_NAME_2_ID):
+        return parameters
+    others = [name for name in list_names(path) if re.fullmatch(ANY_GT_NAME, name)
+              and not re.fullmatch(defaults.GT_SAMPLE_NAME_2_ID, name)]
+    return parameters._replace(
+        GT_SAMPLE_NAME_2_ID=ANY_GT_NAME, DET_SAMPLE_NAME_2_ID=ANY_DET_NAME,
+    ) if others else parameters
 
 
 def read_ground_truth(path: str, parameters: Parameters) -> Dict[str, GroundTruth]:
@@ -94,20 +131,18 @@ def read_detections(path: str, parameters: Parameters,
 
     Raises:
         ProtocolError: the archive cannot be read, an entry is no sample of the ground truth, a
-            line is wrong, or there are far too many boxes.
+            line is wrong, or it has far too many boxes.
     """
     entries = read_archive(path, parameters.DET_SAMPLE_NAME_2_ID, strict=True)
     detections = {}
-    pairs = 0
     for sample_id, entry in entries.items():
         if sample_id not in ground_truth:
             raise ProtocolError(f'{entry.source}: the ground truth has no sample {sample_id}')
         found = parse_detections(entry.text, entry.source, parameters)
-        pairs += len(found.quads) * len(ground_truth[sample_id].quads)
-        if pairs > MAX_PAIRS:
-            raise ProtocolError(f'{entry.source}: {len(found.quads)} boxes are too many; up to '
-                                f'here there are {pairs} pairs with regions, of {MAX_PAIRS} '
-                                'allowed')
+        regions = len(ground_truth[sample_id].quads)
+        if len(found.quads) * regions > MAX_PAIRS:
+            raise ProtocolError(f'{entry.source}: {len(found.quads)} boxes are too many for '
+                                f'{regions} regions; {MAX_PAIRS} pairs of them are allowed')
         detections[sample_id] = found
     return detections
 
@@ -127,10 +162,14 @@ def parse_ground_truth(text: str, source: str, parameters: Parameters) -> Ground
         ProtocolError: a line is not of the form, or its points are in the wrong order.
     """
     line_format = _line_format(parameters.LTRB, parameters.CRLF, 'transcription')
-    rows = _rows(text, source, line_format)
+    rows = _rectangle_rows(text, parameters)
+    if rows:
+        line_format = line_format._replace(coordinates=4)
+    else:
+        rows = _rows(text, source, line_format)
     quads = _quads(rows, text, source, line_format)
     texts = [row[-1] for row in rows]
-    if not parameters.LTRB:
+    if line_format.coordinates > 4:
         _refuse(np.array([_FURTHER_POINTS.match(each) is not None for each in texts], bool), text,
                 source, 'a polygon of more than four points; this protocol scores quadrilaterals')
     return GroundTruth(quads, _ignore_tags(texts))
@@ -184,6 +223,16 @@ def _line_format(ltrb: bool, crlf: bool, last_field: str) -> _LineFormat:
     return _LineFormat(re.compile('^' + ','.join(fields) + line_end, re.MULTILINE), len(names),
                        f'{expected} with integer coordinates of at most 7 digits'
                        + (', ending in CRLF' if crlf else ''))
+
+
+def _rectangle_rows(text: str, parameters: Parameters) -> List[Tuple[str, ...]]:
+    """Fields of a file of which every line is a rectangle and none has four points; else none."""
+    lines = _lines(text)
+    quads = _line_format(False, False, 'transcription').pattern
+    if parameters.LTRB or parameters.CRLF or not lines or quads.search(text):
+        return []
+    rows = _RECTANGLE.findall(text)
+    return rows if len(rows) == len(lines) else []
 
 
 def _rows(text: str, source: str, line_format: _LineFormat) -> List[Tuple[str, ...]]:

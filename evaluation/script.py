@@ -8,6 +8,7 @@ Prints ``Calculated!`` and a line of JSON with precision, recall, hmean and AP.
 
 import argparse
 import json
+import logging
 import os
 import sys
 from typing import List, Optional
@@ -17,7 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.errors import ProtocolError
 from evaluation.parameters import DEFAULT_PARAMETERS, Parameters, parse_parameters
-from evaluation.protocol import read_detections, read_ground_truth
+from evaluation.protocol import read_detections, read_ground_truth, with_names_of
 from evaluation.report import write_report
 from evaluation.scores import Evaluation, evaluate
 
@@ -27,9 +28,10 @@ def score_archives(ground_truth_path: str, results_path: str,
     """Scores an archive of results against one of ground truth.
 
     Args:
-        ground_truth_path: zip with ``gt_img_<number>.txt`` entries.
-        results_path: zip with ``res_img_<number>.txt`` entries.
-        parameters: of the protocol.
+        ground_truth_path: zip with ``gt_img_<number>.txt`` entries, or ``gt_<name>.txt``.
+        results_path: zip with ``res_img_<number>.txt`` entries, or ``res_<name>.txt``.
+        parameters: of the protocol; patterns of names that are the defaults follow the ground
+            truth's names.
 
     Returns:
         The scores, over all samples and of each.
@@ -37,6 +39,7 @@ def score_archives(ground_truth_path: str, results_path: str,
     Raises:
         ProtocolError: an archive cannot be used; names it, the entry and the line.
     """
+    parameters = with_names_of(ground_truth_path, parameters)
     ground_truth = read_ground_truth(ground_truth_path, parameters)
     return evaluate(ground_truth, read_detections(results_path, parameters, ground_truth),
                     parameters)
@@ -88,6 +91,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     Returns:
         The exit code: 0, or 1 after a sentence on stderr.
     """
+    logging.basicConfig(format='%(levelname)s: %(message)s', stream=sys.stderr)
     try:
         _run(sys.argv[1:] if argv is None else argv)
     except ProtocolError as error:

@@ -13,6 +13,7 @@ from evaluation.protocol import (
     parse_ground_truth,
     read_detections,
     read_ground_truth,
+    with_names_of,
 )
 from utils.data_provider.annotation import MLT_SCRIPTS
 
@@ -129,6 +130,39 @@ def test_ltrb():
     assert sample.ignore_tags.tolist() == [False, True]
 
 
+@pytest.mark.parametrize('text', [
+    '1, 2, 30, 40, "word"\n5, 5, 6, 6, "###"', '1,2,30,40,word\r\n5,5,6,6,###\r\n',
+    '1 2 30 40 "a, b"\n5 5 6 6 "###"', '1, 2, 30, 40, "1,000"\n5, 5, 6, 6, ###'])
+def test_rectangles_of_icdar2013_as_ground_truth(text):
+    sample = regions(text)
+    assert sample.quads.tolist()[0] == [[1, 2], [30, 2], [30, 40], [1, 40]]
+    assert sample.ignore_tags.tolist() == [False, True]
+
+
+@pytest.mark.parametrize('text', [
+    '1,2,30,40,word\n0,0,10,0,10,5,0,5,word', '0,0,10,0,10.5,5,0,5,word', '0,0,10,0,10,5,0,word'])
+def test_faulty_points_are_no_rectangles(text):
+    with pytest.raises(ProtocolError, match='expected x1'):
+        regions(text)
+
+
+def test_rectangles_in_the_wrong_order():
+    with pytest.raises(ProtocolError, match=r'^gt, line 1: left must not exceed right'):
+        regions('30, 2, 1, 40, "word"')
+
+
+@pytest.mark.parametrize(('names', 'pattern'), [
+    (['gt_img_1.txt', 'gt_img_2.txt', 'readme.txt'], r'gt_img_([0-9]+)\.txt'),
+    (['gt_holiday.txt'], r'gt_(.+)\.txt'), (['gt_img_1.txt', 'gt_holiday.txt'], r'gt_(.+)\.txt')])
+def test_patterns_follow_from_the_names_of_the_ground_truth(make_zip, names, pattern):
+    path = make_zip('gt.zip', dict.fromkeys(names, ''))
+    parameters = with_names_of(path, DEFAULT_PARAMETERS)
+    assert parameters.GT_SAMPLE_NAME_2_ID == pattern
+    assert parameters.DET_SAMPLE_NAME_2_ID == pattern.replace('gt_', 'res_')
+    given = DEFAULT_PARAMETERS._replace(GT_SAMPLE_NAME_2_ID='(.+)')
+    assert with_names_of(path, given) == given
+
+
 @pytest.mark.parametrize('line', ['30,2,1,40', '1,40,30,2'])
 def test_ltrb_in_the_wrong_order(line):
     with pytest.raises(ProtocolError, match=r'^res, line 2: left must not exceed right'):
@@ -227,10 +261,10 @@ def test_results_of_an_unknown_sample(make_zip):
 
 
 def test_results_that_would_take_for_ever(make_zip, monkeypatch):
-    monkeypatch.setattr(protocol, 'MAX_PAIRS', 5)
+    monkeypatch.setattr(protocol, 'MAX_PAIRS', 5)  # of each sample
     ground_truth = {'1': regions(f'{BOX},a\n{BOX},b'), '2': regions(f'{BOX},a')}
-    fine = {'res_img_1.txt': f'{BOX}\n{BOX}', 'res_img_2.txt': BOX}
+    fine = {'res_img_1.txt': f'{BOX}\n{BOX}', 'res_img_2.txt': '\n'.join([BOX] * 5)}
     assert len(read_detections(make_zip('a.zip', fine), DEFAULT_PARAMETERS, ground_truth)) == 2
-    more = dict(fine, **{'res_img_2.txt': f'{BOX}\n{BOX}'})
-    with pytest.raises(ProtocolError, match=r"'res_img_2\.txt': 2 boxes are too many"):
+    more = dict(fine, **{'res_img_1.txt': '\n'.join([BOX] * 3)})
+    with pytest.raises(ProtocolError, match=r"'res_img_1\.txt': 3 boxes are too many for 2 reg"):
         read_detections(make_zip('b.zip', more), DEFAULT_PARAMETERS, ground_truth)

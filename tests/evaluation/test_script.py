@@ -245,6 +245,38 @@ def test_official_images_of_another_part_are_refused(icdar_dir, shared_dir):
                        str(shared_dir / 'fixtures' / 'score_submission.zip'))
 
 
+def page(count, form):
+    """A page of words side by side, a line each."""
+    return '\n'.join(form.format(x, y, x + 18, y + 8) for x, y in (
+        (20 * (word % 100), 10 * (word // 100)) for word in range(count)))
+
+
+def test_pages_of_many_words(make_zip):
+    """600 pages of 150 words each, and one page of 3,600 words."""
+    pages = {**{f'img_{number}': 150 for number in range(1, 601)}, 'img_601': 3600}
+    gt = make_zip('gt.zip', {f'gt_{name}.txt': page(count, '{0},{1},{2},{1},{2},{3},{0},{3},word')
+                             for name, count in pages.items()})
+    results = make_zip('res.zip', {f'res_{name}.txt': page(count, '{0},{1},{2},{1},{2},{3},{0},{3}')
+                                   for name, count in pages.items()})
+    assert score_archives(gt, results).score == (1, 1, 1, 0)
+
+
+def test_images_of_any_name(make_zip):
+    gt = make_zip('gt.zip', {'gt_holiday.txt': f'{BOX},word', 'gt_menu.txt': f'{BOX},word'})
+    results = make_zip('res.zip', {'res_holiday.txt': BOX})
+    assert score_archives(gt, results).score[:2] == (1, 0.5)
+
+
+def test_rectangles_against_quads(make_zip):
+    gt = make_zip('gt.zip', {'gt_img_1.txt': '0, 0, 10, 10, "word"'})
+    assert score_archives(gt, make_zip('res.zip', {'res_img_1.txt': BOX})).score.hmean == 1
+
+
+def test_the_script_column_of_mlt(make_zip):
+    gt = make_zip('gt.zip', {'gt_img_1.txt': f'{BOX},Latin,word\n50,0,60,0,60,10,50,10,Latin,###'})
+    assert score_archives(gt, make_zip('res.zip', {'res_img_1.txt': BOX})).score.recall == 1
+
+
 def test_a_hundred_thousand_boxes_take_seconds(make_zip):
     boxes = (f'{x},{y},{x + 50},{y},{x + 50},{y + 20},{x},{y + 20}'
              for x in range(0, 2000, 5) for y in range(0, 1000, 4))
