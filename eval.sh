@@ -48,6 +48,6 @@ if [ "$status" -ne 0 ]; then
   exit "$status"
 fi
 
-"$PYTHON" "$here/tools/pack_results.py" --output_dir="$output_dir"
+"$PYTHON" "$here/tools/pack_results.py" --output_dir="$output_dir" --gt="$gt"
 
 "$PYTHON" "$here/evaluation/script.py" -g="$gt" -s="$output_dir/results.zip"

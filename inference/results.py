@@ -9,16 +9,20 @@ import glob
 import os
 import re
 import zipfile
-from typing import Iterator, List
+from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from utils.errors import PSENetError
+from utils.utils_tool import logger
 
 ARCHIVE_NAME = 'results.zip'
 _RESULT_PATTERN = 'res_*.txt'
-# Scoring refuses an archive with any other entry.
-_SCORED_NAME = re.compile(r'res_img_([0-9]+)\.txt')
+_RESULT_NAME = re.compile(r'res_(.+)\.txt')
+# Of ICDAR2015: scoring refuses an archive with any other entry beside them.
+_NUMBERED_NAME = re.compile(r'res_img_([0-9]+)\.txt')
+# Archives depend on their entries alone; and files dated before 1980 cannot be stored as they are.
+_ENTRY_DATE = (1980, 1, 1, 0, 0, 0)
 _BOX_LINE = re.compile(r'-?\d+(,-?\d+){7}')
 
 
@@ -121,30 +125,49 @@ def _named(output_dir: str) -> Iterator[None]:
                           f'{error.strerror or error}') from None
 
 
-def write_archive(output_dir: str) -> str:
-    """Packs the results that scoring takes, ``res_img_<number>.txt``, into ``results.zip``.
+def write_archive(output_dir: str, name_pattern: Optional[str] = None) -> str:
+    """Packs results into ``results.zip`` for scoring.
 
     Args:
         output_dir: folder with the result files; gets the archive.
+        name_pattern: regular expression of the names that scoring takes. When None, it takes
+            ``res_img_<number>.txt`` where there is such a result, and else all of them.
 
     Returns:
-        Path of the archive; its entries are in the order of their numbers.
+        Path of the archive; its entries are in the order of their numbers. Results that are left
+        out are named in a warning.
 
     Raises:
         ResultError: there is no such result, or the archive cannot be written.
     """
-    names = [name for name in _names(output_dir) if _SCORED_NAME.fullmatch(name)]
+    # Notes that a person named res_... are left alone.
+    found = [name for name in _names(output_dir) if _NUMBERED_NAME.fullmatch(name) or (
+        _RESULT_NAME.fullmatch(name) and _is_result(os.path.join(output_dir, name)))]
+    names = [name for name in found if _NUMBERED_NAME.fullmatch(name)] or found
+    if name_pattern is not None:
+        names = [name for name in found if re.fullmatch(name_pattern, name)]
     if not names:
-        raise ResultError(f'no res_img_<number>.txt in {output_dir}: scoring takes images that are '
-                          'named img_<number>, as those of ICDAR2015 are')
-    names.sort(key=lambda name: (int(_SCORED_NAME.fullmatch(name).group(1)), name))
+        raise ResultError(f'no res_img_<number>.txt or res_<image>.txt that scoring takes in '
+                          f'{output_dir}')
+    if len(names) < len(found):
+        others = sorted(set(found) - set(names))
+        logger.warning('%d results are left out, as scoring takes img_<number> alone: %s first',
+                       len(others), others[0])
+    names.sort(key=_order)
     _own_archive(output_dir)
     archive_path = os.path.join(output_dir, ARCHIVE_NAME)
     with replacing(archive_path) as temporary, zipfile.ZipFile(
             temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
         for name in names:
-            archive.write(os.path.join(output_dir, name), name)
+            with open(os.path.join(output_dir, name), 'rb') as file:
+                archive.writestr(zipfile.ZipInfo(name, _ENTRY_DATE), file.read(),
+                                 zipfile.ZIP_DEFLATED)
     return archive_path
+
+
+def _order(name: str) -> Tuple[int, str]:
+    numbered = _NUMBERED_NAME.fullmatch(name)
+    return int(numbered.group(1)) if numbered else -1, name
 
 
 def _names(output_dir: str) -> List[str]:
@@ -199,7 +222,7 @@ def _own_archive(output_dir: str) -> List[str]:
         return []
     try:
         with zipfile.ZipFile(path) as archive:
-            foreign = [name for name in archive.namelist() if not _SCORED_NAME.fullmatch(name)]
+            foreign = [name for name in archive.namelist() if not _RESULT_NAME.fullmatch(name)]
     except (OSError, zipfile.BadZipFile):
         foreign = ['no zip archive']
     if foreign:

@@ -2,15 +2,15 @@
 
     python tools/make_gt_zip.py --folder=./ocr/ch4_test_gt --out=./evaluation/gt.zip
 
-The folder holds ``gt_img_<number>.txt`` files in the official form; other kinds of files may lie
-beside them, other text files may not. Every line is checked first. The same files give the same
-bytes.
+The folder holds ``gt_<image>.txt`` files, or ``<image>.txt`` files alone, with lines as ICDAR2015,
+ICDAR2013 or MLT has them; other kinds of files may lie beside them. Every line is checked first.
+Fractions are rounded, with a message. The same files give the same bytes.
 """
 
 import os
 import re
 import sys
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 from absl import flags
 
@@ -19,18 +19,24 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.archive import decode, write_archive
 from evaluation.errors import ProtocolError
-from evaluation.parameters import DEFAULT_PARAMETERS
+from evaluation.parameters import ANY_GT_NAME, DEFAULT_PARAMETERS
 from evaluation.protocol import parse_ground_truth
 from utils import cli
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
+# The numbers that a line begins with, as long as one of them has a fraction.
+_NUMBER = r'[ \t]*(-?[0-9]{1,7}(?:\.[0-9]*)?)[ \t]*'
+_FRACTIONS = re.compile(rf'^{_NUMBER}(?:,{_NUMBER}){{7}}(?=,)|^{_NUMBER}(?:,{_NUMBER}){{3}}(?=,|\r?$)',
+                        re.MULTILINE)
+
 
 def make_gt_zip(folder: str, out_path: str, overwrite: bool = False) -> int:
-    """Packs ground-truth files, in the order of their numbers.
+    """Packs ground-truth files, in the order of the numbers in their names.
 
     Args:
-        folder: holds ``gt_img_<number>.txt`` files, UTF-8 with or without byte-order mark.
+        folder: holds ``gt_<image>.txt`` or ``<image>.txt`` files, UTF-8 with or without byte-order
+            mark.
         out_path: the archive to write; its folder exists.
         overwrite: whether an archive that is there already is replaced.
 
@@ -38,46 +44,71 @@ def make_gt_zip(folder: str, out_path: str, overwrite: bool = False) -> int:
         How many files it holds.
 
     Raises:
-        PSENetError: the folder holds no such file, or a text file of another name; a line is not of
-            the official form; or the archive is there already or cannot be written.
+        PSENetError: the folder holds no such file, or text files of both kinds; a line is not of
+            a form that is scored; or the archive is there already or cannot be written.
     """
     if os.path.lexists(out_path) and not overwrite:
         raise PSENetError(f'{out_path} exists already; choose another --out, or replace it with '
                           '--overwrite')
-    entries = [(name, _read_checked(os.path.join(folder, name))) for name in _names(folder)]
+    rounded: Dict[str, int] = {}
+    entries = [(entry, _read_checked(os.path.join(folder, name), rounded))
+               for entry, name in _names(folder)]
+    if rounded:
+        logger.warning('%d coordinates of %d files had fractions and are rounded, %s first',
+                       sum(rounded.values()), len(rounded), next(iter(rounded)))
     _write(out_path, entries)
     return len(entries)
 
 
-def _names(folder: str) -> List[str]:
+def _names(folder: str) -> List[Tuple[str, str]]:
+    """Names in the archive and in the folder."""
     try:
-        names = [name for name in os.listdir(folder) if name.lower().endswith('.txt')]
+        names = sorted(name for name in os.listdir(folder)
+                       if name.lower().endswith('.txt') and not name.startswith('.'))
     except OSError as error:
         raise PSENetError(f'cannot list the folder {folder}: {error.strerror}') from None
     if not names:
-        raise PSENetError(f'{folder} holds no gt_img_<number>.txt file')
-    return [name for _, name in sorted((_number(folder, name), name) for name in names)]
+        raise PSENetError(f'{folder} holds no gt_<image>.txt file')
+    prefixed = [name for name in names if re.fullmatch(ANY_GT_NAME, name)]
+    if prefixed and len(prefixed) < len(names):
+        other = next(name for name in names if name not in prefixed)
+        raise PSENetError(f'{os.path.join(folder, other)} is not named gt_<image>.txt, as '
+                          f'{prefixed[0]} is; rename it or move it away')
+    entries = [(name if prefixed else f'gt_{os.path.splitext(name)[0]}.txt', name)
+               for name in names]
+    return sorted(entries, key=lambda entry: _order(entry[0]))
 
 
-def _number(folder: str, name: str) -> int:
-    found = re.fullmatch(DEFAULT_PARAMETERS.GT_SAMPLE_NAME_2_ID, name)
-    if not found:
-        raise PSENetError(f'{os.path.join(folder, name)} is not named gt_img_<number>.txt; rename '
-                          'it or move it away')
-    return int(found.group(1))
+def _order(name: str) -> Tuple[str, int, str]:
+    """By the last number in a name, where the rest is the same."""
+    parts = re.fullmatch(r'(.*?)([0-9]*)(\.txt)', name)
+    return parts.group(1), int(parts.group(2) or -1), name
 
 
-def _read_checked(path: str) -> bytes:
+def _read_checked(path: str, rounded: Dict[str, int]) -> bytes:
     """Contents of a file, every line of which scoring will accept."""
     try:
         with open(path, 'rb') as file:
             data = file.read()
-        parse_ground_truth(decode(data, path), path, DEFAULT_PARAMETERS)
+        text = decode(data, path)
+        changed = _FRACTIONS.sub(lambda found: _round(found.group(), path, rounded), text)
+        parse_ground_truth(changed, path, DEFAULT_PARAMETERS)
     except OSError as error:
         raise PSENetError(f'cannot read {path}: {error.strerror}') from None
     except ProtocolError as error:
         raise PSENetError(str(error)) from None
-    return data
+    return data if changed == text else changed.encode()
+
+
+def _round(numbers: str, path: str, rounded: Dict[str, int]) -> str:
+    """The same numbers as integers, halves away from zero; counts those with a fraction."""
+    fields = numbers.split(',')
+    count = sum('.' in field for field in fields)
+    if not count:
+        return numbers
+    rounded[path] = rounded.get(path, 0) + count
+    values = [float(field) for field in fields]
+    return ','.join(str(int(value + (0.5 if value >= 0 else -0.5))) for value in values)
 
 
 def _write(path: str, entries: List[Tuple[str, bytes]]) -> None:
@@ -91,14 +122,14 @@ def main(_: List[str]) -> None:
     """Makes the archive that the flags describe."""
     values = flags.FLAGS
     if not values.folder:
-        raise PSENetError('--folder is needed: the folder with the gt_img_<number>.txt files')
+        raise PSENetError('--folder is needed: the folder with the gt_<image>.txt files')
     count = make_gt_zip(values.folder, values.out, values.overwrite)
     logger.info('packed %d files into %s', count, values.out)
 
 
 if __name__ == '__main__':
     group = cli.group('files')
-    cli.define_path('folder', None, 'Folder with gt_img_<number>.txt files.', **group)
+    cli.define_path('folder', None, 'Folder with gt_<image>.txt or <image>.txt files.', **group)
     cli.define_path('out', './gt.zip', 'Archive to write.', **group)
     flags.DEFINE_boolean('overwrite', False, 'Replace an archive that is there.', **group)
     cli.run(main, __doc__)

@@ -1,8 +1,9 @@
 """Packs the result files of eval.py into the archive that evaluation/script.py scores.
 
-    python tools/pack_results.py --output_dir=./output
+    python tools/pack_results.py --output_dir=./output [--gt=./evaluation/gt.zip]
 
-Writes results.zip into that folder, with every res_img_<number>.txt in it.
+Writes results.zip into that folder, with every res_img_<number>.txt in it, or with every
+res_<image>.txt where the ground truth has images of any name or, without --gt, there is no number.
 """
 
 import os
@@ -14,17 +15,30 @@ from absl import flags
 # Run as a file, a script has its own folder on the path, not the project's.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from evaluation.errors import ProtocolError
+from evaluation.parameters import DEFAULT_PARAMETERS
+from evaluation.protocol import with_names_of
 from inference.results import write_archive
 from utils import cli
+from utils.errors import PSENetError
 from utils.utils_tool import logger
 
 
 def main(_: List[str]) -> None:
     """Runs the script."""
-    logger.info('packed %s', write_archive(flags.FLAGS.output_dir))
+    pattern = None
+    if flags.FLAGS.gt:
+        try:
+            parameters = with_names_of(flags.FLAGS.gt, DEFAULT_PARAMETERS)
+        except ProtocolError as error:
+            raise PSENetError(str(error)) from None
+        pattern = parameters.DET_SAMPLE_NAME_2_ID
+    logger.info('packed %s', write_archive(flags.FLAGS.output_dir, pattern))
 
 
 if __name__ == '__main__':
     cli.define_path('output_dir', './output/', 'Folder with the result files of eval.py.',
+                    **cli.group('files'))
+    cli.define_path('gt', None, 'Archive of ground truth, whose names decide what is packed.',
                     **cli.group('files'))
     cli.run(main, __doc__)

@@ -120,9 +120,33 @@ def test_the_archive_is_made_anew(tmp_path):
         assert archive.namelist() == ['res_img_2.txt']
 
 
+def test_images_of_any_name_are_packed_where_none_has_a_number(tmp_path):
+    for stem in ('holiday', 'menu'):
+        write_result(str(tmp_path), stem, BOXES)
+    (tmp_path / 'res_notes.txt').write_text('mine')
+    with zipfile.ZipFile(write_archive(str(tmp_path))) as archive:
+        assert archive.namelist() == ['res_holiday.txt', 'res_menu.txt']
+    assert prepare_output(str(tmp_path)) == 3
+    assert os.listdir(str(tmp_path)) == ['res_notes.txt']
+
+
+def test_names_may_be_given(tmp_path):
+    for stem in ('img_1', 'menu'):
+        write_result(str(tmp_path), stem, BOXES)
+    with zipfile.ZipFile(write_archive(str(tmp_path), r'res_(.+)\.txt')) as archive:
+        assert sorted(archive.namelist()) == ['res_img_1.txt', 'res_menu.txt']
+
+
+def test_files_dated_before_1980_are_packed(tmp_path):
+    path = write_result(str(tmp_path), 'img_1', BOXES)
+    os.utime(path, (0, 0))
+    with zipfile.ZipFile(write_archive(str(tmp_path))) as archive:
+        assert archive.read('res_img_1.txt') == LINES
+
+
 def test_an_archive_of_nothing_is_refused(tmp_path):
     write_result(str(tmp_path), 'photo', BOXES)
     with pytest.raises(ResultError, match='res_img_'):
-        write_archive(str(tmp_path))
+        write_archive(str(tmp_path), r'res_img_([0-9]+)\.txt')
     with pytest.raises(ResultError, match='cannot list'):
         write_archive(str(tmp_path / 'missing'))

@@ -7,9 +7,10 @@ import zipfile
 import pytest
 
 from evaluation.parameters import DEFAULT_PARAMETERS
-from evaluation.protocol import read_ground_truth
+from evaluation.protocol import read_ground_truth, with_names_of
 from tools.make_gt_zip import make_gt_zip
 from utils.errors import PSENetError
+from utils.utils_tool import logger
 
 LINE = '0,0,10,0,10,10,0,10,a,b'
 
@@ -49,6 +50,34 @@ def test_scoring_reads_it(folder, tmp_path):
         '1': 1, '2': 2, '10': 0}
 
 
+def test_images_of_any_name(tmp_path):
+    (tmp_path / 'gt').mkdir()
+    for name in ('holiday 10.txt', 'holiday 9.txt', 'menu.TXT', '._menu.txt'):
+        (tmp_path / 'gt' / name).write_text(LINE)
+    out = str(tmp_path / 'gt.zip')
+    assert make_gt_zip(str(tmp_path / 'gt'), out) == 3
+    with zipfile.ZipFile(out) as archive:
+        assert archive.namelist() == ['gt_holiday 9.txt', 'gt_holiday 10.txt', 'gt_menu.txt']
+    parameters = with_names_of(out, DEFAULT_PARAMETERS)
+    assert list(read_ground_truth(out, parameters)) == ['holiday 9', 'holiday 10', 'menu']
+
+
+def test_fractions_are_rounded_and_told_of(folder, tmp_path, caplog):
+    (folder / 'gt_img_3.txt').write_text('0.5,-0.5,10.49,0,10,10,0,10,3.5\n0,0,9,0,9,9,0,9,1.5,2.5\n')
+    (folder / 'gt_img_4.txt').write_text('1.5, 2, 30.2, 40, "1.5"\n')
+    out = str(tmp_path / 'gt.zip')
+    logger.addHandler(caplog.handler)
+    try:
+        make_gt_zip(str(folder), out)
+    finally:
+        logger.removeHandler(caplog.handler)
+    samples = read_ground_truth(out, DEFAULT_PARAMETERS)
+    assert samples['3'].quads.tolist() == [[[1, -1], [10, 0], [10, 10], [0, 10]],
+                                           [[0, 0], [9, 0], [9, 9], [0, 9]]]
+    assert samples['4'].quads[0].tolist() == [[2, 2], [30, 2], [30, 40], [2, 40]]
+    assert '5 coordinates of 2 files had fractions and are rounded' in caplog.text
+
+
 def test_the_same_files_give_the_same_bytes(folder, tmp_path):
     make_gt_zip(str(folder), str(tmp_path / 'a.zip'))
     for path in sorted(folder.iterdir(), reverse=True):
@@ -69,10 +98,10 @@ def test_an_archive_that_is_there_is_kept(folder, tmp_path):
     assert zipfile.is_zipfile(str(out))
 
 
-@pytest.mark.parametrize('name', ['img_1.txt', 'readme.txt', 'gt_img_x.txt', 'GT_IMG_3.TXT'])
+@pytest.mark.parametrize('name', ['img_1.txt', 'readme.txt', 'GT_IMG_3.TXT'])
 def test_text_files_of_other_names(folder, tmp_path, name):
     (folder / name).write_text('')
-    assert f'{folder}/{name} is not named gt_img_<number>.txt' in refusal(folder, tmp_path / 'a')
+    assert f'{folder}/{name} is not named gt_<image>.txt, as gt_img_1.txt is' in refusal(folder, tmp_path / 'a')
 
 
 @pytest.mark.parametrize('content, message', [
@@ -90,7 +119,7 @@ def test_folders_that_cannot_be_used(folder, tmp_path):
     assert 'cannot list the folder' in refusal(tmp_path / 'none', tmp_path / 'a.zip')
     empty = tmp_path / 'empty'
     empty.mkdir()
-    assert 'holds no gt_img_<number>.txt file' in refusal(empty, tmp_path / 'a.zip')
+    assert 'holds no gt_<image>.txt file' in refusal(empty, tmp_path / 'a.zip')
     (folder / 'gt_img_3.txt').mkdir()
     assert 'cannot read' in refusal(folder, tmp_path / 'a.zip')
 

@@ -1,19 +1,24 @@
 """A folder of images with ground truth, and the score of the boxes found in them.
 
-The scores are those that ``eval.sh`` prints: images take part by their names, ``img_<number>``, and
-samples of the ground truth without an image count as missed.
+The scores are those that ``eval.sh`` prints: images take part by their names, which the ground
+truth has as ``gt_<name>.txt``, and samples of it without an image count as missed.
 """
 
 import re
-from os.path import basename
+from os.path import basename, splitext
 from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 from absl import flags
 
 from evaluation.errors import ProtocolError
-from evaluation.parameters import DEFAULT_PARAMETERS
-from evaluation.protocol import Detections, GroundTruth, read_ground_truth
+from evaluation.parameters import DEFAULT_PARAMETERS, Parameters
+from evaluation.protocol import (
+    Detections,
+    GroundTruth,
+    read_ground_truth,
+    with_names_of,
+)
 from evaluation.scores import Score, evaluate
 from inference.folder import FolderImage, Read, images_by_stem, run_network
 from inference.results import result_path
@@ -35,14 +40,15 @@ class Validation(NamedTuple):
 def define_ground_truth_flag() -> None:
     """Defines ``--gt``."""
     define_path('gt', './evaluation/gt.zip', 'Ground truth of the images: a zip archive '
-                'with gt_img_<number>.txt (tools/make_gt_zip.py).', **group('files'))
+                'with gt_<image>.txt (tools/make_gt_zip.py).', **group('files'))
 
 
 def open_validation(folder: str, ground_truth_path: str) -> Validation:
     """Reads the ground truth and finds the images that it belongs to.
 
     Args:
-        folder: with the images, ``img_<number>``; others are left out with a warning.
+        folder: with the images; those that are not named as the ground truth's are (``img_<number>``
+            in ICDAR2015's) are left out with a warning.
         ground_truth_path: zip archive.
 
     Returns:
@@ -52,26 +58,28 @@ def open_validation(folder: str, ground_truth_path: str) -> Validation:
         PSENetError: one of them cannot be used, or they do not belong together.
     """
     stems = images_by_stem(folder)
-    ids = {stem: sample_id(stem) for stem in stems}
-    images = {ids[stem]: path for stem, path in stems.items() if ids[stem]}
-    if not images:
-        raise PSENetError(f'--test_data_path={folder} holds no image that is named img_<number>; '
-                          'scoring goes by these names')
     try:
-        ground_truth = read_ground_truth(ground_truth_path, DEFAULT_PARAMETERS)
+        parameters = with_names_of(ground_truth_path, DEFAULT_PARAMETERS)
+        ground_truth = read_ground_truth(ground_truth_path, parameters)
     except ProtocolError as error:
         raise PSENetError(str(error)) from None
+    ids = {stem: sample_id(stem, parameters) for stem in stems}
+    images = {ids[stem]: path for stem, path in stems.items() if ids[stem]}
+    if not images:
+        raise PSENetError(f'--test_data_path={folder} holds no image that is named img_<number>, '
+                          f'as those of {ground_truth_path} are; scoring goes by these names')
     _check(images, ground_truth, ground_truth_path, len(stems))
     return Validation(images, ground_truth)
 
 
-def sample_id(stem: str) -> Optional[str]:
+def sample_id(stem: str, parameters: Parameters = DEFAULT_PARAMETERS) -> Optional[str]:
     """The id by which scoring knows the result file of an image; None where it takes no such file.
 
     Args:
         stem: the image's name without its extension.
+        parameters: has the pattern of names.
     """
-    found = re.fullmatch(DEFAULT_PARAMETERS.DET_SAMPLE_NAME_2_ID, basename(result_path('', stem)))
+    found = re.fullmatch(parameters.DET_SAMPLE_NAME_2_ID, basename(result_path('', stem)))
     return found and found.group(1)
 
 
@@ -79,8 +87,9 @@ def _check(images: Dict[str, str], ground_truth: Dict[str, GroundTruth], path: s
            found: int) -> None:
     for image_id, image in images.items():
         if image_id not in ground_truth:
-            raise PSENetError(f'{path} has no sample gt_img_{image_id}.txt for the image {image}; '
-                              'take the ground truth of these images')
+            stem = splitext(basename(image))[0]
+            raise PSENetError(f'{path} has no sample gt_{stem}.txt for the image {image}; take the '
+                              'ground truth of these images')
     if found > len(images):
         logger.warning('%d of %d images are not named img_<number> and are left out',
                        found - len(images), found)

@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import zipfile
 
 import pytest
 
 from tests.tools.scoring.conftest import Blots
 from tools.scoring.levels import Levels
 from tools.scoring.stored_maps import store_maps
-from tools.scoring.validation import open_validation, sample_id
+from tools.scoring.validation import open_validation, sample_id, score_boxes
 from utils.errors import PSENetError
 from utils.image_io import read_image
 
@@ -51,6 +52,19 @@ def test_an_image_without_ground_truth_is_refused(data, folder):
     (folder / 'img_1.png').rename(folder / 'img_99.png')
     with pytest.raises(PSENetError, match=r'no sample gt_img_99.txt .*img_99.png'):
         open_validation(str(folder), str(data / 'gt.zip'))
+
+
+def test_images_of_any_name(data, folder, tmp_path, messages):
+    (folder / 'img_1.png').rename(folder / 'holiday.png')
+    with zipfile.ZipFile(str(data / 'gt.zip')) as source, \
+            zipfile.ZipFile(str(tmp_path / 'gt.zip'), 'w') as target:
+        for name in source.namelist():
+            target.writestr(name.replace('gt_img_1.txt', 'gt_holiday.txt'), source.read(name))
+    validation = open_validation(str(folder), str(tmp_path / 'gt.zip'))
+    assert sorted(validation.images) == ['holiday', 'img_2', 'img_3', 'img_4']
+    assert not messages.text
+    boxes = {key: sample.quads for key, sample in validation.ground_truth.items()}
+    assert score_boxes(validation.ground_truth, boxes).hmean == 1
 
 
 def test_a_folder_without_such_images_is_refused(data, tmp_path):
