@@ -7,6 +7,7 @@ from absl import flags
 
 from inference.input_sizes import parse_sizes
 from inference.postprocess import MIN_SIDE
+from inference.tiles import MIN_TILE_SIDE
 from utils.cli import define_path, group
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
@@ -33,6 +34,7 @@ class DetectConfig(NamedTuple):
     max_side_len: int = 2400
     max_image_pixels: int = MAX_IMAGE_PIXELS
     apply_exif_orientation: bool = False
+    tile: bool = False
 
 
 _DEFAULTS = DetectConfig()
@@ -54,7 +56,7 @@ def define_detect_flags() -> None:
     _define_device_flags()
     define_threshold_flags()
     define_size_flags()
-    define_orientation_flag()
+    define_image_flags()
 
 
 def define_images_flag() -> None:
@@ -130,11 +132,16 @@ def define_size_flags() -> None:
         'An image with more pixels counts as unreadable, before it takes any memory.', **detection)
 
 
-def define_orientation_flag() -> None:
-    """Defines ``--apply_exif_orientation``."""
+def define_image_flags() -> None:
+    """Defines ``--apply_exif_orientation`` and ``--tile``."""
     flags.DEFINE_boolean(
         'apply_exif_orientation', _DEFAULTS.apply_exif_orientation,
         'Turn images as their EXIF orientation says; boxes then are in pixels of the turned image.',
+        **group('detection'))
+    flags.DEFINE_boolean(
+        'tile', _DEFAULTS.tile,
+        'Leave images that exceed --max_side_len at their size, and run the network on overlapping '
+        'tiles of that side, whose score maps are put together before boxes are found.',
         **group('detection'))
 
 
@@ -182,6 +189,12 @@ def _faults(config: DetectConfig) -> Iterator[str]:
         yield f'--max_image_pixels={config.max_image_pixels} must be at least 1'
     if config.max_side_len < cfg.SIDE_MULTIPLE:
         yield f'--max_side_len={config.max_side_len} must be at least {cfg.SIDE_MULTIPLE}'
+    if config.tile and config.max_side_len < MIN_TILE_SIDE:
+        yield (f'--max_side_len={config.max_side_len} must be at least {MIN_TILE_SIDE} with --tile, '
+               'whose tiles overlap')
+    if config.tile and config.platform == 'npu':
+        yield ('--tile cannot be used with --platform=npu, which compiles the network for the '
+               'sizes of --npu_input_sizes; leave one of them out')
     yield from _engine_faults(config)
     if os.path.realpath(config.output_dir) == os.path.realpath(config.test_data_path):
         yield (f'--output_dir={config.output_dir} is the folder of --test_data_path, where drawn '

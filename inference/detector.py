@@ -8,7 +8,8 @@ from inference.input_sizes import Size
 from inference.postprocess import detect, to_original
 from inference.preprocess import NetworkInput, network_size, prepare_image
 from inference.score_network import ScoreNetwork
-from utils.utils_tool import logger
+from inference.tiles import tiled_score_maps
+from utils.utils_tool import cfg, logger
 
 
 class Detector:
@@ -22,6 +23,7 @@ class Detector:
         max_side_len: int = 2400,
         input_sizes: Sequence[Size] = (),
         min_box_side: int = 0,
+        tile: bool = False,
     ):
         """Takes the network over.
 
@@ -33,6 +35,7 @@ class Detector:
             input_sizes: (width, height) of what the network takes, smallest first; empty where any
                 size will do.
             min_box_side: boxes with a shorter side, in pixels of the image, are dropped.
+            tile: run the network on tiles of longer images instead of shrinking them.
         """
         self._network = network
         self._seg_map_thresh = seg_map_thresh
@@ -40,6 +43,7 @@ class Detector:
         self._max_side_len = max_side_len
         self._min_box_side = min_box_side
         self._sizes = input_sizes
+        self._tile_side = max_side_len // cfg.SIDE_MULTIPLE * cfg.SIDE_MULTIPLE if tile else 0
         self._warned = False
 
     def __enter__(self) -> 'Detector':
@@ -61,11 +65,15 @@ class Detector:
         Returns:
             What ``score_maps`` and ``find_boxes`` take.
         """
+        if self._tile_side:
+            return prepare_image(image_bgr, max(image_bgr.shape[:2]))
         self._warn_of_shrinking(image_bgr.shape[1::-1])
         return prepare_image(image_bgr, self._max_side_len, self._sizes)
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
         """Runs the network on one image; see ``ScoreNetwork.score_maps``."""
+        if self._tile_side:
+            return tiled_score_maps(self._network.score_maps, image_rgb, self._tile_side)
         return self._network.score_maps(image_rgb)
 
     def find_boxes(self, score_maps: np.ndarray, prepared: NetworkInput,

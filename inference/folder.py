@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Path of an image -> uint8 (H, W, 3), BGR; raises ImageError.
 Read = Callable[[str], np.ndarray]
+_FACTOR_TO_WARN_OF = 0.5
 _NO_BOXES = np.zeros((0, 4, 2), np.int32)
 
 
@@ -168,7 +169,13 @@ def _read(detector: 'Detector', stem: str, path: str, read: Read) -> FolderImage
         image_bgr = read(path)
     except ImageError as error:
         return FolderImage(stem, path, error=error)
-    return FolderImage(stem, path, image_bgr, detector.prepare(image_bgr))
+    prepared = detector.prepare(image_bgr)
+    if min(prepared.ratios) < _FACTOR_TO_WARN_OF:
+        logger.warning('%s of %dx%d pixels is shrunk to %.2f of its size, %dx%d, which loses small '
+                       'text; --tile or a larger --max_side_len keeps it', path,
+                       *image_bgr.shape[1::-1], min(prepared.ratios),
+                       *prepared.image_rgb.shape[1::-1])
+    return FolderImage(stem, path, image_bgr, prepared)
 
 
 class _Results:

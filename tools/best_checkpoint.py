@@ -46,7 +46,7 @@ def define_best_checkpoint_flags() -> None:
     define_gpu_flag()
     detect_config.define_threshold_flags()
     detect_config.define_size_flags()
-    detect_config.define_orientation_flag()
+    detect_config.define_image_flags()
 
 
 def _check(values: flags.FlagValues) -> None:
@@ -73,7 +73,8 @@ def main(_: List[str]) -> int:
     folder = config.checkpoint_path
     places = Places(folder, values.best_path or os.path.join(folder, 'best'), values.keep)
     settings = Settings(config.seg_map_thresh, config.min_area_thresh, config.min_box_side,
-                        config.max_side_len, len(validation.images), fingerprint(values.gt))
+                        config.max_side_len, len(validation.images), fingerprint(values.gt),
+                        config.apply_exif_orientation, config.tile)
     follower = Follower(places, config, validation, settings)
     try:
         if values.once:

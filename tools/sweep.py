@@ -49,7 +49,7 @@ def define_sweep_flags() -> None:
     flags.DEFINE_integer('workers', 0, 'Processes that score; 0 for as many as there are cores.',
                          **cli.group('device'))
     detect_config.define_size_flags()
-    detect_config.define_orientation_flag()
+    detect_config.define_image_flags()
     grid = cli.group('values to combine, separated by commas')
     flags.DEFINE_list('seg_map_threshs', '0.5,0.55,0.6,0.65,0.7,0.75,0.8,0.85,0.9,0.93,0.96,0.99',
                       'Of --seg_map_thresh of eval.py.', **grid)

@@ -40,7 +40,8 @@ def test_results_never_go_among_the_test_images(tmp_path):
 def test_every_field_is_read_from_the_flag_of_its_name():
     values = flags.FlagValues()
     for name, default in DetectConfig()._asdict().items():
-        flags.DEFINE_string(name, str(default), '', flag_values=values)
+        define = flags.DEFINE_boolean if default is False else flags.DEFINE_string
+        define(name, default if default is False else str(default), '', flag_values=values)
     values.mark_as_parsed()
     for name, value in {'seg_map_thresh': 0.5, 'min_area_thresh': 9, 'min_box_side': 0,
                         'max_side_len': 64, 'max_image_pixels': 10 ** 6}.items():
@@ -56,8 +57,10 @@ def test_every_field_is_read_from_the_flag_of_its_name():
     ({'model': 'a.onnx'}, r'--model=a\.onnx is for --engine=onnx; give both'),
     ({'model': 'a.pb', 'platform': 'npu'}, 'cannot be used with --platform=npu'),
     ({'engine': 'onnx', 'platform': 'npu'}, '--engine=onnx needs --model'),
+    ({'tile': True, 'max_side_len': 671}, '--max_side_len=671 must be at least 672 with --tile'),
+    ({'tile': True, 'platform': 'npu'}, '--tile cannot be used with --platform=npu'),
 ])
-def test_engines_and_models_that_cannot_go_together_are_refused(changes, sentence):
+def test_flags_that_cannot_go_together_are_refused(changes, sentence):
     with pytest.raises(PSENetError, match=sentence):
         validate(DetectConfig()._replace(**changes))
 

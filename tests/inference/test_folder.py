@@ -95,6 +95,15 @@ def test_every_image_gets_its_own_result_file(images, output, messages):
     assert [r.levelname for r in messages.records if 'img_2.JPEG' in r.message] == ['ERROR']
 
 
+def test_an_image_that_loses_half_of_its_size_is_named(tmp_path, output, messages):
+    write_image(str(tmp_path / 'fine.png'), np.zeros((32, 4800), np.uint8))
+    write_image(str(tmp_path / 'strip.png'), np.zeros((32, 5000), np.uint8))
+    detect(tmp_path, output, write_images=False)
+    warning, = (record.message for record in messages.records if 'shrunk' in record.message)
+    assert 'strip.png of 5000x32 pixels is shrunk to 0.48 of its size, 2400x32' in warning
+    assert '--tile' in warning
+
+
 def test_a_format_that_cannot_be_written_is_drawn_as_png(tmp_path, output):
     Image.new('L', (30, 20), 3).save(str(tmp_path / 'img_1.gif'))
     opened = cv2.haveImageWriter('a.gif')

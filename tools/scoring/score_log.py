@@ -21,6 +21,8 @@ class Settings(NamedTuple):
     max_side_len: int
     images: int
     ground_truth: str  # fingerprint of the archive
+    apply_exif_orientation: bool = False
+    tile: bool = False
 
 
 class Scored(NamedTuple):
@@ -95,4 +97,8 @@ class ScoreLog:
 
 
 def _typed(kind: type, fields: Dict[str, str]):
-    return kind(*(convert(fields[name]) for name, convert in kind.__annotations__.items()))
+    # A table that was begun by an earlier release lacks the newest columns.
+    given = {name: convert for name, convert in kind.__annotations__.items()
+             if name not in kind._field_defaults or fields.get(name) is not None}
+    return kind(**{name: fields[name] == 'True' if convert is bool else convert(fields[name])
+                   for name, convert in given.items()})

@@ -34,12 +34,21 @@ def test_the_file_is_a_plain_table(written):
     with open(written) as file:
         lines = file.read().splitlines()
     assert lines[0] == ('checkpoint,step,precision,recall,hmean,fingerprint,seg_map_thresh,'
-                        'min_area_thresh,min_box_side,max_side_len,images,ground_truth')
-    assert lines[1] == 'model.ckpt-10,10,0.5,0.25,0.3333333333333333,f10,0.9,6,0,2400,60,abc'
+                        'min_area_thresh,min_box_side,max_side_len,images,ground_truth,'
+                        'apply_exif_orientation,tile')
+    assert lines[1] == 'model.ckpt-10,10,0.5,0.25,0.3333333333333333,f10,0.9,6,0,2400,60,abc,False,False'
+
+
+def test_a_table_of_an_earlier_release_goes_on(written):
+    with open(written) as file:
+        lines = file.read().splitlines()
+    with open(written, 'w') as file:
+        file.writelines('\n'.join(line.rsplit(',', 2)[0] for line in lines))
+    assert len(ScoreLog(written, SETTINGS).rows) == len(lines) - 1
 
 
 @pytest.mark.parametrize('name, value', [
-    ('seg_map_thresh', 0.8), ('images', 59), ('ground_truth', 'abd')])
+    ('seg_map_thresh', 0.8), ('images', 59), ('ground_truth', 'abd'), ('tile', True)])
 def test_scores_of_other_settings_are_not_mixed(written, name, value):
     with pytest.raises(PSENetError, match=f'line 2 was scored with {name} .*now it is {value}'):
         ScoreLog(written, SETTINGS._replace(**{name: value}))
