@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -139,6 +140,18 @@ def test_restore_skips_the_steps_that_overflow_and_no_others(place, restored):
     assert place.checkpoints('npu')[-1] == 6
     scales = place.curves('npu')['loss_scale']
     assert {step: scales[step] for step in (4, 5, 6)} == {4: 512.0, 5: 512.0, 6: 512.0}
+
+
+def test_adams_powers_go_on_on_another_device_and_back(place, trained):
+    shutil.copytree(str(place.folder / 'npu'), str(place.folder / 'moved'))
+    for step, go_on in ((4, place.on_cpu), (5, place.on_npu)):
+        exit_code, log = go_on('moved', f'--max_steps={step}', '--restore')
+        assert exit_code == 0, log
+        assert 'start afresh' not in log
+        checkpoint = open_checkpoint(str(place.folder / 'moved'))
+        power, = (checkpoint.reader.get_tensor(name) for name in checkpoint.shapes
+                  if name.endswith('beta1_power'))
+        assert power == pytest.approx(0.9 ** (step + 1))
 
 
 def test_overflow_after_overflow_ends_the_run_and_saves_nothing(place, restored):

@@ -25,6 +25,7 @@ from training.rank_table import (
     RankedDevice,
     RankTableError,
     numbers_by_server,
+    device_warnings,
     parse_rank_table,
     read_rank_table,
 )
@@ -106,7 +107,8 @@ def table_text(devices: Sequence[RankedDevice], template: int) -> str:
     make = {1: _by_server, 2: _by_rank}[template]
     text = json.dumps(make(devices), indent=2) + '\n'
     try:
-        parse_rank_table(text)
+        for warning in device_warnings(parse_rank_table(text)):
+            logger.warning('this is no table of Ascend 910s: %s', warning)
     except RankTableError as error:
         raise PSENetError('no job can run on these devices: %s' % error) from error
     return text

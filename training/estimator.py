@@ -19,6 +19,7 @@ from training import npu_session
 from training.estimator_options import (
     iterations_per_loop,
     make_run_config,
+    named_refusal,
     prepare_environment,
 )
 from training.graph import Inputs, TrainGraph, build_train_graph, input_specs
@@ -63,7 +64,8 @@ def _train(run: Started, npu: NpuConfig) -> None:
             npu_config, npu.options, model_dir=empty, tf_random_seed=run.batches.seed,
             save_checkpoints_steps=0, save_summary_steps=0, log_step_count_steps=None)
         steps = _Steps(run, feed, iterations_per_loop(npu), stack)
-        estimator = NPUEstimator(steps.build, config=config)
+        with named_refusal(npu.options):
+            estimator = NPUEstimator(steps.build, config=config)
         with run.stop.deferred():
             estimator.train(lambda: feed.dataset(specs), [steps])
     if feed.error is not None:

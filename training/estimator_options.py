@@ -5,11 +5,22 @@ the option; a few options go through a configuration of their own.
 """
 
 import inspect
-from typing import Any, Dict, List, MutableMapping, NamedTuple, Type
+import re
+from contextlib import contextmanager
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    Iterator,
+    List,
+    MutableMapping,
+    NamedTuple,
+    Type,
+)
 
 from training.config import TrainConfig
 from training.npu_options import NpuConfig, Value
-from utils.errors import PSENetError
+from utils.errors import PSENetError, first_line
 
 # What the device does by itself ends with its last step; nothing may fall in between.
 _INTERVALS = ('max_steps', 'save_checkpoint_steps', 'save_summary_steps')
@@ -130,9 +141,26 @@ def _make(kind: Type[Any], arguments: Dict[str, Any]) -> Any:
     if 'enable_options' in inspect.signature(kind).parameters and 'profiling_options' in arguments:
         # The ProfilingConfig of r1.1.1.
         arguments['enable_options'] = arguments.pop('profiling_options').split(':')
-    try:
+    with named_refusal(arguments, kind.__name__):
         return kind(**arguments)
+
+
+@contextmanager
+def named_refusal(options: Collection[str], refuser: str = 'NPUEstimator') -> Iterator[None]:
+    """Turns what the adapter's constructors raise into a sentence that names the options.
+
+    Args:
+        options: keys of those given, or names of arguments.
+        refuser: the class.
+
+    Raises:
+        PSENetError: it refuses what it was given.
+    """
+    try:
+        yield
     except (TypeError, ValueError) as error:
+        named = [key for key in options if re.search(rf'\b{re.escape(key)}\b', str(error))]
+        named = ', '.join(f'--{key}' for key in named or options)
         raise PSENetError('--api=estimator: %s of the installed adapter does not take the options '
-                          'given (%s); leave that one out, or give --api=session'
-                          % (kind.__name__, error)) from error
+                          'given (%s)%s; leave that one out, or give --api=session'
+                          % (refuser, first_line(error), f': {named}' if named else '')) from error

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from training import npu_session
 from training.device import Device, Limits
-from training.npu_environment import rank_from_environment
+from training.npu_environment import rank_from_environment, remove_empty
 from training.npu_options import NpuConfig, check_for_ranks
 from utils.errors import PSENetError
 
@@ -71,8 +71,11 @@ class NpuDevice(Device):
         """
         npu_session.check_installed('npu_train.py trains on Ascend NPUs only; train.py is for GPUs '
                                     'and CPUs')
+        remove_empty(os.environ)
         self._place = rank_from_environment(os.environ)
         check_for_ranks(config.options, self._place.size)
+        if self._place.rank is None:
+            self._place = self._place._replace(rank=npu_session.ask_for_rank(config.options))
         self._npu_config = config
         self._bridge = None
         self._scale = None

@@ -5,7 +5,7 @@ was left over from another job for an order to start collectives. Where processe
 their job, the collectives wait for minutes and then time out; so all of it is checked before.
 """
 
-from typing import Mapping, NamedTuple, Optional
+from typing import Mapping, MutableMapping, NamedTuple, Optional
 
 from training.rank_table import RankedDevice, RankTableError, read_rank_table
 from utils.errors import PSENetError
@@ -15,11 +15,27 @@ _CHIEF = ('CM_CHIEF_IP', 'CM_CHIEF_PORT', 'CM_CHIEF_DEVICE', 'CM_WORKER_SIZE', '
 _LAUNCHER = 'train_npu_8p.sh sets it for each of its processes'
 
 
+# What the adapter takes for a number or a path where it is set, be it empty: int('') ends it.
+_READ_BY_THE_ADAPTER = ('RANK_SIZE', 'RANK_ID', 'POD_NAME', 'JOB_ID', 'RANK_TABLE_FILE',
+                        'ASCEND_DEVICE_ID', 'DEVICE_ID', *_CHIEF)
+
+
 class NpuRank(NamedTuple):
     """Which of the processes that train together this one is."""
 
-    rank: int = 0
+    rank: Optional[int] = 0     # None: only the adapter can tell
     size: int = 1
+
+
+def remove_empty(environment: MutableMapping[str, str]) -> None:
+    """Removes the variables that are empty, for the adapter as well to take them for unset.
+
+    Args:
+        environment: as ``os.environ``.
+    """
+    for name in _READ_BY_THE_ADAPTER:
+        if environment.get(name) == '':
+            del environment[name]
 
 
 def check_one_device(environment: Mapping[str, str]) -> None:
@@ -47,7 +63,8 @@ def rank_from_environment(environment: Mapping[str, str]) -> NpuRank:
         environment: as ``os.environ``; an empty value counts as unset.
 
     Returns:
-        The rank and the number of ranks.
+        The rank and the number of ranks. A job that CM_WORKER_SIZE describes need not name the
+        rank, and newer documents forbid it: then it is None, and the adapter has to be asked.
 
     Raises:
         PSENetError: a variable is missing or has a value that the adapter cannot use, or the rank
@@ -78,7 +95,7 @@ def _number(given: Mapping[str, str], name: str, least: int) -> Optional[int]:
     return int(text)
 
 
-def _rank(given: Mapping[str, str], size: int) -> int:
+def _rank(given: Mapping[str, str], size: int) -> Optional[int]:
     """RANK_ID, or POD_NAME, which the adapter prefers where there is a job."""
     shared = size > 1 or 'RANK_TABLE_FILE' in given
     names = ('POD_NAME', 'RANK_ID') if shared else ('RANK_ID',)
@@ -90,6 +107,8 @@ def _rank(given: Mapping[str, str], size: int) -> int:
         if rank >= size:
             raise PSENetError('%s=%d must be less than the number of ranks, %d (RANK_SIZE)'
                               % (name, rank, size))
+    if not ranks and size > 1 and 'CM_WORKER_SIZE' in given:
+        return None
     if not ranks and shared:
         raise PSENetError('RANK_ID must be set, from 0 to %d, for %s; %s' % (
             size - 1, 'a job of %d NPUs' % size if size > 1 else 'RANK_TABLE_FILE is set',

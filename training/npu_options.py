@@ -5,6 +5,9 @@ field, a misspelt key or an option that lacks its partner it ignores without a w
 values abort the process minutes later. So all of that is refused here, before anything starts.
 """
 
+import difflib
+import os
+import re
 from typing import Dict, List, NamedTuple, Optional, Union
 
 from absl import flags
@@ -12,6 +15,7 @@ from absl import flags
 from training.npu_table import OPTIONS, OTHER_KEYS, UNUSABLE_KEYS
 from utils.cli import group
 from utils.errors import PSENetError
+from utils.utils_tool import logger
 
 Value = Union[bool, int, str]
 _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
@@ -29,15 +33,6 @@ class NpuConfig(NamedTuple):
 
 
 _DEFAULTS = NpuConfig()
-
-
-def field_of(key: str) -> str:
-    """The oneof field that the adapter reads a key from: 'b', 'i' or 's'.
-
-    Raises:
-        KeyError: no release knows the key.
-    """
-    return OPTIONS[key].field if key in OPTIONS else OTHER_KEYS[key]
 
 
 def define_npu_flags() -> None:
@@ -60,7 +55,9 @@ def define_option_flags() -> None:
     flags.DEFINE_multi_string(
         'npu_option', [],
         'Any other option of the adapter, key=value; may be given several times. An option that '
-        'the installed release does not know has no effect.', **npu)
+        'the installed release does not know has no effect; one that no known release has is '
+        'passed on with a warning, as what its value looks like: true or false, a whole number, '
+        'or a text.', **npu)
 
 
 def _define_loss_flags() -> None:
@@ -122,9 +119,14 @@ def options_from_flags(flag_values: flags.FlagValues) -> Dict[str, Value]:
 
 def _read_options(flag_values: flags.FlagValues) -> Dict[str, Value]:
     given = {key: getattr(flag_values, key) for key in OPTIONS}
-    options = {key: value for key, value in given.items() if value is not None}
+    options = {key: _expanded(value) for key, value in given.items() if value is not None}
     options.update(parse_npu_options(flag_values.npu_option))
     return options
+
+
+def _expanded(value: Value) -> Value:
+    """A value with ~ for the home directory, which no option but a path begins with."""
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
@@ -137,17 +139,18 @@ def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
         Key -> value of the type that the adapter reads.
 
     Raises:
-        PSENetError: a text has another form, the key is unknown, has a flag of its own, is given
-            twice or can have no effect here, or the value is of another type.
+        PSENetError: a text has another form, the key has a flag of its own, is given twice or can
+            have no effect here, or the value is of another type.
     """
     options = {}
     for text in texts:
         key, equals, value = text.partition('=')
-        fault = _key_fault(text, key, bool(equals)) or (
+        fault = _key_fault(text, key, bool(key and equals)) or (
             '--npu_option=%s is given twice; give it once' % key if key in options else None)
         if fault:
             raise PSENetError(fault)
-        options[key] = _parse_value(text, OTHER_KEYS[key], value)
+        field = OTHER_KEYS.get(key) or _field_of_unknown(key, value)
+        options[key] = _parse_value(text, field, value)
     return options
 
 
@@ -158,10 +161,22 @@ def _key_fault(text: str, key: str, has_value: bool) -> Optional[str]:
         return '--npu_option=%s has a flag of its own: give --%s' % (text, text)
     if key in UNUSABLE_KEYS:
         return '--npu_option=%s cannot be set: %s' % (text, UNUSABLE_KEYS[key])
-    if key not in OTHER_KEYS:
-        return ('--npu_option=%s: no release of the adapter knows %r, and an unknown key has no '
-                'effect; look at the spelling' % (text, key))
     return None
+
+
+def _field_of_unknown(key: str, value: str) -> str:
+    """The field that a value looks like, for a key of a release that is newer than the table."""
+    field = 's'
+    if value.lower() in ('true', 'false'):
+        field = 'b'
+    elif re.fullmatch('-?[0-9]+', value):
+        field = 'i'
+    similar = difflib.get_close_matches(key, [*OPTIONS, *OTHER_KEYS], 1, 0.8)
+    logger.warning('--npu_option=%s: no known release of the adapter has %r, and one that does not '
+                   'know it ignores it; it is passed on as %s%s', key, key,
+                   {'b': 'true or false', 'i': 'a whole number', 's': 'a text'}[field],
+                   f'; is {similar[0]} meant?' if similar else '')
+    return field
 
 
 def _parse_value(text: str, field: str, value: str) -> Value:
@@ -173,7 +188,7 @@ def _parse_value(text: str, field: str, value: str) -> Value:
         except ValueError:
             pass
     if field == 's' and value:
-        return value
+        return _expanded(value)
     wanted = {'b': 'true or false', 'i': 'a whole number', 's': 'a text that is not empty'}[field]
     raise PSENetError('--npu_option=%s must have %s for a value' % (text, wanted))
 
@@ -244,7 +259,7 @@ _PARTNERS = {
     'dump_step': ('enable_dump', 'enable_dump_debug'),
     'dump_mode': ('enable_dump', 'enable_dump_debug'),
     'dump_debug_mode': ('enable_dump_debug',),
-    'profiling_mode': ('profiling_options',), 'profiling_options': ('profiling_mode',),
+    'profiling_options': ('profiling_mode',),
     'fp_point': ('profiling_mode',), 'bp_point': ('profiling_mode',),
     'optypelist_for_implmode': ('op_select_implmode',),
     'work_path': ('aoe_mode', 'mstune_mode'), 'mstune_mode': ('work_path',),
@@ -273,10 +288,11 @@ def _partner_faults(options: Dict[str, Value]) -> List[str]:
               % (_flag(key), ' or '.join(map(_flag, partners)))
               for key, partners in _PARTNERS.items()
               if _given(options, key) and not any(_given(options, one) for one in partners)]
-    if (_given(options, 'modify_mixlist')
-            and options.get('precision_mode') != 'allow_mix_precision'):
-        faults.append('--modify_mixlist is only for --precision_mode=allow_mix_precision; give '
-                      'both or neither')
+    if _given(options, 'modify_mixlist') and not (
+            str(options.get('precision_mode', '')).startswith('allow_mix_precision')
+            or str(options.get('precision_mode_v2', '')).startswith('mixed_')):
+        faults.append('--modify_mixlist is only for --precision_mode=allow_mix_precision (later '
+                      'also _fp16, _bf16) or --precision_mode_v2=mixed_...; give both or neither')
     mode = options.get('op_compiler_cache_mode')
     if _given(options, 'op_compiler_cache_dir') and mode not in ('enable', 'force'):
         faults.append('--op_compiler_cache_dir has no effect without '

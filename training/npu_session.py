@@ -12,9 +12,9 @@ from typing import Any, Dict, Iterator
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-from training.npu_environment import check_one_device
-from training.npu_options import Value, field_of
-from utils.errors import PSENetError
+from training.npu_environment import check_one_device, remove_empty
+from training.npu_options import Value
+from utils.errors import PSENetError, first_line
 
 _ALWAYS_ON = {'use_off_line': True}
 # The adapter's graph_run_mode; its own default is 1, training.
@@ -66,15 +66,48 @@ def session_config(options: Dict[str, Value]) -> tf.ConfigProto:
     rewrites.remapping = RewriterConfig.OFF
     rewrites.memory_optimization = RewriterConfig.OFF
     optimizer = rewrites.custom_optimizers.add(name='NpuOptimizer')
-    for key, value in options.items():
-        _set(optimizer.parameter_map[key], field_of(key), value)
-    for key, value in _ALWAYS_ON.items():
-        optimizer.parameter_map[key].b = value
+    for key, value in {**options, **_ALWAYS_ON}.items():
+        _set(optimizer.parameter_map[key], value)
     return config
 
 
-def _set(value: Any, field: str, setting: Any) -> None:
-    setattr(value, field, setting.encode('utf-8') if field == 's' else setting)
+def _set(entry: Any, value: Value) -> None:
+    """Sets the field of the value's type; options have been read as what the adapter takes."""
+    if isinstance(value, str):
+        entry.s = value.encode('utf-8')
+    elif isinstance(value, bool):
+        entry.b = value
+    else:
+        entry.i = value
+
+
+def ask_for_rank(options: Dict[str, Value]) -> int:
+    """Asks the adapter which rank of its job this process is, which needs all of them.
+
+    Args:
+        options: as for ``session_config``.
+
+    Returns:
+        The rank, from 0 on.
+
+    Raises:
+        PSENetError: the adapter cannot be loaded, or the job does not come together.
+    """
+    with loading():
+        from hccl.manage.api import get_rank_id
+        from npu_bridge.estimator import npu_ops
+    with tf.Graph().as_default():
+        initialise = npu_ops.initialize_system()
+        # The adapter forgets the rank when the session is closed: it is asked before.
+        with tf.Session(config=session_config(options)) as session:
+            try:
+                session.run(initialise)
+                return int(get_rank_id())
+            except (tf.errors.OpError, RuntimeError, ValueError) as error:
+                raise PSENetError(f'CM_WORKER_SIZE={os.environ.get("CM_WORKER_SIZE")}: the adapter '
+                                  f'cannot tell the rank of this process ({first_line(error)}); '
+                                  'see that all processes of the job run and have the same '
+                                  'CM_CHIEF_IP and CM_CHIEF_PORT') from error
 
 
 def inference_session_config(options: Dict[str, Value]) -> tf.ConfigProto:
@@ -94,6 +127,7 @@ def inference_session_config(options: Dict[str, Value]) -> tf.ConfigProto:
             that of one process on one NPU.
     """
     check_installed('--platform=npu is for Ascend NPUs only; GPUs and CPUs take --platform=gpu')
+    remove_empty(os.environ)
     check_one_device(os.environ)
     with loading():
         import npu_bridge.estimator.npu_ops  # noqa: F401 - its native part registers the device

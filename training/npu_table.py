@@ -1,4 +1,4 @@
-"""What the NPU adapter's releases of 2021 to 2023 read from ``NpuOptimizer``'s ``parameter_map``.
+"""What the NPU adapter's releases of 2021 to 2026 read from ``NpuOptimizer``'s ``parameter_map``.
 
 ``OPTIONS`` have a flag each, ``OTHER_KEYS`` go through ``--npu_option``, and ``UNUSABLE_KEYS``
 would be ignored, or break the run, in a loop that feeds one device a graph of static shapes.
@@ -99,11 +99,13 @@ OPTIONS = {
                 'allow_mix_precision_fp16', 'allow_mix_precision_bf16', 'allow_fp32_to_bf16')),
     'precision_mode_v2': NpuOption(
         's', 'From late 2023 on, instead of --precision_mode: fp16, origin, cube_fp16in_fp32out, '
-        'mixed_float16, mixed_bfloat16.',
-        _one_of('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16', 'mixed_bfloat16')),
+        'mixed_float16, mixed_bfloat16; later also cube_hif8, mixed_hif8.',
+        _one_of('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16', 'mixed_bfloat16',
+                'cube_hif8', 'mixed_hif8')),
     'modify_mixlist': NpuOption(
         's', 'JSON file that adds operator types to the lists of --precision_mode='
-        'allow_mix_precision or removes them; from r1.5.0 on.', _json_file),
+        'allow_mix_precision or --precision_mode_v2=mixed_... or removes them; from r1.5.0 on.',
+        _json_file),
     'op_precision_mode': NpuOption(
         's', 'INI file with precision or performance per operator; from r1.5.0 on.', _file),
     'op_select_implmode': NpuOption(
@@ -136,7 +138,7 @@ OPTIONS = {
         's', 'Overflows to look for: aicore_overflow, atomic_overflow or all (the default).',
         _one_of('aicore_overflow', 'atomic_overflow', 'all')),
     'profiling_mode': NpuOption(
-        'b', 'Profile; --profiling_options says what.'),
+        'b', 'Profile; --profiling_options says what, which newer releases have a default for.'),
     'profiling_options': NpuOption(
         's', 'Before April 2021 a text like training_trace:task_trace, later JSON: {"output": '
         '"/folder", "training_trace": "on", "task_trace": "on"}.', _profiling),
@@ -203,21 +205,26 @@ UNUSABLE_KEYS = {
 # Every other key, by the field that it is read from.
 OTHER_KEYS = {
     **dict.fromkeys((
-        'enable_compress_weight', 'enable_graph_parallel', 'external_weight', 'frozen_variable',
-        'hcom_multi_mode', 'hcom_parallel', 'in_out_pair_flag', 'lower_functional_ops',
-        'variable_format_optimize'), 'b'),
+        'all_tensor_not_empty', 'compile_dynamic_mode', 'enable_compress_weight',
+        'enable_graph_parallel', 'external_weight', 'frozen_variable',
+        'hcom_multi_mode', 'hcom_parallel', 'in_out_pair_flag', 'input_batch_cpy',
+        'lower_functional_ops', 'oo_constant_folding', 'variable_format_optimize'), 'b'),
     **dict.fromkeys((
-        'atomic_clean_policy', 'enable_small_channel', 'event_sync_timeout', 'graph_exec_timeout',
-        'hccl_timeout', 'op_execute_timeout', 'op_wait_timeout', 'static_memory_policy',
-        'stream_sync_timeout', 'topo_sorting_mode'), 'i'),
+        'atomic_clean_policy', 'compile_hybrid_mode', 'enable_small_channel',
+        'event_sync_timeout', 'export_compile_stat', 'graph_exec_timeout',
+        'graph_max_parallel_model_num', 'hccl_timeout', 'input_fusion_size',
+        'op_execute_timeout', 'op_wait_timeout', 'static_memory_policy', 'stream_sync_timeout',
+        'topo_sorting_mode', 'variable_use_1g_huge_page'), 'i'),
     **dict.fromkeys((
-        'HCCL_algorithm', 'ac_parallel_enable', 'aoe_config_file', 'bp_point',
+        'HCCL_algorithm', 'ac_parallel_enable', 'aicore_num', 'aoe_config_file',
+        'auto_multistream_parallel_mode', 'bp_point',
         'compress_weight_conf', 'const_input', 'customize_dtypes', 'device_type',
         'distribute_config', 'dump_data', 'dump_layer', 'enable_scope_fusion_passes',
         'es_cluster_config', 'experimental_accelerate_train_mode',
         'experimental_logical_device_cluster_deploy_mode', 'experimental_logical_device_id',
         'experimental_model_deploy_devicelist', 'experimental_model_deploy_mode', 'fp_point',
         'graph_compiler_cache_dir', 'graph_parallel_option_path', 'graph_slice', 'in_out_pair',
-        'insert_op_file', 'memory_optimization_policy', 'op_debug_config', 'op_tune_mode',
-        'resource_config_path', 'soc_config', 'variable_placement'), 's'),
+        'insert_op_file', 'memory_optimization_policy', 'oo_level', 'op_debug_config',
+        'op_tune_mode', 'optimization_switch', 'quant_dumpable', 'resource_config_path',
+        'shape_generalization_mode', 'soc_config', 'variable_placement'), 's'),
 }

@@ -3,7 +3,8 @@
 Everything that a table has to fulfil stands here: training reads the one that RANK_TABLE_FILE
 names, and tools/make_rank_table.py writes and checks them. What the collective library makes of a
 wrong table is a time-out after minutes, so such a table is refused before anything starts.
-The rules are those of CANN's documents for the Ascend 910 (Atlas training products).
+The rules are those of CANN's documents for the Ascend 910 (Atlas training products); those that
+newer products do not have are warnings.
 """
 
 import json
@@ -12,6 +13,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from utils.errors import PSENetError
+from utils.utils_tool import logger
 
 DEVICES_OF_A_SERVER = 8
 # Devices 0 to 3, and 4 to 7, are linked among themselves; a part of a server must not span both.
@@ -53,7 +55,10 @@ def read_rank_table(path: str) -> Tuple[RankedDevice, ...]:
         raise RankTableError('the rank table %s cannot be read (%s)'
                              % (path, getattr(error, 'strerror', None) or error)) from error
     try:
-        return parse_rank_table(text)
+        devices = parse_rank_table(text)
+        for warning in device_warnings(devices):
+            logger.warning('the rank table %s is none of Ascend 910s: %s', path, warning)
+        return devices
     except RankTableError as error:
         raise RankTableError('the rank table %s cannot be used: %s' % (path, error)) from error
 
@@ -131,12 +136,28 @@ def _server_faults(server_id: str, numbers: List[int]) -> Iterator[str]:
     if not 0 < len(server_id) <= _MAX_SERVER_ID:
         yield ('the server_id %r has %d characters, and must have 1 to %d'
                % (server_id, len(server_id), _MAX_SERVER_ID))
+    for number in _repeated(numbers):
+        yield 'server %s has the device_id %d twice' % (server_id, number)
+
+
+def device_warnings(devices: Sequence[RankedDevice]) -> Iterator[str]:
+    """Which rules of the Ascend 910 the devices of a job break, which other products do not have.
+
+    Args:
+        devices: in any order.
+
+    Yields:
+        Half a sentence for each.
+    """
+    for server_id, numbers in numbers_by_server(devices).items():
+        yield from _server_warnings(server_id, numbers)
+
+
+def _server_warnings(server_id: str, numbers: List[int]) -> Iterator[str]:
     outside = [number for number in numbers if not 0 <= number < DEVICES_OF_A_SERVER]
     if outside:
         yield ('server %s has the device_id %d, and they go from 0 to %d'
                % (server_id, outside[0], DEVICES_OF_A_SERVER - 1))
-    for number in _repeated(numbers):
-        yield 'server %s has the device_id %d twice' % (server_id, number)
     listed = ', '.join(map(str, sorted(numbers)))
     if len(numbers) not in _PARTS_OF_A_SERVER:
         yield ('server %s takes part with %d devices (%s), and 1, 2, 4 or 8 can be used'

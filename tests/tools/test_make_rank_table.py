@@ -86,8 +86,6 @@ def test_what_is_written_is_read_again(tmp_path, template):
 
 
 @pytest.mark.parametrize('addresses, devices, part', [
-    (ADDRESSES, [0, 1, 2], 'takes part with 3 devices'),
-    (ADDRESSES, [3, 4], 'must lie within 0-3 or within 4-7'),
     (ADDRESSES, [0, 0], 'the device_ip 192.168.100.101'),
     ({0: 'npu0'}, [], "the device_ip 'npu0', which is no IPv4 address"),
 ])

@@ -16,7 +16,8 @@ def fake_npu_bridge(**environment):
     with mock.patch.object(sys, 'path', [str(FAKES)] + sys.path), \
             mock.patch.dict(os.environ, environment):
         for name in ('RANK_SIZE', 'RANK_ID', 'RANK_TABLE_FILE', 'CM_WORKER_SIZE'):
-            os.environ.pop(name, None)
+            if name not in environment:
+                os.environ.pop(name, None)
         try:
             yield
         finally:

@@ -7,7 +7,12 @@ import pytest
 
 from tests.training.npu_on_path import fake_npu_bridge
 from training.config import TrainConfig
-from training.estimator_options import check_estimator, make_run_config, prepare_environment
+from training.estimator_options import (
+    check_estimator,
+    make_run_config,
+    named_refusal,
+    prepare_environment,
+)
 from training.npu_options import NpuConfig
 from utils.errors import PSENetError
 
@@ -95,3 +100,12 @@ def test_a_missing_rank_size_is_one(given, rank_size):
 def test_the_environment_is_checked(environment, part):
     with pytest.raises(PSENetError, match=part):
         prepare_environment(environment)
+
+
+@pytest.mark.parametrize(('error', 'named'), [
+    (ValueError('jit_compile must be a bool'), r'\(jit_compile must be a bool\): --jit_compile;'),
+    (TypeError('unexpected argument'), r': --jit_compile, --dump_path; leave that one out')])
+def test_what_the_constructor_refuses_is_a_sentence_with_the_option(error, named):
+    with pytest.raises(PSENetError, match=f'--api=estimator: NPUEstimator .*{named}'), \
+            named_refusal(['jit_compile', 'dump_path']):
+        raise error

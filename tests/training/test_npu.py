@@ -1,6 +1,7 @@
 """What NpuDevice answers, and steps that it leaves out, over the fake adapter."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -52,6 +53,24 @@ def test_the_adapter_is_not_loaded_before_the_readers_run(fake):
     assert 'npu_bridge' not in sys.modules
     device.prepare()
     assert 'npu_bridge.estimator.npu.npu_optimizer' in sys.modules
+
+
+def test_empty_variables_do_not_reach_the_adapter(fake, monkeypatch):
+    for name in ('RANK_SIZE', 'CM_WORKER_SIZE', 'RANK_TABLE_FILE'):
+        monkeypatch.setenv(name, '')
+    with tf.Graph().as_default():
+        prepared().wrap_optimizer(tf.train.AdamOptimizer(0.1))
+    assert 'RANK_SIZE' not in os.environ
+
+
+@pytest.mark.parametrize('device', [0, 1])
+def test_the_adapter_tells_the_rank_where_a_chief_describes_the_job(device):
+    with fake_npu_bridge(
+            FAKE_NPU_RELEASE='master', CM_WORKER_SIZE='2', CM_CHIEF_IP='10.0.0.1',
+            CM_CHIEF_PORT='60001', CM_CHIEF_DEVICE='0', CM_WORKER_IP='10.0.0.1', JOB_ID='10087',
+            ASCEND_DEVICE_ID=str(device)):
+        npu = NpuDevice(NpuConfig())
+        assert (npu.rank, npu.world_size) == (device, 2)
 
 
 def test_the_environment_is_checked_at_once(fake, monkeypatch):

@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from training.npu_environment import NpuRank, check_one_device, rank_from_environment
+from training.npu_environment import (
+    NpuRank,
+    check_one_device,
+    rank_from_environment,
+    remove_empty,
+)
 from utils.errors import PSENetError
 
 
@@ -118,6 +123,16 @@ CHIEF = {'RANK_SIZE': None, 'RANK_TABLE_FILE': None, 'CM_CHIEF_IP': '10.0.0.1',
 
 def test_a_chief_may_stand_for_the_table(job):
     assert rank_from_environment(job(**CHIEF)) == NpuRank(1, 2)
+
+
+def test_a_chief_knows_the_rank(job):
+    assert rank_from_environment(job(**CHIEF, RANK_ID=None)) == NpuRank(None, 2)
+
+
+def test_empty_variables_are_removed_for_the_adapter():
+    environment = {'RANK_SIZE': '', 'CM_WORKER_SIZE': '', 'RANK_ID': '0', 'JOB_ID': '', 'PATH': ''}
+    remove_empty(environment)
+    assert environment == {'RANK_ID': '0', 'PATH': ''}
 
 
 @pytest.mark.parametrize('changes, part', [

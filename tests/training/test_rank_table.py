@@ -84,6 +84,17 @@ def test_parts_of_a_server_that_can_be_used(numbers):
     ((2, 3, 4, 5), '2, 3, 4, 5, and 4 must lie within'),
     ((0, 1, 2), 'with 3 devices (0, 1, 2), and 1, 2, 4 or 8 can be used'),
     ((8,), 'the device_id 8, and they go from 0 to 7'),
+    (tuple(range(16)), 'the device_id 8'),
+])
+def test_parts_that_an_ascend_910_does_not_have_are_told_of(tmp_path, messages, numbers, part):
+    path = tmp_path / 'table.json'
+    path.write_text(json.dumps(changed(ONE_SERVER, ('server_list', [server_of(*numbers)]))))
+    assert [device.device_id for device in read_rank_table(str(path))] == list(numbers)
+    assert 'table.json is none of Ascend 910s' in messages()[0]
+    assert part in messages()[0]
+
+
+@pytest.mark.parametrize('numbers, part', [
     ((0, 0), 'the device_id 0 twice'),
     ((), 'its rank_ids are none'),
 ])

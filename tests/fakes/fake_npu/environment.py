@@ -18,14 +18,27 @@ def rank_size() -> int:
         ValueError: it is no number; or, in master, CM_WORKER_SIZE is set as well.
     """
     own, other = os.environ.get('RANK_SIZE'), os.environ.get('CM_WORKER_SIZE')
-    if since('master') and own and other:
+    if since('master') and own is not None and other is not None:
         raise ValueError('RANK_SIZE and CM_WORKER_SIZE are both set; set one of them')
-    return int(own or (other if since('master') else None) or 1)
+    # An empty variable is set: int('') is a ValueError here as it is there.
+    if own is None and since('master'):
+        own = other
+    return 1 if own is None else int(own)
 
 
 def rank() -> int:
-    """This process's number among the ranks: POD_NAME's where it is set, else RANK_ID's."""
-    return int(os.environ.get('POD_NAME') or os.environ.get('RANK_ID') or 0)
+    """This process's number among the ranks: POD_NAME's where it is set, else RANK_ID's.
+
+    In a job that CM_WORKER_SIZE describes it is the device's, which holds on one server.
+    """
+    given = os.environ.get('POD_NAME') or os.environ.get('RANK_ID')
+    if given is None and _has_chief():
+        given = device()
+    return int(given or 0)
+
+
+def _has_chief() -> bool:
+    return since('r1.8.0') and all(map(os.environ.get, _CHIEF))
 
 
 def device() -> Optional[str]:
@@ -69,10 +82,9 @@ def check_device_environment() -> None:
 def _check_ranks(size: int) -> None:
     if not os.environ.get('JOB_ID'):
         refuse('RANK_SIZE=%d needs JOB_ID' % size)
-    chief = since('r1.8.0') and all(map(os.environ.get, _CHIEF))
-    if not (os.environ.get('RANK_TABLE_FILE') or chief):
+    if not (os.environ.get('RANK_TABLE_FILE') or _has_chief()):
         refuse('RANK_SIZE=%d needs RANK_TABLE_FILE' % size)
-    if not (os.environ.get('RANK_ID') or os.environ.get('POD_NAME')):
+    if not _has_chief() and not (os.environ.get('RANK_ID') or os.environ.get('POD_NAME')):
         refuse('RANK_SIZE=%d needs RANK_ID or POD_NAME' % size)
     if rank() >= size:
         refuse('RANK_ID=%d is not below RANK_SIZE=%d' % (rank(), size))

@@ -9,7 +9,7 @@ from typing import NoReturn
 VARIABLE = 'FAKE_NPU_RELEASE'
 DEFAULT = 'development'
 # In the order of their dates.
-RELEASES = ('r1.1.1', 'development', 'r1.3.0', 'r1.5.0', 'r1.8.0', 'master')
+RELEASES = ('r1.1.1', 'development', 'r1.3.0', 'r1.5.0', 'r1.8.0', 'master', '2026')
 
 
 def release() -> str:

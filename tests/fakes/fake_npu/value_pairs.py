@@ -73,12 +73,19 @@ def _compilation(values: Dict[str, Any]) -> Iterator[str]:
             yield 'mix_compile_mode requires iterations_per_loop=1'
         if dynamic:
             yield 'mix_compile_mode does not go with %s' % ', '.join(dynamic)
-    if 'modify_mixlist' in values and values.get('precision_mode') != 'allow_mix_precision':
+    if 'modify_mixlist' in values and not _is_mixed(values):
         yield 'modify_mixlist needs precision_mode=allow_mix_precision'
     if values.get('dynamic_input') and 'dynamic_inputs_shape_range' not in values:
         yield 'dynamic_input needs dynamic_inputs_shape_range'
     if 'op_compiler_cache_dir' in values and values.get('op_compiler_cache_mode') == 'disable':
         yield 'op_compiler_cache_dir has no effect with op_compiler_cache_mode=disable'
+
+
+def _is_mixed(values: Dict[str, Any]) -> bool:
+    if not since('master'):
+        return values.get('precision_mode') == 'allow_mix_precision'
+    return (values.get('precision_mode', '').startswith('allow_mix_precision')
+            or values.get('precision_mode_v2', '').startswith('mixed_'))
 
 
 def _ranks(values: Dict[str, Any]) -> Iterator[str]:

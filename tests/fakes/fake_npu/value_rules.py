@@ -26,8 +26,6 @@ _CHOICES = {
     'dynamic_graph_execute_mode': ('lazy_recompile', 'dynamic_execute'),
     'dynamic_node_type': (0, 1),
     'local_rank_id': tuple(range(8)),
-    'precision_mode_v2': ('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16',
-                          'mixed_bfloat16'),
     'deterministic': (0, 1),
     'dump_data': ('tensor', 'stats'),
     'graph_slice': ('auto', 'manual'),
@@ -78,6 +76,12 @@ def _is_precision_mode(value: str) -> bool:
     return value in _PRECISION_MODES + later
 
 
+def _is_precision_mode_v2(value: str) -> bool:
+    later = ('cube_hif8', 'mixed_hif8') if since('2026') else ()
+    return value in ('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16',
+                     'mixed_bfloat16') + later
+
+
 def _is_usable_folder(value: str) -> bool:
     return os.path.isdir(value) and os.access(value, os.R_OK | os.W_OK)
 
@@ -103,6 +107,7 @@ def _are_profiling_options(value: str) -> bool:
 
 _CHECKS = {
     'precision_mode': _is_precision_mode,
+    'precision_mode_v2': _is_precision_mode_v2,
     'modify_mixlist': _is_json_file,
     'fusion_switch_file': _is_json_file,
     'op_precision_mode': os.path.isfile,
