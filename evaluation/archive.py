@@ -99,8 +99,7 @@ def list_names(path: str) -> List[str]:
 
 def _named_entries(archive: zipfile.ZipFile, path: str,
                    tell: bool = True) -> List[Tuple[str, zipfile.ZipInfo]]:
-    """The entries with their names, without those and the directory that read_archive passes over.
-    """
+    """The entries and their names, without what read_archive passes over."""
     infos = archive.infolist()
     if len(infos) > MAX_ENTRIES:
         raise ProtocolError(f'{path} holds {len(infos)} entries, more than the {MAX_ENTRIES} '

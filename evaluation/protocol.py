@@ -36,7 +36,8 @@ _DO_NOT_CARE = ('###', '"###"')
 # Ground truth with one column more before the transcription: the script of ICDAR2017 and ICDAR2019
 # MLT, and RCTW-17's flag of a difficult text.
 _MLT_DO_NOT_CARE = re.compile(
-    '(?:Arabic|Latin|Chinese|Japanese|Korean|Bangla|Hindi|Symbols|Mixed|None)[ \t]*,[ \t]*###[ \t]*')
+    '(?:Arabic|Latin|Chinese|Japanese|Korean|Bangla|Hindi|Symbols|Mixed|None)'
+    '[ \t]*,[ \t]*###[ \t]*')
 _RCTW = re.compile(r'[ \t]*([01])[ \t]*,[ \t]*"(.*)"[ \t]*')
 # A transcription may be a number with commas in it, but no more of it: these are further points.
 _FURTHER_POINTS = re.compile(r'(?:[ \t]*-?[0-9]+(?:\.[0-9]*)?[ \t]*(?:,|$)){4}')
@@ -176,7 +177,7 @@ def parse_ground_truth(text: str, source: str, parameters: Parameters) -> Ground
 
 
 def _ignore_tags(texts: List[str]) -> np.ndarray:
-    """bool (N,): the do-not-care regions of a file, by what follows their corners."""
+    """Bool (N,): the do-not-care regions of a file, by what follows their corners."""
     of_rctw = [_RCTW.fullmatch(each) for each in texts]
     # A transcription may look like RCTW's two columns by chance; those of a whole file do not.
     if texts and all(of_rctw):

@@ -182,23 +182,24 @@ def _faults(config: DetectConfig) -> Iterator[str]:
             yield f'--{name} is empty; give a path'
     if not 0 <= config.seg_map_thresh < 1:
         yield f'--seg_map_thresh={config.seg_map_thresh} must be at least 0 and below 1'
-    for name in ('min_area_thresh', 'min_box_side'):
-        if getattr(config, name) < 0:
-            yield f'--{name}={getattr(config, name)} must be at least 0'
-    if config.max_image_pixels < 1:
-        yield f'--max_image_pixels={config.max_image_pixels} must be at least 1'
-    if config.max_side_len < cfg.SIDE_MULTIPLE:
-        yield f'--max_side_len={config.max_side_len} must be at least {cfg.SIDE_MULTIPLE}'
-    if config.tile and config.max_side_len < MIN_TILE_SIDE:
-        yield (f'--max_side_len={config.max_side_len} must be at least {MIN_TILE_SIDE} with --tile, '
-               'whose tiles overlap')
-    if config.tile and config.platform == 'npu':
-        yield ('--tile cannot be used with --platform=npu, which compiles the network for the '
-               'sizes of --npu_input_sizes; leave one of them out')
+    for name, least in (('min_area_thresh', 0), ('min_box_side', 0), ('max_image_pixels', 1),
+                        ('max_side_len', cfg.SIDE_MULTIPLE)):
+        if getattr(config, name) < least:
+            yield f'--{name}={getattr(config, name)} must be at least {least}'
+    yield from _tile_faults(config)
     yield from _engine_faults(config)
     if os.path.realpath(config.output_dir) == os.path.realpath(config.test_data_path):
         yield (f'--output_dir={config.output_dir} is the folder of --test_data_path, where drawn '
                'images would be taken for test images; choose another one')
+
+
+def _tile_faults(config: DetectConfig) -> Iterator[str]:
+    if config.tile and config.max_side_len < MIN_TILE_SIDE:
+        yield (f'--max_side_len={config.max_side_len} must be at least {MIN_TILE_SIDE} with '
+               '--tile, whose tiles overlap')
+    if config.tile and config.platform == 'npu':
+        yield ('--tile cannot be used with --platform=npu, which compiles the network for the '
+               'sizes of --npu_input_sizes; leave one of them out')
 
 
 def _engine_faults(config: DetectConfig) -> Iterator[str]:

@@ -4,6 +4,7 @@ from typing import Sequence
 
 import numpy as np
 
+from inference.config import DetectConfig
 from inference.input_sizes import Size
 from inference.postprocess import detect, to_original
 from inference.preprocess import NetworkInput, network_size, prepare_image
@@ -15,35 +16,21 @@ from utils.utils_tool import cfg, logger
 class Detector:
     """Finds text with one network; a context manager that closes it."""
 
-    def __init__(
-        self,
-        network: ScoreNetwork,
-        seg_map_thresh: float = 0.9,
-        min_area_thresh: int = 6,
-        max_side_len: int = 2400,
-        input_sizes: Sequence[Size] = (),
-        min_box_side: int = 0,
-        tile: bool = False,
-    ):
+    def __init__(self, network: ScoreNetwork, config: DetectConfig,
+                 input_sizes: Sequence[Size] = ()):
         """Takes the network over.
 
         Args:
             network: what ``inference.engines.open_network`` has opened, or anything like it.
-            seg_map_thresh: a pixel belongs to a kernel where its score is above this, 0..1.
-            min_area_thresh: seeds with fewer score-map pixels are dropped.
-            max_side_len: longer images are shrunk to this many pixels.
+            config: thresholds, limits of size, and whether to tile; nothing else counts.
             input_sizes: (width, height) of what the network takes, smallest first; empty where any
                 size will do.
-            min_box_side: boxes with a shorter side, in pixels of the image, are dropped.
-            tile: run the network on tiles of longer images instead of shrinking them.
         """
         self._network = network
-        self._seg_map_thresh = seg_map_thresh
-        self._min_area_thresh = min_area_thresh
-        self._max_side_len = max_side_len
-        self._min_box_side = min_box_side
+        self._config = config
         self._sizes = input_sizes
-        self._tile_side = max_side_len // cfg.SIDE_MULTIPLE * cfg.SIDE_MULTIPLE if tile else 0
+        tile_side = config.max_side_len // cfg.SIDE_MULTIPLE * cfg.SIDE_MULTIPLE
+        self._tile_side = tile_side if config.tile else 0
         self._warned = False
 
     def __enter__(self) -> 'Detector':
@@ -68,7 +55,7 @@ class Detector:
         if self._tile_side:
             return prepare_image(image_bgr, max(image_bgr.shape[:2]))
         self._warn_of_shrinking(image_bgr.shape[1::-1])
-        return prepare_image(image_bgr, self._max_side_len, self._sizes)
+        return prepare_image(image_bgr, self._config.max_side_len, self._sizes)
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
         """Runs the network on one image; see ``ScoreNetwork.score_maps``."""
@@ -88,9 +75,9 @@ class Detector:
         Returns:
             int32 (N, 4, 2), x, y in pixels of the original image, clockwise.
         """
-        quads = detect(score_maps, prepared.image_rgb.shape[1::-1], self._seg_map_thresh,
-                       self._min_area_thresh)
-        return to_original(quads, prepared.ratios, image_size, self._min_box_side)
+        quads = detect(score_maps, prepared.image_rgb.shape[1::-1], self._config.seg_map_thresh,
+                       self._config.min_area_thresh)
+        return to_original(quads, prepared.ratios, image_size, self._config.min_box_side)
 
     def detect(self, image_bgr: np.ndarray) -> np.ndarray:
         """Finds the text in one image of any size.
@@ -109,8 +96,9 @@ class Detector:
         return self.find_boxes(score_maps, prepared, image_bgr.shape[1::-1])
 
     def _warn_of_shrinking(self, image_size: Size) -> None:
-        allowed = network_size(image_size, self._max_side_len)
-        if self._warned or network_size(image_size, self._max_side_len, self._sizes) == allowed:
+        limit = self._config.max_side_len
+        fits = network_size(image_size, limit) == network_size(image_size, limit, self._sizes)
+        if self._warned or fits:
             return
         self._warned = True
         logger.warning('an image of %dx%d pixels fits none of --npu_input_sizes: it, and any other '

@@ -46,6 +46,4 @@ def open_detector(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> Dete
     Raises:
         PSENetError: as ``open_network``.
     """
-    return Detector(open_network(config, platform), config.seg_map_thresh, config.min_area_thresh,
-                    config.max_side_len, platform.input_sizes, config.min_box_side,
-                    config.tile)
+    return Detector(open_network(config, platform), config, platform.input_sizes)

@@ -6,8 +6,8 @@ boxes are found, drawn and written behind it.
 
 import os
 import time
-from functools import partial
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
 
 import numpy as np

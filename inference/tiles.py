@@ -1,8 +1,8 @@
 """Score maps of images that are too large for the network, from overlapping tiles.
 
 The maps are put together before the expansion, so no word is cut where two tiles meet. Each tile
-goes on for MARGIN pixels beyond the part of the maps that is taken from it. That is further than the
-network sees, so that the result is the same, up to rounding, as if it had been run on the whole.
+goes on for MARGIN pixels beyond the part of the maps that is taken from it. That is further than
+the network sees, so the result is the same, up to rounding, as if it had been run on the whole.
 """
 
 from typing import Callable, Iterator, NamedTuple

@@ -25,10 +25,10 @@ from utils import cli
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
-# The numbers that a line begins with, as long as one of them has a fraction.
+# The coordinates that a line begins with.
 _NUMBER = r'[ \t]*(-?[0-9]{1,7}(?:\.[0-9]*)?)[ \t]*'
-_FRACTIONS = re.compile(rf'^{_NUMBER}(?:,{_NUMBER}){{7}}(?=,)|^{_NUMBER}(?:,{_NUMBER}){{3}}(?=,|\r?$)',
-                        re.MULTILINE)
+_FRACTIONS = re.compile(
+    rf'^{_NUMBER}(?:,{_NUMBER}){{7}}(?=,)|^{_NUMBER}(?:,{_NUMBER}){{3}}(?=,|\r?$)', re.MULTILINE)
 
 
 def make_gt_zip(folder: str, out_path: str, overwrite: bool = False) -> int:

@@ -24,8 +24,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from training.rank_table import (
     RankedDevice,
     RankTableError,
-    numbers_by_server,
     device_warnings,
+    numbers_by_server,
     parse_rank_table,
     read_rank_table,
 )
@@ -170,7 +170,8 @@ def _numbers(text: Optional[str]) -> List[int]:
 def _servers(values: flags.FlagValues, devices: List[int]) -> List[Server]:
     given = [text.partition(':')[::2] for text in values.server or [_ONE_SERVER]]
     if not values.device_ips:
-        return [Server(server_id, read_hccn_conf(os.path.expanduser(path) or HCCN_CONF)) for server_id, path in given]
+        return [Server(server_id, read_hccn_conf(os.path.expanduser(path) or HCCN_CONF))
+                for server_id, path in given]
     addresses = values.device_ips.split(',')
     if len(given) > 1 or given[0][1]:
         raise PSENetError('--device_ips is for one server without a file; leave it out, or give '

@@ -94,9 +94,9 @@ def _readable(prefix: str) -> Tuple[str, Optional[tempfile.TemporaryDirectory]]:
         for path in files_of(prefix) or [prefix]:
             os.symlink(os.path.abspath(path), readable + path[len(prefix):])
     except OSError as error:
-        raise CheckpointError(f'{prefix} has one of the characters []*?\\ in its path, and no links '
-                              f'to it can be made ({error}); rename it, or name a directory that '
-                              'can be written in TMPDIR') from None
+        raise CheckpointError(f'{prefix} has one of the characters []*?\\ in its path, and no '
+                              f'links to it can be made ({error}); rename it, or name a directory '
+                              'that can be written in TMPDIR') from None
     return readable, links
 
 
@@ -210,10 +210,11 @@ def _stored_name(name: str, checkpoint: Checkpoint) -> Optional[str]:
     """The name by which a checkpoint holds a variable; None where it does not."""
     if name in checkpoint.shapes:
         return name
-    last = name.split('/')[-1]
+    last = name.rsplit('/', maxsplit=1)[-1]
     if last not in _ADAM_POWERS:
         return None
-    return next((other for other in sorted(checkpoint.shapes) if other.split('/')[-1] == last), None)
+    same = [other for other in sorted(checkpoint.shapes) if other.split('/')[-1] == last]
+    return same[0] if same else None
 
 
 def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage) -> Load:

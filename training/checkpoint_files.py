@@ -19,6 +19,14 @@ from utils.utils_tool import logger
 # TensorFlow's name for the file that says which checkpoint of a folder is the newest.
 INDEX_FILE = 'checkpoint'
 _FILE_SUFFIX = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
+_ARCHIVES = ('.tar.gz', '.tgz', '.tar', '.zip')
+# What people give for a checkpoint, by how its name ends.
+_OTHER_FILES = {
+    ('.pth', '.pt', '.pth.tar'): "PyTorch's, which cannot be read; give a checkpoint that "
+                                 'TensorFlow has written',
+    _ARCHIVES: 'an archive; unpack it and give the checkpoint that it holds',
+    ('.pb', '.onnx'): 'an exported model; eval.py takes it as --model',
+}
 # What TensorFlow's readers and savers raise for files that are damaged, cut off, or no checkpoint.
 READ_ERRORS = (tf.errors.OpError, ValueError, OSError, RuntimeError)
 
@@ -42,6 +50,10 @@ def resolve_checkpoint(path: str) -> str:
     """
     if os.path.isdir(path):
         return _newest_in(path)
+    if os.path.isfile(path):
+        for suffixes, advice in _OTHER_FILES.items():
+            if path.lower().endswith(suffixes):
+                raise CheckpointError(f'{path} is no checkpoint of TensorFlow but {advice}')
     prefix = _FILE_SUFFIX.sub('', path)
     _check_complete(prefix)
     return prefix
@@ -67,8 +79,10 @@ def _newest_in(folder: str) -> str:
     for prefix in reversed(find_checkpoints(folder)):
         _check_complete(prefix)
         return prefix
+    archives = sorted(name for name in os.listdir(folder) if name.lower().endswith(_ARCHIVES))
     raise CheckpointError('no checkpoint in the folder %s (looked for *.index files; a checkpoint '
-                          'that is a single file has to be named itself)' % folder)
+                          'that is a single file has to be named itself%s)' % (
+                              folder, f'; {archives[0]} has to be unpacked' if archives else ''))
 
 
 def _indexed(folder: str) -> Optional[str]:

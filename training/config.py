@@ -48,8 +48,8 @@ _DEFAULTS = TrainConfig()
 # Kept with a run, so that --restore needs none of them again; the seed is kept apart, as it may
 # have been drawn.
 _RUN_FLAGS = ('training_data_path', 'input_size', 'batch_size_per_gpu', 'min_crop_side_ratio',
-              'max_image_pixels', 'apply_exif_orientation', 'learning_rate', 'scale_learning_rate', 'max_steps',
-              'moving_average_decay', 'batch_norm_decay', 'save_checkpoint_steps',
+              'max_image_pixels', 'apply_exif_orientation', 'learning_rate', 'scale_learning_rate',
+              'max_steps', 'moving_average_decay', 'batch_norm_decay', 'save_checkpoint_steps',
               'keep_checkpoints', 'save_summary_steps')
 # global_step is float32, as in published checkpoints: beyond this, adding 1 changes nothing.
 _MAX_STEPS = 2 ** 24
@@ -139,8 +139,8 @@ def _define_optimisation_flags() -> None:
         'hundred steps.', **optimisation)
     define_path(
         'pretrained_model_path', _DEFAULTS.pretrained_model_path,
-        'What to start from: the ImageNet checkpoint of slim (resnet_v1_50.ckpt) for the backbone, or '
-        'a trained detector, for fine-tuning.',
+        'What to start from: the ImageNet checkpoint of slim (resnet_v1_50.ckpt) for the backbone, '
+        'or a trained detector, for fine-tuning.',
         **optimisation)
 
 

@@ -21,6 +21,7 @@ from training.summaries import EVENTS_SUFFIX, VALIDATION_FOLDER
 from utils.errors import PSENetError, first_line
 from utils.utils_tool import logger
 
+
 def remove_earlier_run(folder: str) -> None:
     """Removes the checkpoints and event files that training wrote into a folder, nothing else.
 

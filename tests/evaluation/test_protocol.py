@@ -157,8 +157,8 @@ def test_rectangles_in_the_wrong_order():
 def test_patterns_follow_from_the_names_of_the_ground_truth(make_zip, names, pattern):
     path = make_zip('gt.zip', dict.fromkeys(names, ''))
     parameters = with_names_of(path, DEFAULT_PARAMETERS)
-    assert parameters.GT_SAMPLE_NAME_2_ID == pattern
-    assert parameters.DET_SAMPLE_NAME_2_ID == pattern.replace('gt_', 'res_')
+    assert pattern == parameters.GT_SAMPLE_NAME_2_ID
+    assert pattern.replace('gt_', 'res_') == parameters.DET_SAMPLE_NAME_2_ID
     given = DEFAULT_PARAMETERS._replace(GT_SAMPLE_NAME_2_ID='(.+)')
     assert with_names_of(path, given) == given
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from inference.config import DetectConfig
 from inference.detector import Detector
 from inference.network import Network
 from inference.platform import Platform
@@ -13,8 +14,8 @@ from inference.preprocess import prepare_image
 @pytest.fixture(scope='module')
 def detector(checkpoint):
     """A detector whose thresholds let random weights find something."""
-    with Detector(Network(checkpoint), seg_map_thresh=0.5, min_area_thresh=1,
-                  max_side_len=96) as found:
+    with Detector(Network(checkpoint), DetectConfig(seg_map_thresh=0.5, min_area_thresh=1,
+                                                    max_side_len=96)) as found:
         yield found
 
 
@@ -34,7 +35,7 @@ def test_one_warning_tells_that_images_exceed_the_fixed_sizes(checkpoint, caplog
     monkeypatch.setattr('utils.utils_tool.logger.propagate', True)
     sizes = ((64, 64),)
     network = Network(checkpoint, Platform(input_sizes=sizes))
-    with Detector(network, input_sizes=sizes) as detector:
+    with Detector(network, DetectConfig(), sizes) as detector:
         detector.detect(np.zeros((64, 48, 3), np.uint8))
         assert not [r for r in caplog.records if '--npu_input_sizes' in r.message]
         for _ in range(2):

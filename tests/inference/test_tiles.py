@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.config import DetectConfig
 from inference.detector import Detector
 from inference.network import Network
 from inference.tiles import MARGIN, MIN_TILE_SIDE, spans, tiled_score_maps
@@ -51,8 +52,9 @@ def test_the_maps_are_those_of_the_whole_image(network):
 
 def test_a_detector_with_tiles_finds_what_one_with_room_finds(network):
     image = np.random.RandomState(1).randint(0, 256, (96, 1000, 3)).astype(np.uint8)
-    thresholds = {'seg_map_thresh': 0.5, 'min_area_thresh': 1}
-    roomy = Detector(network, max_side_len=1024, **thresholds).detect(image)
-    tiled = Detector(network, max_side_len=MIN_TILE_SIDE + 5, tile=True, **thresholds).detect(image)
+    roomy = DetectConfig(seg_map_thresh=0.5, min_area_thresh=1, max_side_len=1024)
+    tiled = roomy._replace(max_side_len=MIN_TILE_SIDE + 5, tile=True)
+    tiled = Detector(network, tiled).detect(image)
+    roomy = Detector(network, roomy).detect(image)
     assert len(roomy)
     np.testing.assert_array_equal(tiled, roomy)

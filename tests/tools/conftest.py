@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from inference.config import DetectConfig
 from inference.detector import Detector
 from inference.folder import detect_folder, images_by_stem
 from inference.network import Network
@@ -37,7 +38,7 @@ class Place:
 
     def _write_ground_truth(self, output):
         output.mkdir()
-        with Detector(Network(self.prefix), **TARGET) as detector:
+        with Detector(Network(self.prefix), DetectConfig(**TARGET)) as detector:
             detect_folder(detector, images_by_stem(str(self.images)), str(output), False)
         with zipfile.ZipFile(str(self.gt), 'w') as archive:
             for path in sorted(output.glob('res_*.txt')):

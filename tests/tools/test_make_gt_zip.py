@@ -63,7 +63,8 @@ def test_images_of_any_name(tmp_path):
 
 
 def test_fractions_are_rounded_and_told_of(folder, tmp_path, caplog):
-    (folder / 'gt_img_3.txt').write_text('0.5,-0.5,10.49,0,10,10,0,10,3.5\n0,0,9,0,9,9,0,9,1.5,2.5\n')
+    (folder / 'gt_img_3.txt').write_text('0.5,-0.5,10.49,0,10,10,0,10,3.5\n'
+                                         '0,0,9,0,9,9,0,9,1.5,2.5\n')
     (folder / 'gt_img_4.txt').write_text('1.5, 2, 30.2, 40, "1.5"\n')
     out = str(tmp_path / 'gt.zip')
     logger.addHandler(caplog.handler)
@@ -101,7 +102,8 @@ def test_an_archive_that_is_there_is_kept(folder, tmp_path):
 @pytest.mark.parametrize('name', ['img_1.txt', 'readme.txt', 'GT_IMG_3.TXT'])
 def test_text_files_of_other_names(folder, tmp_path, name):
     (folder / name).write_text('')
-    assert f'{folder}/{name} is not named gt_<image>.txt, as gt_img_1.txt is' in refusal(folder, tmp_path / 'a')
+    assert f'{folder}/{name} is not named gt_<image>.txt, as gt_img_1.txt is' in refusal(
+        folder, tmp_path / 'a')
 
 
 @pytest.mark.parametrize('content, message', [

@@ -194,3 +194,18 @@ def test_a_checkpoint_in_one_file_has_a_fingerprint(tmp_path):
     assert len(fingerprint(str(tmp_path / 'old.ckpt'))) == 32
     with pytest.raises(CheckpointError, match=r'new\.ckpt cannot be read'):
         fingerprint(str(tmp_path / 'new.ckpt'))
+
+
+@pytest.mark.parametrize(('name', 'advice'), [
+    ('resnet_v1_50_2016_08_28.tar.gz', 'an archive; unpack it'), ('model.ZIP', 'an archive'),
+    ('psenet.pth', "PyTorch's"), ('best.pth.tar', "PyTorch's"), ('psenet.onnx', '--model')])
+def test_files_of_other_kinds_are_told_of(tmp_path, name, advice):
+    (tmp_path / name).write_bytes(b'')
+    with pytest.raises(CheckpointError, match=f'{name} is no checkpoint of TensorFlow.*{advice}'):
+        resolve_checkpoint(str(tmp_path / name))
+
+
+def test_an_archive_in_a_folder_without_checkpoint_is_named(tmp_path):
+    (tmp_path / 'model.tar.gz').write_bytes(b'')
+    with pytest.raises(CheckpointError, match=r'; model\.tar\.gz has to be unpacked'):
+        resolve_checkpoint(str(tmp_path))

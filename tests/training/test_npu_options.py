@@ -1,8 +1,8 @@
 """The adapter's options: the table against the releases' own, and what is refused with a flag."""
 
 import json
-import re
 import os
+import re
 
 import pytest
 from absl import flags

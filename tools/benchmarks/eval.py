@@ -10,6 +10,7 @@ import tempfile
 import time
 from typing import Dict, Iterator
 
+from inference.config import DetectConfig
 from inference.detector import Detector
 from inference.folder import detect_folder, images_by_stem
 from tools.benchmarks.measure import Case, Sample, Target
@@ -33,7 +34,7 @@ def open_case(samples: Samples) -> Iterator[Case]:
         from tools.benchmarks.untrained import write_checkpoint
         write_checkpoint(folder)
         started = time.perf_counter()
-        with Detector(Network(folder), seg_map_thresh=SEG_MAP_THRESH) as detector:
+        with Detector(Network(folder), DetectConfig(seg_map_thresh=SEG_MAP_THRESH)) as detector:
             run = _Run(detector, images, folder, imported + time.perf_counter() - started)
             yield Case(f'{len(images)} images of {samples.name}', 'image', run.sample, passes=3,
                        warm_up=0, yardstick='the network alone', targets=(Target('ratio', 1.05),),

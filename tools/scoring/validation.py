@@ -9,7 +9,6 @@ from os.path import basename, splitext
 from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
-from absl import flags
 
 from evaluation.errors import ProtocolError
 from evaluation.parameters import DEFAULT_PARAMETERS, Parameters
@@ -47,8 +46,8 @@ def open_validation(folder: str, ground_truth_path: str) -> Validation:
     """Reads the ground truth and finds the images that it belongs to.
 
     Args:
-        folder: with the images; those that are not named as the ground truth's are (``img_<number>``
-            in ICDAR2015's) are left out with a warning.
+        folder: with the images; those that are not named as the ground truth's are
+            (``img_<number>`` in ICDAR2015's) are left out with a warning.
         ground_truth_path: zip archive.
 
     Returns:

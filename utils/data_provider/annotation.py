@@ -162,7 +162,7 @@ def _annotation(lines: List[Tuple[_Line, int]]) -> Annotation:
 
 
 def _ignore_tags(texts: List[str]) -> np.ndarray:
-    """bool (N,): which regions of a file are not to be learnt, by what follows their corners."""
+    """Bool (N,): which regions of a file are not to be learnt, by what follows their corners."""
     of_rctw = [_RCTW_TEXT.fullmatch(text) for text in texts]
     # A transcription may look like RCTW's two columns by chance; those of a whole file do not.
     if texts and all(of_rctw):

@@ -71,7 +71,7 @@ class DatasetCounts(NamedTuple):
     invalid_polygons: int = 0       # with next to no area inside of the image
     unreadable: int = 0             # pairs of which a file cannot be read
     skipped_draws: int = 0          # crops that could not be had, while batches were made
-    orientations: Tuple[Tuple[int, int], ...] = ()  # (EXIF orientation, images) but for upright ones
+    orientations: Tuple[Tuple[int, int], ...] = ()  # (EXIF orientation, images), 1 left out
     apply_exif_orientation: bool = False
 
     @property

@@ -124,7 +124,7 @@ def test_a_format_that_is_given_is_not_guessed(read):
     ('1_0,1,9,5', 1, 'begins with 0 numbers'),
     ('1' * 10 ** 6, 1, 'begins with 0 numbers'),
     ('1,1,9,1,9,5,1,5,1,1,9,1', 1, 'begins with 12 numbers, a polygon of 6 points'),
-    ('1,1,9,1,9,5,1,5,a\n' + '7,' * 14 + 'text', 2, 'begins with 14 numbers, a polygon of 7 points'),
+    ('1,1,9,1,9,5,1,5,a\n' + '7,' * 14 + 'text', 2, 'with 14 numbers, a polygon of 7 points'),
     ('7,' * 31 + '7', 1, 'begins with 32 numbers, the form of CTW1500'),
     ('7,' * 12 + '7', 1, 'begins with 13 numbers, a polygon and a number'),
     ('1,1,nan,1,9,5,1,5,a', 1, 'not finite'),
