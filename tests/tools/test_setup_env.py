@@ -369,7 +369,7 @@ def test_every_import_is_pinned(project_root, skipped, files):
     pinned = [line for name in files for line in requirements.read(project_root / name)]
     known = {name.split('.')[0] for name in requirements.modules(pinned)}
     known.add('tensorboard')  # comes with tensorflow
-    known.add('npu_bridge')  # comes with Ascend's CANN, and is on no index
+    known |= {'npu_bridge', 'hccl'}  # come with Ascend's CANN, and are on no index
     modules = imported_modules(project_root, skipped)
     assert {name for name in modules - known if not is_standard(name)} == set()
 

@@ -6,6 +6,7 @@ import json
 import logging
 import struct
 import threading
+import zlib
 
 import cv2
 import numpy as np
@@ -46,6 +47,7 @@ def header_of(width, height):
     """A PNG file whose header tells another size than its pixels have."""
     data = bytearray(encoded())
     data[16:24] = struct.pack('>LL', width, height)
+    data[29:33] = struct.pack('>L', zlib.crc32(bytes(data[12:29])))
     return bytes(data)
 
 
