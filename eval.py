@@ -15,13 +15,13 @@ from typing import Collection, Dict, List
 from absl import flags
 
 from inference.config import DetectConfig, define_detect_flags, detect_config_from_flags
-from inference.engines import open_detector
+from inference.detector import open_detector
 from inference.folder import Summary, detect_folder, image_reader, images_by_stem
-from inference.input_sizes import parse_sizes
-from inference.platform import Platform
+from inference.networks import Platform
+from inference.preprocess import parse_sizes
 from inference.results import prepare_output
 from inference.thresholds import Thresholds, follow_thresholds
-from training.npu_options import Value, define_option_flags, options_from_flags
+from training.devices.npu.options import Value, define_option_flags, options_from_flags
 from utils import cli
 from utils.errors import PSENetError
 from utils.tf_env import configure_tensorflow, hide_gpus
@@ -37,7 +37,7 @@ def find_platform(config: DetectConfig, npu_options: Dict[str, Value]) -> Platfo
         return Platform(gpu_list=config.gpu_list)
     hide_gpus()
     # TensorFlow comes with it.
-    from training.npu_session import inference_session_config
+    from training.devices.npu.session import inference_session_config
     return Platform(session_config=inference_session_config(npu_options),
                     input_sizes=parse_sizes(config.npu_input_sizes))
 

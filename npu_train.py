@@ -19,8 +19,7 @@ from typing import List
 from absl import flags
 
 from training.config import define_train_flags, train_config_from_flags
-from training.estimator_options import check_estimator
-from training.npu_options import define_npu_flags, npu_config_from_flags
+from training.devices.npu.options import check_estimator, define_npu_flags, npu_config_from_flags
 from utils import cli
 from utils.tf_env import hide_gpus
 
@@ -31,10 +30,10 @@ def main(_: List[str]) -> int:
     npu_config = npu_config_from_flags(flags.FLAGS)
     hide_gpus()
     # TensorFlow comes with these, and reads the environment when it starts.
-    from training.estimator import in_estimator
-    from training.final_figures import FinalFigures
+    from training.devices.npu.estimator import in_estimator
+    from training.devices.npu.session import NpuDevice
+    from training.hooks import FinalFigures
     from training.loop import in_session, train
-    from training.npu import NpuDevice
     device = NpuDevice(npu_config)
     take_steps = in_session
     if npu_config.api == 'estimator':

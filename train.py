@@ -17,7 +17,7 @@ from typing import List
 from absl import flags
 
 from training.config import TrainConfig, define_train_flags, train_config_from_flags
-from training.launcher import (
+from training.devices.launcher import (
     Place,
     define_distributed_flag,
     find_place,
@@ -36,7 +36,7 @@ def main(_: List[str]) -> int:
         return train_with_others(config, place)
     configure_tensorflow(flags.FLAGS.gpu_list)
     # TensorFlow comes with these, and reads the environment when it starts.
-    from training.gpu import GpuDevice
+    from training.devices.gpu import GpuDevice
     from training.loop import train
     return train(config, GpuDevice(flags.FLAGS.gpu_list))
 
@@ -47,7 +47,7 @@ def train_with_others(config: TrainConfig, place: Place) -> int:
     if place.world_size > 1:
         step_below_launcher()
     configure_tensorflow(gpu)
-    from training.horovod import HorovodDevice
+    from training.devices.horovod import HorovodDevice
     from training.loop import train
     return train(config, HorovodDevice(gpu, place))
 

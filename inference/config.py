@@ -5,8 +5,8 @@ from typing import Collection, Iterator, NamedTuple
 
 from absl import flags
 
-from inference.input_sizes import parse_sizes
 from inference.postprocess import MIN_SIDE
+from inference.preprocess import parse_sizes
 from inference.tiles import MIN_TILE_SIDE
 from utils.cli import define_path, group
 from utils.errors import PSENetError

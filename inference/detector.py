@@ -5,10 +5,9 @@ from typing import Sequence
 import numpy as np
 
 from inference.config import DetectConfig
-from inference.input_sizes import Size
+from inference.networks import GPU_OR_CPU, Platform, ScoreNetwork, open_network
 from inference.postprocess import detect, to_original
-from inference.preprocess import NetworkInput, network_size, prepare_image
-from inference.score_network import ScoreNetwork
+from inference.preprocess import NetworkInput, Size, network_size, prepare_image
 from inference.tiles import tiled_score_maps
 from utils.utils_tool import cfg, logger
 
@@ -103,3 +102,19 @@ class Detector:
         self._warned = True
         logger.warning('an image of %dx%d pixels fits none of --npu_input_sizes: it, and any other '
                        'like it, is shrunk until it does, which loses small text', *image_size)
+
+
+def open_detector(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> Detector:
+    """Opens the network of a configuration with its thresholds and limits around it.
+
+    Args:
+        config: of the run.
+        platform: where TensorFlow is to run the network, and which sizes of input that allows.
+
+    Returns:
+        The detector; a context manager that closes the network.
+
+    Raises:
+        PSENetError: as ``open_network``.
+    """
+    return Detector(open_network(config, platform), config, platform.input_sizes)

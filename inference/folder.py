@@ -1,4 +1,4 @@
-"""A folder of images -> a folder of result files, whatever the state of single images.
+"""A directory of images -> a directory of result files, whatever the state of single images.
 
 The network is what takes time, so its thread does nothing else: images are read ahead of it, and
 boxes are found, drawn and written behind it.
@@ -6,9 +6,22 @@ boxes are found, drawn and written behind it.
 
 import os
 import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterable,
+    Iterator,
+    NamedTuple,
+    Optional,
+    TypeVar,
+)
 
 import numpy as np
 from tqdm import tqdm
@@ -17,7 +30,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from inference.config import DetectConfig
 from inference.preprocess import NetworkInput
 from inference.results import write_result
-from inference.stages import Behind, ahead
 from utils.errors import PSENetError
 from utils.image_io import (
     ImageError,
@@ -28,6 +40,95 @@ from utils.image_io import (
 )
 from utils.utils_tool import logger
 from utils.visualize import draw_quads
+
+Item = TypeVar('Item')
+Made = TypeVar('Made')
+# Items between the loop and each of the threads. Images may be large, and two even out the times.
+_DEPTH = 2
+
+
+def prefetch(function: Callable[[Item], Made], items: Iterable[Item],
+          depth: int = _DEPTH) -> Iterator[Made]:
+    """Applies a function to items in a thread that is ``depth`` items ahead of the consumer.
+
+    Closing the iterator (``contextlib.closing``) ends the thread, when it is done with its item.
+
+    Args:
+        function: called in the thread, for one item after the other.
+        items: iterated over by the consumer's thread.
+        depth: how far the thread runs ahead.
+
+    Yields:
+        What the function returns, in the order of the items.
+
+    Raises:
+        Exception: what the function raised, in place of what it would have returned.
+    """
+    pending: Deque[Future] = deque()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        try:
+            for item in items:
+                pending.append(thread.submit(function, item))
+                if len(pending) > depth:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+class WriteBehind:
+    """A function that is called in a thread, in the order in which it is given its arguments.
+
+    Used as a context manager: in the end all calls are done, also when the body raises; after an
+    error of the function there are no more calls.
+    """
+
+    def __init__(self, function: Callable[..., None], depth: int = _DEPTH):
+        """Starts the thread.
+
+        Args:
+            function: what to call.
+            depth: calls that may wait or run while ``put`` returns.
+        """
+        self._function = function
+        self._depth = depth
+        self._failed = False
+        self._pending: Deque[Future] = deque()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    def put(self, *arguments: Any) -> None:
+        """Has the function called with the arguments; waits while too many calls lie before it.
+
+        Raises:
+            Exception: what the function raised in an earlier call.
+        """
+        self._pending.append(self._thread.submit(self._call, *arguments))
+        self._take_finished(self._depth)
+
+    def _call(self, *arguments: Any) -> None:
+        if self._failed:
+            return
+        try:
+            self._function(*arguments)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _take_finished(self, left: int) -> None:
+        while len(self._pending) > left or (self._pending and self._pending[0].done()):
+            self._pending.popleft().result()
+
+    def __enter__(self) -> 'WriteBehind':
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        try:
+            self._take_finished(0)
+        finally:
+            self._thread.shutdown()
+
 
 if TYPE_CHECKING:
     from inference.detector import Detector
@@ -150,8 +251,8 @@ def run_network(
         PSENetError: the detector cannot go on.
     """
     net_seconds = 0.0
-    reading = ahead(lambda item: _read(detector, *item, read), images.items())
-    with logging_redirect_tqdm([logger]), Behind(consume) as behind, closing(reading):
+    reading = prefetch(lambda item: _read(detector, *item, read), images.items())
+    with logging_redirect_tqdm([logger]), WriteBehind(consume) as behind, closing(reading):
         for image in tqdm(reading, desc='detecting', unit='image', total=len(images)):
             score_maps = None
             if image.error:

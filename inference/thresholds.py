@@ -11,7 +11,7 @@ import os
 from typing import Any, Callable, Collection, Dict, NamedTuple
 
 from inference.config import DetectConfig, validate
-from inference.exported_files import graph_file
+from inference.networks import graph_file
 from inference.results import replacing
 from utils.digest import file_digest
 from utils.errors import PSENetError
@@ -48,7 +48,7 @@ class _Subject(NamedTuple):
 
 def _checkpoint(path: str) -> _Subject:
     # TensorFlow comes with it.
-    from training.checkpoint_files import fingerprint, resolve_checkpoint
+    from training.checkpoints import fingerprint, resolve_checkpoint
 
     prefix = resolve_checkpoint(path)
     return _Subject('checkpoint', prefix, lambda: fingerprint(prefix))

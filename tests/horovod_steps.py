@@ -17,10 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from training.config import TrainConfig
-from training.gpu import GpuDevice
+from training.devices.gpu import GpuDevice
+from training.devices.horovod import HorovodDevice
+from training.devices.launcher import find_place
 from training.graph import build_train_graph
-from training.horovod import HorovodDevice
-from training.launcher import find_place
 from utils.tf_env import configure_tensorflow
 
 CONFIG = TrainConfig(input_size=64, batch_size_per_gpu=2)

@@ -19,8 +19,8 @@ from tests.test_train import LOG_LINE, processes_of
 from tests.training.conftest import write_checkpoint
 from tests.training.horovod_stand_in import HorovodStandIn
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
-from training.checkpoint import open_checkpoint
-from training.checkpoint_files import find_checkpoints
+from training.checkpoints import open_checkpoint
+from training.run_folder import find_checkpoints
 
 # Two processes of TensorFlow, and the machine may have other work.
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(1800)]
@@ -169,7 +169,7 @@ def test_the_stand_in_of_the_other_tests_has_the_real_signatures(horovodrun):
 # A process with a reader, whose shell is replaced by it, and horovodrun's way to end it.
 TRAINER = """
 import signal, subprocess, sys
-from training.launcher import step_below_launcher
+from training.devices.launcher import step_below_launcher
 step_below_launcher()
 def end(signum, _):
     print('signal %d' % signum, flush=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.test_npu_train import Place
-from training.checkpoint import open_checkpoint
+from training.checkpoints import open_checkpoint
 
 INTERVALS = ('--save_checkpoint_steps=2',)
 LOOPS = ('--api=estimator', '--iterations_per_loop=2', '--save_summary_steps=2')

@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from tests.npu_ranks import FAKES, Ranks
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
-from training.checkpoint import open_checkpoint
-from training.checkpoint_files import find_checkpoints
+from training.checkpoints import open_checkpoint
 from training.config import TrainConfig
-from training.gpu import GpuDevice
+from training.devices.gpu import GpuDevice
 from training.graph import build_train_graph
 from training.hooks import Batch
+from training.run_folder import find_checkpoints
 from utils.data_provider.data_provider import get_batch
 
 SIZE, BATCH, SEED = 64, 2, 3

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
-from training.checkpoint import open_checkpoint
-from training.checkpoint_files import find_checkpoints
+from training.checkpoints import open_checkpoint
+from training.run_folder import find_checkpoints
 
 PATIENCE_SECONDS = 240
 SMALL = ('--input_size=64', '--batch_size_per_gpu=2', '--num_readers=2', '--seed=3',

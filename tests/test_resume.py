@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
-from training.checkpoint import open_checkpoint
+from training.checkpoints import open_checkpoint
 
 PATIENCE_SECONDS = 400
 STEPS = 12

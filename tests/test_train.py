@@ -16,8 +16,8 @@ from typing import NamedTuple
 import pytest
 
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
-from training.checkpoint import open_checkpoint
-from training.checkpoint_files import find_checkpoints, step_of
+from training.checkpoints import open_checkpoint
+from training.run_folder import find_checkpoints, step_of
 
 LOG_LINE = re.compile(r'Step \d{6}, model loss \d+\.\d{4}, total loss \d+\.\d{4}, '
                       r'\d+\.\d\d seconds/step, \d+\.\d\d examples/second, '

@@ -21,8 +21,7 @@ from absl import flags
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference import config as detect_config
-from inference.engines import open_network
-from inference.platform import Platform
+from inference.networks import Platform, open_network
 from inference.thresholds import Thresholds, follow_thresholds
 from tools.serving.options import (
     ServeOptions,
@@ -32,7 +31,7 @@ from tools.serving.options import (
 )
 from tools.serving.service import Service, Settings
 from utils import cli
-from utils.extra_packages import extra_package
+from utils.errors import extra_package
 from utils.tf_env import configure_tensorflow, define_gpu_flag
 from utils.utils_tool import logger
 
@@ -85,7 +84,7 @@ def _model_name(config: detect_config.DetectConfig) -> str:
     if config.model:
         return os.path.basename(os.path.normpath(config.model))
     # TensorFlow comes with it.
-    from training.checkpoint_files import resolve_checkpoint
+    from training.checkpoints import resolve_checkpoint
 
     return os.path.basename(resolve_checkpoint(config.checkpoint_path))
 

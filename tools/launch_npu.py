@@ -32,7 +32,7 @@ from typing import FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tup
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from tools.rank_processes import Rank, run_ranks
-from training.rank_table import RankedDevice, read_rank_table
+from training.devices.npu.job import RankedDevice, read_rank_table
 from utils.errors import PSENetError
 from utils.utils_tool import configure_logging, logger
 

@@ -21,7 +21,7 @@ from absl import flags
 # Run as a file, a script has its own folder on the path, not the project's.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from training.rank_table import (
+from training.devices.npu.job import (
     RankedDevice,
     RankTableError,
     device_warnings,

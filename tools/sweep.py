@@ -20,9 +20,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.scores import Score
 from inference import config as detect_config
-from inference.engines import open_detector
+from inference.detector import open_detector
 from inference.folder import image_reader
-from inference.platform import Platform
+from inference.networks import Platform
 from inference.results import make_folder, replacing
 from inference.thresholds import Thresholds, write_thresholds
 from tools.scoring.grid import Grid, Row, Task, best_of, score_grid, usable_cores
@@ -139,7 +139,7 @@ def main(_: List[str]) -> None:
     make_folder(config.output_dir)
     configure_tensorflow(config.gpu_list)
     # TensorFlow comes with it.
-    from training.checkpoint_files import resolve_checkpoint
+    from training.checkpoints import resolve_checkpoint
 
     config = config._replace(checkpoint_path=resolve_checkpoint(config.checkpoint_path))
     rows = sweep(config, validation, grid, flags.FLAGS.workers or usable_cores())

@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from nets.losses import loss_terms
 from nets.model import model
-from training.checkpoint import moving_statistics
+from training.checkpoints import moving_statistics
 from training.config import TrainConfig
-from training.device import Device
-from training.skipping import apply_then
+from training.devices.device import Device
 from training.towers import (
     GradientsAndVariables,
+    apply_then,
     average_gradients,
     combine_update_ops,
     mean,

@@ -7,9 +7,9 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-from training.checkpoint import Checkpoint
+from training.checkpoints import Checkpoint, build_saver, initialise
 from training.config import TrainConfig, run_flags
-from training.device import Device
+from training.devices.device import Device
 from training.graph import Fetches, Inputs, TrainGraph, build_train_graph
 from training.hooks import (
     Batch,
@@ -24,11 +24,15 @@ from training.hooks import (
     SummaryHook,
     tell,
 )
-from training.lock import folder_lock
 from training.ranks import PeerError, check_same_step, named_peer_failures, rank_log
-from training.saver import CheckpointWriter, build_saver, remove_earlier_run
+from training.run_folder import (
+    CheckpointWriter,
+    find_start,
+    folder_lock,
+    remove_earlier_run,
+    seed_to_go_on_with,
+)
 from training.signals import GracefulStop, StopTraining
-from training.start import find_start, initialise, seed_to_go_on_with
 from training.summaries import SummaryWriter
 from utils.data_provider.data_provider import Batches, get_batch
 from utils.errors import PSENetError

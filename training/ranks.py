@@ -11,7 +11,7 @@ from typing import Iterator
 
 import tensorflow as tf
 
-from training.device import Device
+from training.devices.device import Device
 from utils.errors import PSENetError
 from utils.utils_tool import log_to, logger
 

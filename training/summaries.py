@@ -11,9 +11,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-EVENTS_SUFFIX = '.psenet'
-# Below a run's folder; TensorBoard reads one file at a time of a folder, and shows this one beside.
-VALIDATION_FOLDER = 'eval'
+from training.run_folder import EVENTS_SUFFIX
 
 
 class SummaryWriter:

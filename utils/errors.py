@@ -5,6 +5,9 @@ raised as a PSENetError whose message is one sentence naming the file, line or f
 Entry scripts print that sentence and exit; anything else is a defect and keeps its traceback.
 """
 
+from contextlib import contextmanager
+from typing import Iterator
+
 
 class PSENetError(Exception):
     """A user's mistake, or an input that cannot be used; ``str(error)`` is the whole message."""
@@ -15,3 +18,22 @@ class PSENetError(Exception):
 def first_line(error: Exception) -> str:
     """The first line of an error's text, without a trailing full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')
+
+
+@contextmanager
+def extra_package(user: str) -> Iterator[None]:
+    """Surrounds imports of packages that ``make setup-tools`` installs.
+
+    Args:
+        user: what needs them, the subject of the sentence: '--engine=onnx'.
+
+    Raises:
+        PSENetError: one of them is not installed, or does not start.
+    """
+    try:
+        yield
+    except ImportError as error:
+        reason = (f'the package {error.name}, which is not installed'
+                  if isinstance(error, ModuleNotFoundError) else
+                  f'a package that does not start ({first_line(error)})')
+        raise PSENetError(f'{user} needs {reason}; run make setup-tools') from None

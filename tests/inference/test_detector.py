@@ -5,8 +5,7 @@ import pytest
 
 from inference.config import DetectConfig
 from inference.detector import Detector
-from inference.network import Network
-from inference.platform import Platform
+from inference.networks import Network, Platform
 from inference.postprocess import detect, to_original
 from inference.preprocess import prepare_image
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inference.config import DetectConfig
-from inference.input_sizes import largest_scale, next_size, pad_image, parse_sizes
+from inference.preprocess import largest_scale, next_size, pad_image, parse_sizes
 from utils.errors import PSENetError
 
 SIZES = ((64, 64), (128, 64), (64, 128), (128, 128))

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import inference.network
-from inference.network import Network
-from inference.platform import Platform
+import nets.model
+from inference.networks import Network, Platform
 from tests.reference_rule import inputs_by_rule
 from utils.errors import PSENetError
 
@@ -71,13 +70,13 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 ], ids=['CPU', 'GPU', 'NPU'])
 def test_only_the_cpu_enlarges_last(checkpoint, monkeypatch, devices, platform, expected):
     given = []
-    whole = inference.network.model
+    whole = nets.model.model
 
     def watched(images, **kwargs):
         given.append(kwargs['enlarge_last'])
         return whole(images, **kwargs)
 
-    monkeypatch.setattr('inference.network.model', watched)
+    monkeypatch.setattr('nets.model.model', watched)
     monkeypatch.setattr(tf.Session, 'list_devices', lambda self: [
         SimpleNamespace(device_type=name) for name in devices])
     Network(checkpoint, platform).close()

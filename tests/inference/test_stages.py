@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from inference.stages import Behind, ahead
+from inference.folder import WriteBehind, prefetch
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +21,8 @@ class OddError(Exception):
 
 
 def test_what_is_done_ahead_comes_in_order():
-    assert list(ahead(lambda item: item * 2, range(9))) == list(range(0, 18, 2))
-    assert list(ahead(str, [])) == []
+    assert list(prefetch(lambda item: item * 2, range(9))) == list(range(0, 18, 2))
+    assert list(prefetch(str, [])) == []
 
 
 def test_work_ahead_is_done_in_another_thread_and_bounded():
@@ -34,7 +34,7 @@ def test_work_ahead_is_done_in_another_thread_and_bounded():
             all_ahead.set()
         return item
 
-    with closing(ahead(work, iter(range(100)), depth=2)) as made:
+    with closing(prefetch(work, iter(range(100)), depth=2)) as made:
         assert next(made) == 0
         assert all_ahead.wait(60)
     # The one that was taken and the two ahead; closing let no other begin.
@@ -48,7 +48,7 @@ def test_an_error_ahead_comes_in_its_place_and_ends_it():
             raise OddError
         return item
 
-    made = ahead(work, range(9))
+    made = prefetch(work, range(9))
     assert [next(made) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OddError):
         next(made)
@@ -56,7 +56,7 @@ def test_an_error_ahead_comes_in_its_place_and_ends_it():
 
 def test_work_behind_is_done_in_order_and_to_the_end():
     done = []
-    with Behind(lambda *item: done.append(item)) as behind:
+    with WriteBehind(lambda *item: done.append(item)) as behind:
         for number in range(9):
             behind.put(number, str(number))
     assert done == [(number, str(number)) for number in range(9)]
@@ -66,7 +66,7 @@ def test_work_behind_is_done_when_the_loop_fails():
     done = []
 
     def loop():
-        with Behind(done.append) as behind:
+        with WriteBehind(done.append) as behind:
             behind.put(1)
             behind.put(2)
             raise KeyboardInterrupt
@@ -83,7 +83,7 @@ def test_put_waits_for_what_lies_too_far_behind():
         assert free.wait(60)
         done.append(item)
 
-    with Behind(work, depth=2) as behind:
+    with WriteBehind(work, depth=2) as behind:
         behind.put(1)
         behind.put(2)
         assert done == []
@@ -101,7 +101,7 @@ def test_an_error_behind_reaches_the_loop_and_nothing_is_done_after_it():
         done.append(item)
 
     def loop():
-        with Behind(work, depth=2) as behind:
+        with WriteBehind(work, depth=2) as behind:
             for number in range(9):
                 behind.put(number)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from inference.config import DetectConfig
 from inference.detector import Detector
-from inference.network import Network
+from inference.networks import Network
 from inference.tiles import MARGIN, MIN_TILE_SIDE, spans, tiled_score_maps
 
 

@@ -10,8 +10,8 @@ import sys
 import time
 from typing import List, NamedTuple, Optional
 
-from training.checkpoint import open_checkpoint
-from training.checkpoint_files import find_checkpoints, step_of
+from training.checkpoints import open_checkpoint
+from training.run_folder import find_checkpoints, step_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SAVE_STEPS = 3

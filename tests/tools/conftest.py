@@ -13,7 +13,7 @@ import pytest
 from inference.config import DetectConfig
 from inference.detector import Detector
 from inference.folder import detect_folder, images_by_stem
-from inference.network import Network
+from inference.networks import Network
 from tests.reference_rule import write_rule_checkpoint
 from utils.image_io import write_image
 

@@ -9,7 +9,8 @@ import subprocess
 import cv2
 import pytest
 
-from training.checkpoint_files import files_of, resolve_checkpoint
+from training.checkpoints import resolve_checkpoint
+from training.run_folder import files_of
 
 FLAGS = ('--seg_map_thresh=0.35', '--min_area_thresh=2')
 

@@ -113,7 +113,7 @@ def test_ctrl_c_ends_it_and_another_host_is_warned_of(project_root, onnx):
 SLOW = """
 import sys, time
 from inference.config import DetectConfig
-from inference.score_network import ScoreNetwork
+from inference.networks import ScoreNetwork
 from tools import demo_server
 from tools.serving.options import ServeOptions
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from inference.network import Network
+from inference.networks import Network
 from inference.preprocess import prepare_image
 from inference.thresholds import SUFFIX, Thresholds, write_thresholds
 from tools import export

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tools.make_rank_table import Server, ranked, read_hccn_conf, table_text, write_table
-from training.rank_table import read_rank_table
+from training.devices.npu.job import read_rank_table
 from utils.errors import PSENetError
 
 # As in the published tables: 192.168.(100 + i % 4).101 for devices 0 to 3, .100 for 4 to 7.

@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 
 from tests.training.conftest import write_checkpoint
-from training.checkpoint import (
-    CheckpointError,
+from training.checkpoints import (
     build_pretrained,
     build_restore,
     model_variables,
     open_checkpoint,
     restore_for_inference,
 )
+from training.run_folder import CheckpointError
 
 AVERAGE = '/ExponentialMovingAverage'
 BACKBONE = 'resnet_v1_50/conv1/weights'

@@ -5,15 +5,8 @@ import os
 import pytest
 
 from tests.training.conftest import write_checkpoint
-from training.checkpoint_files import (
-    CheckpointError,
-    files_of,
-    find_checkpoints,
-    fingerprint,
-    indexed_name,
-    resolve_checkpoint,
-    step_of,
-)
+from training.checkpoints import fingerprint, indexed_name, resolve_checkpoint
+from training.run_folder import CheckpointError, files_of, find_checkpoints, step_of
 
 DATA = '.data-00000-of-00001'
 VALUES = {'weight': [1.0, 2.0]}

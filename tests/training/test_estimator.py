@@ -9,14 +9,15 @@ import tensorflow as tf
 
 from tests.training.npu_on_path import fake_npu_bridge
 from tests.training.test_loop import Batches, fail, saved
-from training import estimator, loop
-from training.checkpoint import open_checkpoint
-from training.checkpoint_files import find_checkpoints
+from training import loop
+from training.checkpoints import open_checkpoint
 from training.config import TrainConfig
+from training.devices.npu import estimator
+from training.devices.npu.options import NpuConfig
+from training.devices.npu.session import NpuDevice
 from training.graph import Fetches, Inputs, Scalars, TrainGraph
 from training.hooks import DivergenceError, Hook
-from training.npu import NpuDevice
-from training.npu_options import NpuConfig
+from training.run_folder import find_checkpoints
 from training.signals import StopTraining
 from utils.errors import PSENetError
 

@@ -7,13 +7,13 @@ import pytest
 
 from tests.training.npu_on_path import fake_npu_bridge
 from training.config import TrainConfig
-from training.estimator_options import (
+from training.devices.npu.options import (
+    NpuConfig,
     check_estimator,
     make_run_config,
     named_refusal,
     prepare_environment,
 )
-from training.npu_options import NpuConfig
 from utils.errors import PSENetError
 
 MULTIPLES = {'max_steps': 100, 'save_checkpoint_steps': 50, 'save_summary_steps': 10}

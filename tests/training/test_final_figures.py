@@ -5,9 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from training import final_figures
-from training.final_figures import FinalFigures
-from training.hooks import StepResult
+from training import hooks as final_figures
+from training.hooks import FinalFigures, StepResult
 
 
 def result_of(step, total_loss, taken=1):

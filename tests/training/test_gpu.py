@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
-from training.gpu import GpuDevice
+from training.devices.gpu import GpuDevice
 from utils.errors import PSENetError
 
 

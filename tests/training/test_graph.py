@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.reference_rule import inputs_by_rule, load_rule_weights, weight_by_rule
 from training.config import TrainConfig
-from training.gpu import GpuDevice
+from training.devices.gpu import GpuDevice
 from training.graph import build_train_graph
 
 NO_NEWS = (0.0, 0.0)

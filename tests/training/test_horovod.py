@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tests.training.horovod_stand_in import HorovodStandIn, stand_in
-from training.horovod import HorovodDevice
-from training.launcher import Place
+from training.devices.horovod import HorovodDevice
+from training.devices.launcher import Place
 from utils.errors import PSENetError
 
 

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from training.launcher import Place, find_place, own_gpu
+from training.devices.launcher import Place, find_place, own_gpu
 from utils.errors import PSENetError
 
 HOROVODRUN = {'HOROVOD_RANK': '3', 'HOROVOD_SIZE': '4', 'HOROVOD_LOCAL_RANK': '1',
@@ -70,7 +70,7 @@ def test_gpus_that_stay_idle_are_said_once_a_machine(messages):
 
 def below(body):
     """Starts a process that steps below its launcher and then runs a program's text."""
-    program = 'from training.launcher import step_below_launcher\nstep_below_launcher()\n%s'
+    program = 'from training.devices.launcher import step_below_launcher\nstep_below_launcher()\n%s'
     return subprocess.Popen([sys.executable, '-c', program % textwrap.dedent(body)], text=True,
                             stdout=subprocess.PIPE)
 

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from training.lock import LOCK_FILE, folder_lock
+from training.run_folder import LOCK_FILE, folder_lock
 from utils.errors import PSENetError
 
 HOLDER = """
 import subprocess, sys
-from training.lock import folder_lock
+from training.run_folder import (folder_lock)
 with folder_lock(sys.argv[1], 0):
     # As a reader: a process that lives on, with all descriptors that it can get.
     reader = subprocess.Popen(['sleep', '60'], close_fds=False, stdout=subprocess.DEVNULL)

@@ -10,13 +10,12 @@ import pytest
 import tensorflow as tf
 
 from training import loop
-from training.checkpoint import open_checkpoint
-from training.checkpoint_files import find_checkpoints
+from training.checkpoints import open_checkpoint
 from training.config import TrainConfig
-from training.gpu import GpuDevice
+from training.devices.gpu import GpuDevice
 from training.graph import Fetches, Inputs, Scalars, TrainGraph
 from training.hooks import DivergenceError
-from training.lock import LOCK_FILE
+from training.run_folder import LOCK_FILE, find_checkpoints
 from training.signals import StopTraining
 from utils.errors import PSENetError
 

@@ -11,10 +11,10 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from tests.npu_ranks import rank_table
 from tests.training.npu_on_path import fake_npu_bridge
-from training.device import Limits
-from training.npu import NpuDevice
-from training.npu_options import NpuConfig
-from training.skipping import apply_then
+from training.devices.device import Limits
+from training.devices.npu.options import NpuConfig
+from training.devices.npu.session import NpuDevice
+from training.towers import apply_then
 from utils.errors import PSENetError
 
 RATE = 0.1

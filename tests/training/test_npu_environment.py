@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from training.npu_environment import (
+from training.devices.npu.job import (
     NpuRank,
     check_one_device,
     rank_from_environment,

@@ -9,9 +9,9 @@ from tensorflow.python.grappler import tf_optimizer
 
 from tests.training.npu_on_path import fake_npu_bridge
 from training.config import TrainConfig
+from training.devices.npu.options import NpuConfig
+from training.devices.npu.session import NpuDevice
 from training.graph import Fetches, build_train_graph
-from training.npu import NpuDevice
-from training.npu_options import NpuConfig
 
 BATCH, SIZE = 2, 64
 # Shaped on GPUs only, and read by the gradient alone; from this output on.

@@ -7,7 +7,7 @@ import re
 import pytest
 from absl import flags
 
-from training.npu_options import (
+from training.devices.npu.options import (
     NpuConfig,
     check_for_ranks,
     define_npu_flags,
@@ -15,7 +15,7 @@ from training.npu_options import (
     parse_npu_options,
     validate,
 )
-from training.npu_table import OPTIONS, OTHER_KEYS, UNUSABLE_KEYS
+from training.devices.npu.table import OPTIONS, OTHER_KEYS, UNUSABLE_KEYS
 from utils.errors import PSENetError
 
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tests.training.npu_on_path import fake_npu_bridge
-from training.npu_session import check_installed, inference_session_config, session_config
+from training.devices.npu.session import check_installed, inference_session_config, session_config
 from utils.errors import PSENetError
 
 

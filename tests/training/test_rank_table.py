@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from training.rank_table import RankedDevice, RankTableError, parse_rank_table, read_rank_table
+from training.devices.npu.job import RankedDevice, RankTableError, parse_rank_table, read_rank_table
 
 ONE_SERVER = {
     'version': '1.0', 'status': 'completed', 'server_count': '1', 'server_list': [{

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.training.test_loop import Batches, fail, saved, tiny_graph
 from training import loop
 from training.config import TrainConfig
-from training.gpu import GpuDevice
+from training.devices.gpu import GpuDevice
 from training.ranks import PeerError, check_same_step, log_path
 from training.signals import StopTraining
 from utils.errors import PSENetError

@@ -9,11 +9,15 @@ import pytest
 import tensorflow as tf
 
 from tests.training.conftest import write_checkpoint
-from training.checkpoint import open_checkpoint
-from training.checkpoint_files import find_checkpoints, resolve_checkpoint, step_of
-from training.run_folder import Manifest
-from training.saver import CheckpointWriter, build_saver, remove_earlier_run
-from training.summaries import EVENTS_SUFFIX
+from training.checkpoints import build_saver, open_checkpoint, resolve_checkpoint
+from training.run_folder import (
+    EVENTS_SUFFIX,
+    CheckpointWriter,
+    Manifest,
+    find_checkpoints,
+    remove_earlier_run,
+    step_of,
+)
 from utils.errors import PSENetError
 
 DATA = '.data-00000-of-00001'

@@ -9,8 +9,8 @@ import tensorflow as tf
 from tests.training.test_hooks import Recorder, clock, result_of
 from tests.training.test_loop import fail, run, saved, tiny_graph
 from training import loop
-from training.device import Limits
-from training.gpu import GpuDevice
+from training.devices.device import Limits
+from training.devices.gpu import GpuDevice
 from training.hooks import DivergenceError, DivergenceGuard, LogHook, StepResult, tell
 from utils.errors import PSENetError
 

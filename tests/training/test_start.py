@@ -7,10 +7,9 @@ import pytest
 import tensorflow as tf
 
 from tests.training.conftest import write_checkpoint
-from training.checkpoint import open_checkpoint
+from training.checkpoints import initialise, open_checkpoint
 from training.config import TrainConfig
-from training.saver import CheckpointWriter
-from training.start import find_start, initialise, seed_to_go_on_with
+from training.run_folder import CheckpointWriter, find_start, seed_to_go_on_with
 from utils.errors import PSENetError
 
 VALUES = {'weight': np.float32([1, 2]), 'global_step': np.float32(7)}

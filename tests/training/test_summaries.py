@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.summaries import EVENTS_SUFFIX, SummaryWriter, map_picture
+from training.run_folder import EVENTS_SUFFIX
+from training.summaries import SummaryWriter, map_picture
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import importlib
 
 import pytest
 
-from utils.errors import PSENetError
-from utils.extra_packages import extra_package
+from utils.errors import PSENetError, extra_package
 
 
 def test_a_package_that_is_there_is_imported():

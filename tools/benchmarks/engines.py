@@ -13,10 +13,9 @@ from typing import Dict, Iterator, List
 import numpy as np
 
 from inference.config import DetectConfig
-from inference.engines import open_network
 from inference.folder import images_by_stem
+from inference.networks import ScoreNetwork, open_network
 from inference.preprocess import prepare_image
-from inference.score_network import ScoreNetwork
 from tools.benchmarks.maps import MAX_SIDE_LEN
 from tools.benchmarks.measure import Case, Sample, timed_pass
 from tools.benchmarks.samples import Samples

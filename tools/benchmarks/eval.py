@@ -29,7 +29,7 @@ def open_case(samples: Samples) -> Iterator[Case]:
         started = time.perf_counter()
         configure_tensorflow('')
         # Only now may TensorFlow start.
-        from inference.network import Network
+        from inference.networks import Network
         imported = time.perf_counter() - started
         from tools.benchmarks.untrained import write_checkpoint
         write_checkpoint(folder)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.config import TrainConfig
-from training.gpu import GpuDevice
+from training.devices.gpu import GpuDevice
 from training.graph import Inputs, input_specs
 
 _NUM_SCALARS = 6

@@ -5,7 +5,7 @@ import os
 import tensorflow as tf
 
 from nets.model import model
-from training.checkpoint import AVERAGE_SUFFIX
+from training.checkpoints import AVERAGE_SUFFIX
 
 
 def write_checkpoint(folder: str) -> str:

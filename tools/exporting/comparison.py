@@ -6,8 +6,8 @@ from typing import List, NamedTuple, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from inference.networks import ScoreNetwork
 from inference.preprocess import prepare_image
-from inference.score_network import ScoreNetwork
 
 
 class Answers(NamedTuple):

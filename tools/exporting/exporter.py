@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from inference.config import DetectConfig
-from inference.engines import open_network
+from inference.networks import open_network
 from inference.thresholds import give_thresholds, read_thresholds
 from tools.exporting.comparison import Answers, Difference, answers_of, compare, sizes_of
 from tools.exporting.formats import FORMATS, SAVED_MODEL
@@ -18,8 +18,7 @@ from tools.exporting.staging import (
     put_in_place,
     working_folder,
 )
-from training.checkpoint import Checkpoint, open_checkpoint
-from training.checkpoint_files import fingerprint
+from training.checkpoints import Checkpoint, fingerprint, open_checkpoint
 from utils.utils_tool import logger
 
 _MEGABYTE = 10 ** 6

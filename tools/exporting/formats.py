@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, NamedTuple
 
 import tensorflow as tf
 
-from inference.exported_files import INPUT_NAME, OUTPUT_NAME
+from inference.networks import INPUT_NAME, OUTPUT_NAME
 from tools.exporting.onnx_format import convert_to_onnx, onnx_facts
 
 SAVED_MODEL = 'saved_model'

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from inference.exported_files import INPUT_NAME, OUTPUT_NAME
+from inference.networks import INPUT_NAME, OUTPUT_NAME
 from nets.model import model
 from tools.exporting.folding import fold_batch_norm
-from training.checkpoint import restore_for_inference
+from training.checkpoints import restore_for_inference
 
 
 def freeze(prefix: str) -> tf.GraphDef:

@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Dict
 
-from inference.exported_files import INPUT_NAME, OUTPUT_NAME
+from inference.networks import INPUT_NAME, OUTPUT_NAME
 from inference.results import replacing
 from tools.exporting.formats import FORMATS
 from utils.errors import PSENetError

@@ -5,8 +5,8 @@ from typing import Any, Dict
 
 import tensorflow as tf
 
-from inference.exported_files import INPUT_NAME, OUTPUT_NAME
-from utils.extra_packages import extra_package
+from inference.networks import INPUT_NAME, OUTPUT_NAME
+from utils.errors import extra_package
 
 # ONNX Runtime 1.10 knows those up to 15, which give the same numbers; older programs fewer.
 OPSET = 13

@@ -9,7 +9,7 @@ from typing import Iterator
 
 import tensorflow as tf
 
-from inference.exported_files import SAVED_MODEL_GRAPH
+from inference.networks import SAVED_MODEL_GRAPH
 from inference.results import make_folder
 from utils.errors import PSENetError, first_line
 

@@ -6,15 +6,16 @@ from typing import List, NamedTuple, Optional, Set
 
 from evaluation.scores import Score
 from inference.config import DetectConfig
-from inference.engines import open_detector
+from inference.detector import open_detector
 from inference.folder import image_reader
-from inference.platform import Platform
+from inference.networks import Platform
 from tools.scoring.gallery import Gallery
 from tools.scoring.history import draw_history
 from tools.scoring.score_log import Scored, ScoreLog, Settings, best_of
 from tools.scoring.validation import Validation, score_detector
-from training.checkpoint_files import CheckpointError, find_checkpoints, fingerprint, step_of
-from training.summaries import VALIDATION_FOLDER, SummaryWriter
+from training.checkpoints import fingerprint
+from training.run_folder import VALIDATION_FOLDER, CheckpointError, find_checkpoints, step_of
+from training.summaries import SummaryWriter
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 

@@ -11,7 +11,8 @@ import shutil
 from typing import List, Sequence
 
 from tools.scoring.score_log import Scored
-from training.checkpoint_files import files_of, find_checkpoints, fingerprint, write_index
+from training.checkpoints import fingerprint, write_index
+from training.run_folder import files_of, find_checkpoints
 from utils.errors import PSENetError
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from inference.folder import FolderImage, Read, run_network
-from inference.input_sizes import Size
+from inference.preprocess import Size
 from tools.scoring.levels import Levels
 from tools.scoring.validation import refuse_unreadable
 from utils.errors import PSENetError

@@ -6,10 +6,9 @@ from typing import NamedTuple, Tuple
 import cv2
 import numpy as np
 
-from inference.input_sizes import Size
+from inference.networks import ScoreNetwork
 from inference.postprocess import detect, to_original
-from inference.preprocess import prepare_image
-from inference.score_network import ScoreNetwork
+from inference.preprocess import Size, prepare_image
 from inference.thresholds import Thresholds
 from utils.image_io import decode_image
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Callable, Iterator, Tuple
 
 from PIL import Image
 
-from utils.errors import PSENetError
-from utils.extra_packages import extra_package
+from utils.errors import PSENetError, extra_package
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
-from inference.score_network import ScoreNetwork
+from inference.networks import ScoreNetwork
 from inference.thresholds import Thresholds
 from tools.serving.analysis import UPLOAD, Analysis, analyse, find_boxes
 from tools.serving.jobs import Jobs

@@ -12,12 +12,8 @@ from tools.loss_curve import read_scalars
 from tools.scoring import follower as follower_module
 from tools.scoring.follower import Follower, Places
 from tools.scoring.score_log import Settings
-from training.checkpoint_files import (
-    CheckpointError,
-    files_of,
-    find_checkpoints,
-    resolve_checkpoint,
-)
+from training.checkpoints import resolve_checkpoint
+from training.run_folder import CheckpointError, files_of, find_checkpoints
 from utils.errors import PSENetError
 
 DATA = '.data-00000-of-00001'

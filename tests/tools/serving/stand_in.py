@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from inference.score_network import ScoreNetwork
+from inference.networks import ScoreNetwork
 from tools.serving.options import ServeOptions
 from tools.serving.service import Service, Settings
 from utils.utils_tool import cfg

@@ -8,8 +8,8 @@ from typing import Any, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from training.gpu import GpuDevice
-from training.launcher import Place
+from training.devices.gpu import GpuDevice
+from training.devices.launcher import Place
 from utils.errors import PSENetError
 
 # What every op of Horovod fails with once a process has gone, whether it was killed or has left.

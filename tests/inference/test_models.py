@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from inference.config import DetectConfig
-from inference.engines import open_detector, open_network
-from inference.platform import Platform
+from inference.detector import open_detector
+from inference.networks import Platform, open_network
 from tests.inference.tiny_models import (
     expected_score_maps,
     write_frozen_graph,

@@ -1,10 +1,13 @@
-"""Reading checkpoints, whatever the file lacks.
+"""Checkpoints: found whatever path is given, read whatever the file lacks, and written.
 
-Moving averages may be missing, ``global_step`` may be an integer, optimizer slots may be gone. All
-of that loads; what cannot is named in a sentence. Loading has two halves, as some sessions come
-with a graph that is final: ``build_...`` adds the ops and returns the Load that runs them.
+Published archives come without their ``checkpoint`` index, with an index that names a folder of
+another machine, as a bare prefix, or as one of the files: all of that is found. Moving averages may
+be missing, ``global_step`` may be an integer, optimizer slots may be gone: all of that loads. What
+does not is named in a sentence. Loading has two halves, as some sessions come with a graph that is
+final: ``build_...`` adds the ops and returns the Load that runs them.
 """
 
+import glob
 import os
 import re
 import tempfile
@@ -13,15 +16,142 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.training.saver import BaseSaverBuilder
 
-from training.checkpoint_files import (
-    READ_ERRORS,
-    CheckpointError,
-    files_of,
-    resolve_checkpoint,
-)
+from training.config import TrainConfig
+from training.run_folder import INDEX_FILE, CheckpointError, files_of, find_checkpoints
+from utils.digest import file_digest
 from utils.errors import first_line
 from utils.utils_tool import logger
+
+_FILE_SUFFIX = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
+_ARCHIVES = ('.tar.gz', '.tgz', '.tar', '.zip')
+# What people give for a checkpoint, by how its name ends.
+_OTHER_FILES = {
+    ('.pth', '.pt', '.pth.tar'): "PyTorch's, which cannot be read; give a checkpoint that "
+                                 'TensorFlow has written',
+    _ARCHIVES: 'an archive; unpack it and give the checkpoint that it holds',
+    ('.pb', '.onnx'): 'an exported model; eval.py takes it as --model',
+}
+# What TensorFlow's readers and savers raise for files that are damaged, cut off, or no checkpoint.
+READ_ERRORS = (tf.errors.OpError, ValueError, OSError, RuntimeError)
+
+
+def resolve_checkpoint(path: str) -> str:
+    """Finds the checkpoint that a path means.
+
+    Args:
+        path: a folder with or without a ``checkpoint`` index, a prefix (``model.ckpt-1000``), one
+            of a checkpoint's files (``.index``, ``.data-...``, ``.meta``), or a V1 file.
+
+    Returns:
+        The prefix that TensorFlow's readers take; of a folder, the newest checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if os.path.isdir(path):
+        return _newest_in(path)
+    if os.path.isfile(path):
+        for suffixes, advice in _OTHER_FILES.items():
+            if path.lower().endswith(suffixes):
+                raise CheckpointError(f'{path} is no checkpoint of TensorFlow but {advice}')
+    prefix = _FILE_SUFFIX.sub('', path)
+    _check_complete(prefix)
+    return prefix
+
+
+def _newest_in(folder: str) -> str:
+    indexed = _indexed(folder)
+    if indexed:
+        return indexed
+    for prefix in reversed(find_checkpoints(folder)):
+        _check_complete(prefix)
+        return prefix
+    archives = sorted(name for name in os.listdir(folder) if name.lower().endswith(_ARCHIVES))
+    raise CheckpointError('no checkpoint in the folder %s (looked for *.index files; a checkpoint '
+                          'that is a single file has to be named itself%s)' % (
+                              folder, f'; {archives[0]} has to be unpacked' if archives else ''))
+
+
+def _indexed(folder: str) -> Optional[str]:
+    """What the index file names, looked for in this folder: archives carry foreign paths."""
+    index = os.path.join(folder, INDEX_FILE)
+    if not os.path.isfile(index):
+        return None
+    name = indexed_name(folder)
+    if name is None:
+        logger.warning('%s cannot be read; taking the highest step', index)
+        return None
+    prefix = os.path.join(folder, name)
+    if not os.path.exists(prefix + '.index') and not os.path.isfile(prefix):
+        logger.warning('%s names %s, which is not there; taking the highest step', index, name)
+        return None
+    _check_complete(prefix)
+    return prefix
+
+
+def indexed_name(folder: str) -> Optional[str]:
+    """The name, without folder, in a folder's index file; None without one that can be read."""
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except READ_ERRORS:
+        return None
+    return re.split(r'[/\\]', state.model_checkpoint_path)[-1] if state else None
+
+
+def _check_complete(prefix: str) -> None:
+    has_data = bool(glob.glob(glob.escape(prefix) + '.data-*'))
+    if os.path.exists(prefix + '.index'):
+        if not has_data:
+            raise CheckpointError('%s.index has no %s.data-* file beside it; copy all files of the '
+                                  'checkpoint' % (prefix, os.path.basename(prefix)))
+    elif has_data:
+        raise CheckpointError('%s.data-* has no %s.index beside it; copy all files of the '
+                              'checkpoint' % (prefix, os.path.basename(prefix)))
+    elif not os.path.isfile(prefix):
+        raise CheckpointError('there is no checkpoint at %s; give a folder, a prefix such as '
+                              'model.ckpt-1000, or one of its files' % prefix)
+
+
+def write_index(folder: str, prefixes: List[str]) -> None:
+    """Makes the index file of a folder name these checkpoints of it, the last one as the newest.
+
+    Args:
+        folder: holds the checkpoints.
+        prefixes: one or more.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    names = [os.path.basename(prefix) for prefix in prefixes]
+    try:
+        # TensorFlow rewrites names where the folder's own path is relative.
+        tf.train.update_checkpoint_state(os.path.abspath(folder), names[-1], names)
+    except (tf.errors.OpError, OSError) as error:
+        raise CheckpointError('%s cannot be written (%s)' % (
+            os.path.join(folder, INDEX_FILE), first_line(error))) from error
+
+
+def fingerprint(prefix: str) -> str:
+    """Identifies a checkpoint by what it holds, whatever its name and time.
+
+    Args:
+        prefix: of a whole checkpoint.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    # The index holds a checksum of every tensor. A V1 file has none, and is hashed itself.
+    path = prefix + '.index' if os.path.exists(prefix + '.index') else prefix
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise CheckpointError('%s cannot be read (%s)' % (path, error.strerror)) from error
+
 
 AVERAGE_SUFFIX = '/ExponentialMovingAverage'
 BACKBONE_PREFIX = 'resnet_v1_'
@@ -279,3 +409,67 @@ def _averages_start(average: tf.train.ExponentialMovingAverage, names) -> List[t
     """What sets those moving averages whose name is in ``names`` to their variables' values."""
     pairs = ((average.average(variable), variable) for variable in tf.trainable_variables())
     return [tf.assign(shadow, variable) for shadow, variable in pairs if shadow.op.name in names]
+
+
+def build_start(config: TrainConfig, start: Optional[Checkpoint],
+                average: tf.train.ExponentialMovingAverage) -> Load:
+    """Builds what gives a run's variables their pretrained or restored values.
+
+    Args:
+        config: the run.
+        start: what ``run_folder.find_start`` returned.
+        average: the moving average of the training graph, which is the default graph.
+
+    Returns:
+        What gives them, once all variables are initialised; for a run from random weights it does
+        nothing.
+
+    Raises:
+        CheckpointError: a file does not fit the network; where its data is damaged, the Load says.
+    """
+    if start is not None:
+        return build_restore(start, average)
+    if config.pretrained_model_path:
+        return build_pretrained(config.pretrained_model_path, average)
+    return lambda _: None
+
+
+def initialise(session: tf.Session, config: TrainConfig, start: Optional[Checkpoint],
+               average: tf.train.ExponentialMovingAverage) -> None:
+    """Gives every variable its first value: random, then pretrained or restored.
+
+    Args:
+        session: a session with the training graph.
+        config: the run.
+        start: what ``run_folder.find_start`` returned.
+        average: the graph's moving average.
+
+    Raises:
+        CheckpointError: a file does not fit the network, or its data is damaged.
+    """
+    load = build_start(config, start, average)
+    session.run(tf.global_variables_initializer())
+    load(session)
+
+
+class _FloatStep(BaseSaverBuilder.SaveableObject):
+    """A step of whatever dtype as published checkpoints hold it: float32."""
+
+    def __init__(self, step: tf.Variable):
+        value = tf.to_float(step)
+        super().__init__(step, [BaseSaverBuilder.SaveSpec(value, '', step.op.name)], step.op.name)
+
+    def restore(self, restored_tensors, restored_shapes) -> tf.Operation:
+        return tf.assign(self.op, tf.cast(restored_tensors[0], self.op.dtype.base_dtype))
+
+
+def build_saver() -> tf.train.Saver:
+    """Builds the saving ops of all variables in the default graph, for ``CheckpointWriter``.
+
+    The saver itself removes no checkpoint: TensorFlow takes the path of what it removes for a
+    pattern, which in a directory ``run[1]`` finds nothing, and in ``run*`` other runs' files.
+    """
+    saved = [_FloatStep(variable)
+             if variable.op.name == GLOBAL_STEP and variable.dtype.base_dtype != tf.float32
+             else variable for variable in tf.global_variables()]
+    return tf.train.Saver(saved, max_to_keep=0, save_relative_paths=True)

@@ -4,7 +4,7 @@ from typing import ContextManager
 
 import tensorflow as tf
 
-from training.device import Device
+from training.devices.device import Device
 from utils.tf_env import parse_gpu_list, warn_of_missing_gpus
 
 

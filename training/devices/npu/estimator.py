@@ -15,19 +15,18 @@ from typing import Any, Deque, Dict, Iterator, List, Optional
 import numpy as np
 import tensorflow as tf
 
-from training import npu_session
-from training.estimator_options import (
+from training.checkpoints import build_saver, build_start
+from training.devices.npu.options import (
+    NpuConfig,
     iterations_per_loop,
     make_run_config,
     named_refusal,
     prepare_environment,
 )
+from training.devices.npu.session import loading
 from training.graph import Inputs, TrainGraph, build_train_graph, input_specs
 from training.hooks import Batch, Hook, StepResult, tell
 from training.loop import Started, TakeSteps, named_lack_of_memory, open_hooks
-from training.npu_options import NpuConfig
-from training.saver import build_saver
-from training.start import build_start
 from utils.data_provider.data_provider import Batches
 from utils.errors import PSENetError
 
@@ -52,7 +51,7 @@ def in_estimator(npu: NpuConfig) -> TakeSteps:
 
 
 def _train(run: Started, npu: NpuConfig) -> None:
-    with npu_session.loading():
+    with loading():
         from npu_bridge.estimator.npu import npu_config
         from npu_bridge.estimator.npu.npu_estimator import NPUEstimator
     specs = input_specs(run.config, run.device)

@@ -1,0 +1,378 @@
+"""Networks that are ready to run: a checkpoint or an exported model, in TensorFlow or ONNX Runtime.
+
+An engine is imported when a network of it is opened: none waits for the packages of another.
+"""
+
+import abc
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Type
+
+import numpy as np
+
+from inference.config import DetectConfig
+from inference.preprocess import Size, next_size, pad_image
+from utils.errors import PSENetError, extra_package, first_line
+from utils.tf_env import warn_of_missing_gpus
+from utils.utils_tool import cfg
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# The tensors that every exported model is run by.
+INPUT_NAME = 'images'
+OUTPUT_NAME = 'score_maps'
+# TensorFlow's name for the graph in the directory of a SavedModel.
+SAVED_MODEL_GRAPH = 'saved_model.pb'
+
+_ONNX_DTYPES = {'tensor(float)': np.float32, 'tensor(uint8)': np.uint8}
+# ONNX Runtime's levels: 0 is verbose, 4 fatal. Its errors are raised as well.
+_ONNX_LOG_FATAL = 4
+# They have no base class of their own.
+_ONNX_ERRORS = ('Fail', 'InvalidArgument', 'InvalidGraph', 'InvalidProtobuf', 'NotImplemented',
+                'RuntimeException')
+
+
+class Platform(NamedTuple):
+    """Where TensorFlow runs the network; by default GPUs, or the CPU where it sees none.
+
+    gpu_list: GPUs that were asked for; a warning tells when TensorFlow does not see them.
+    session_config: the tf.ConfigProto that another device needs; None for GPUs and the CPU.
+    input_sizes: (width, height) of the inputs that such a device compiles the network for, smallest
+        first; empty where any size will do.
+    """
+
+    gpu_list: str = ''
+    session_config: Any = None
+    input_sizes: Tuple[Size, ...] = ()
+
+
+GPU_OR_CPU = Platform()
+
+
+class ScoreNetwork(abc.ABC):
+    """A network that is ready to run, until it is closed."""
+
+    @abc.abstractmethod
+    def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
+        """Runs the network on one image.
+
+        Args:
+            image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32; where the input's sizes are
+                fixed, at most one of them.
+
+        Returns:
+            float32 (H/4, W/4, 6), 0..1, smallest kernel first.
+
+        Raises:
+            PSENetError: the device has too little memory for an image of this size.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Frees what the network holds; nothing can be run any more."""
+
+
+def open_network(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> ScoreNetwork:
+    """Opens the network that a configuration names.
+
+    Args:
+        config: engine, model and checkpoint; nothing else in it counts.
+        platform: where TensorFlow is to run it; ONNX Runtime runs on the CPU.
+
+    Returns:
+        The network; the caller closes it.
+
+    Raises:
+        PSENetError: the model or the checkpoint is missing, damaged or of another network, or a
+            package is not installed.
+    """
+    if config.engine == 'onnx':
+        return OnnxNetwork(config.model)
+    if config.model:
+        return ExportedNetwork(config.model, platform)
+    return Network(config.checkpoint_path, platform)
+
+
+class _SessionNetwork(ScoreNetwork):
+    """A network that TensorFlow runs, with a graph and a session of its own."""
+
+    def __init__(self, platform: Platform):
+        """Starts a session and loads the network into it.
+
+        Args:
+            platform: where it is to run.
+
+        Raises:
+            PSENetError: what ``_load`` finds wrong.
+        """
+        import tensorflow as tf
+        self._graph = tf.Graph()
+        self._session = tf.Session(graph=self._graph, config=_session_config(platform))
+        try:
+            self._load(_is_on_cpu(self._session, platform))
+        except BaseException:
+            self.close()
+            raise
+
+    @abc.abstractmethod
+    def _load(self, is_on_cpu: bool) -> None:
+        """Brings the graph and its weights into the session.
+
+        Args:
+            is_on_cpu: whether the CPU does all the work.
+        """
+
+    def close(self) -> None:
+        """Frees the session; nothing can be run any more."""
+        self._session.close()
+
+    def _run(self, score_maps: 'tf.Tensor', images: 'tf.Tensor', image_rgb: np.ndarray,
+             ) -> np.ndarray:
+        """The score maps of one image, (H, W, 3); PSENetError where memory is too little."""
+        import tensorflow as tf
+        try:
+            return self._session.run(score_maps, {images: image_rgb[np.newaxis]})[0]
+        except tf.errors.ResourceExhaustedError:
+            raise _too_little_memory(image_rgb.shape) from None
+
+
+def _session_config(platform: Platform) -> 'tf.ConfigProto':
+    import tensorflow as tf
+    if platform.session_config is not None:
+        return platform.session_config
+    config = tf.ConfigProto(allow_soft_placement=True)
+    config.gpu_options.allow_growth = True
+    return config
+
+
+def _is_on_cpu(session: 'tf.Session', platform: Platform) -> bool:
+    """Whether the CPU does all the work; logs a warning where GPUs were meant to."""
+    if platform.session_config is not None:
+        return False
+    types = [device.device_type for device in session.list_devices()]
+    warn_of_missing_gpus(platform.gpu_list, types)
+    return 'GPU' not in types
+
+
+class Network(_SessionNetwork):
+    """The weights of a checkpoint, and the graph that they stand in."""
+
+    def __init__(self, checkpoint_path: str, platform: Platform = GPU_OR_CPU):
+        """Builds the network and loads its weights.
+
+        Args:
+            checkpoint_path: a directory, a prefix, or one of a checkpoint's files.
+            platform: where it is to run.
+
+        Raises:
+            PSENetError: the checkpoint is missing, damaged or of another network.
+        """
+        from training.checkpoints import resolve_checkpoint
+        self._prefix = resolve_checkpoint(checkpoint_path)
+        self._sizes = platform.input_sizes
+        # Size -> input and output; the network of a fixed size is built when an image needs it.
+        self._built: Dict[Optional[Size], Tuple[tf.Tensor, tf.Tensor]] = {}
+        super().__init__(platform)
+
+    def _load(self, is_on_cpu: bool) -> None:
+        from training.checkpoints import restore_for_inference
+        self._upsample_last = is_on_cpu
+        self._endpoints(self._sizes[0] if self._sizes else None)
+        restore_for_inference(self._session, self._prefix)
+
+    def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
+        """As for every ScoreNetwork."""
+        height, width = image_rgb.shape[:2]
+        size = next_size((width, height), self._sizes) if self._sizes else None
+        images, score_maps = self._endpoints(size)
+        found = self._run(score_maps, images, pad_image(image_rgb, size or (width, height)))
+        return found[:height // cfg.STRIDE, :width // cfg.STRIDE]
+
+    def _endpoints(self, size: Optional[Size]) -> Tuple['tf.Tensor', 'tf.Tensor']:
+        """Input and output of the network for a size; all sizes share the variables."""
+        import tensorflow as tf
+
+        from nets import model
+        if size not in self._built:
+            width, height = size or (None, None)
+            batch = 1 if size else None
+            with self._graph.as_default(), tf.variable_scope('', reuse=tf.AUTO_REUSE):
+                images = tf.placeholder(tf.uint8, [batch, height, width, 3], name='input_images')
+                # A quarter less time on a CPU, measured; docs/performance.md has what gains nothing
+                # there (frozen weights, folded batch norm, other numbers of threads). GPUs were not
+                # measured, and an NPU is best given the network that it was given in training.
+                score_maps = model.model(tf.to_float(images), is_training=False,
+                                         enlarge_last=self._upsample_last)
+            self._built[size] = images, score_maps
+        return self._built[size]
+
+
+class ExportedNetwork(_SessionNetwork):
+    """A frozen graph or a SavedModel; nothing of the checkpoint that it was made of is needed."""
+
+    def __init__(self, model: str, platform: Platform = GPU_OR_CPU):
+        """Loads the model.
+
+        Args:
+            model: a frozen graph, or the directory of a SavedModel.
+            platform: where it is to run.
+
+        Raises:
+            PSENetError: it is missing, damaged or of another network.
+        """
+        graph_file(model)
+        self._model = model
+        super().__init__(platform)
+
+    def _load(self, is_on_cpu: bool) -> None:
+        is_saved_model = os.path.isdir(self._model)
+        from google.protobuf.message import DecodeError
+
+        from training.checkpoints import READ_ERRORS
+        try:
+            load = _load_saved_model if is_saved_model else _load_frozen_graph
+            names = load(self._session, self._model)
+        except (DecodeError, *READ_ERRORS) as error:
+            raise _damaged_model(self._model, 'SavedModel' if is_saved_model else 'frozen graph',
+                                 first_line(error)) from None
+        self._images, self._score_maps = _endpoints(self._session, self._model, names)
+
+    def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
+        """As for every ScoreNetwork."""
+        fed = image_rgb.astype(self._images.dtype.as_numpy_dtype)
+        return self._run(self._score_maps, self._images, fed)
+
+
+def _load_frozen_graph(session: 'tf.Session', model: str) -> Tuple[str, str]:
+    """Loads a frozen graph; names of the input and the output tensor."""
+    import tensorflow as tf
+    graph_def = tf.GraphDef()
+    with open(model, 'rb') as file, warnings.catch_warnings():
+        # Some other files pass for a message, but for a warning; they lack the tensors.
+        warnings.simplefilter('ignore', RuntimeWarning)
+        graph_def.ParseFromString(file.read())
+    with session.graph.as_default():
+        tf.import_graph_def(graph_def, name='')
+    return f'{INPUT_NAME}:0', f'{OUTPUT_NAME}:0'
+
+
+def _load_saved_model(session: 'tf.Session', model: str) -> Tuple[str, str]:
+    """Loads a SavedModel; names of the input and the output tensor."""
+    import tensorflow as tf
+    with session.graph.as_default():
+        loaded = tf.saved_model.load(session, [tf.saved_model.tag_constants.SERVING], model)
+    signature = loaded.signature_def[tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY]
+    return signature.inputs[INPUT_NAME].name, signature.outputs[OUTPUT_NAME].name
+
+
+def _endpoints(session: 'tf.Session', model: str, names: Tuple[str, str]) -> List['tf.Tensor']:
+    """The input and the output tensor, which are what those of this network are."""
+    tensors = []
+    for label, name, depth in zip((INPUT_NAME, OUTPUT_NAME), names, (3, cfg.NUM_KERNELS)):
+        try:
+            tensors.append(session.graph.get_tensor_by_name(name))
+        except (KeyError, ValueError):
+            raise _other_model(model, f'tensor {label}') from None
+        if tensors[-1].shape.ndims != 4 or tensors[-1].shape[3].value != depth:
+            raise _other_model(model, f'{label} with {depth} channels')
+    return tensors
+
+
+class OnnxNetwork(ScoreNetwork):
+    """An .onnx file in ONNX Runtime, on the CPU; TensorFlow need not be installed."""
+
+    def __init__(self, model: str):
+        """Loads the model.
+
+        Args:
+            model: the .onnx file.
+
+        Raises:
+            PSENetError: it is missing, damaged or of another network, or ONNX Runtime is not
+                installed.
+        """
+        with extra_package('--engine=onnx'):
+            import onnxruntime
+        state = onnxruntime.capi.onnxruntime_pybind11_state
+        self._errors = tuple(getattr(state, name) for name in _ONNX_ERRORS)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ONNX_LOG_FATAL
+        # Left to itself it takes one thread for a core that is two processors.
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        try:
+            # The content, and not the path: ONNX Runtime would read one that is no UTF-8 wrongly.
+            with open(graph_file(model), 'rb') as file:
+                self._session = onnxruntime.InferenceSession(
+                    file.read(), options, providers=['CPUExecutionProvider'])
+        except (OSError, *self._errors) as error:
+            raise _damaged_model(model, 'ONNX model', first_line(error)) from None
+        self._dtype = _onnx_input_dtype(self._session, model)
+
+    def close(self) -> None:
+        """Frees the model; nothing can be run any more."""
+        self._session = None
+
+    def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
+        """As for every ScoreNetwork."""
+        fed = image_rgb[np.newaxis].astype(self._dtype)
+        try:
+            return self._session.run([OUTPUT_NAME], {INPUT_NAME: fed})[0][0]
+        except self._errors as error:
+            if 'alloc' not in str(error):
+                raise
+            raise _too_little_memory(image_rgb.shape) from None
+
+
+def _onnx_input_dtype(session: Any, model: str) -> Type[np.generic]:
+    """What the model takes pixels as; its input and output are those of this network."""
+    tensors = {INPUT_NAME: (session.get_inputs(), 3),
+               OUTPUT_NAME: (session.get_outputs(), cfg.NUM_KERNELS)}
+    for label, (candidates, depth) in tensors.items():
+        shapes = [tensor.shape for tensor in candidates if tensor.name == label]
+        if not shapes:
+            raise _other_model(model, f'tensor {label}')
+        if len(shapes[0]) != 4 or shapes[0][3] != depth:
+            raise _other_model(model, f'{label} with {depth} channels')
+    kinds = [tensor.type for tensor in session.get_inputs()]
+    if len(kinds) > 1 or kinds[0] not in _ONNX_DTYPES:
+        raise _other_model(model, f'single input of {" or ".join(_ONNX_DTYPES)}')
+    return _ONNX_DTYPES[kinds[0]]
+
+
+def graph_file(model: str) -> str:
+    """Finds the file that holds the graph of an exported model, and its weights.
+
+    Args:
+        model: an .onnx file, a frozen graph, or the directory of a SavedModel.
+
+    Returns:
+        The path.
+
+    Raises:
+        PSENetError: there is none.
+    """
+    if not os.path.exists(model):
+        raise PSENetError(f'there is no model at --model={model}; tools/export.py makes one of a '
+                          'checkpoint')
+    path = os.path.join(model, SAVED_MODEL_GRAPH) if os.path.isdir(model) else model
+    if not os.path.isfile(path):
+        raise PSENetError(f'the folder --model={model} holds no {SAVED_MODEL_GRAPH}; give the '
+                          'folder of a SavedModel, a frozen graph (.pb) or an .onnx file')
+    return path
+
+
+def _other_model(model: str, lacking: str) -> PSENetError:
+    return PSENetError(f'--model={model} is no model of PSENet as tools/export.py writes them: it '
+                       f'has no {lacking}')
+
+
+def _damaged_model(model: str, kind: str, detail: str) -> PSENetError:
+    return PSENetError(f'--model={model} is damaged, or no {kind} ({detail}); export it anew with '
+                       'tools/export.py')
+
+
+def _too_little_memory(image_shape: Tuple[int, ...]) -> PSENetError:
+    height, width = image_shape[:2]
+    return PSENetError(f'too little memory for an image of {width}x{height} pixels; lower '
+                       '--max_side_len')
