@@ -23,14 +23,14 @@ MAY_IMPORT = {
     'evaluation': (),
 }
 TENSORFLOW = ('nets', 'training', 'inference.networks', 'tools.benchmarks.stand_in',
-              'tools.benchmarks.untrained', 'tools.exporting.folding', 'tools.exporting.formats',
-              'tools.exporting.freezing', 'tools.exporting.onnx_format', 'tools.exporting.staging',
+              'tools.benchmarks.stand_in', 'tools.exporting.formats', 'tools.exporting.formats',
+              'tools.exporting.formats', 'tools.exporting.formats', 'tools.exporting.exporter',
               *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.devices.launcher', 'training.devices.npu.job',
                   'training.devices.npu.options', 'training.devices.npu.table')
 NPU_BRIDGE = ('training.devices.npu',)
 HOROVOD = ('training.devices.horovod',)
-ONNX_RUNTIME = ('inference.networks', 'tools.exporting.onnx_format')
+ONNX_RUNTIME = ('inference.networks', 'tools.exporting.formats')
 
 
 def module_name(path):

@@ -19,7 +19,6 @@ from absl import flags
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference import config as detect_config
-from tools.scoring.score_log import Settings
 from tools.scoring.validation import define_ground_truth_flag, open_validation
 from training.config import TrainConfig
 from utils import cli
@@ -67,7 +66,7 @@ def main(_: List[str]) -> int:
     validation = open_validation(config.test_data_path, values.gt)
     configure_tensorflow(config.gpu_list)
     # TensorFlow comes with it.
-    from tools.scoring.follower import Follower, Places
+    from tools.scoring.follower import Follower, Places, Settings
     from training.checkpoints import fingerprint
 
     folder = config.checkpoint_path

@@ -18,8 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 # Run as a file, a script has its own folder on the path, not the project's.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tools.curves import Scalars, read_scalars
-from tools.run_comparison import compare, draw_comparison, format_table, write_csv
+from tools.curves import Scalars, compare, draw_comparison, format_table, read_scalars, write_csv
 from utils import cli
 from utils.errors import PSENetError
 from utils.utils_tool import logger

@@ -17,11 +17,10 @@ from absl import flags
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference.results import write_archive
-from tools.child_process import interrupt_on_termination, run_child
 from tools.curves import read_scalars
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 from tools.loss_curve import TAGS, plot_loss
-from tools.phases import Clock, script
+from tools.phases import Clock, interrupt_on_termination, run_child, script
 from utils import cli
 from utils.errors import PSENetError
 

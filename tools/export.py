@@ -19,9 +19,8 @@ from absl import flags
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference import config as detect_config
-from tools.child_process import interrupt_on_termination
-from tools.exporting.comparison import inputs_at_two_sizes, sizes_of
-from tools.exporting.pictures import find_pictures
+from tools.exporting.comparison import find_pictures, inputs_at_two_sizes, sizes_of
+from tools.phases import interrupt_on_termination
 from utils import cli
 from utils.errors import PSENetError
 from utils.tf_env import configure_tensorflow

@@ -25,10 +25,17 @@ from inference.folder import image_reader
 from inference.networks import Platform
 from inference.results import make_folder, replacing
 from inference.thresholds import Thresholds, write_thresholds
-from tools.scoring.grid import Grid, Row, Task, best_of, score_grid, usable_cores
-from tools.scoring.heat_map import draw_heat_map
-from tools.scoring.levels import Levels
-from tools.scoring.stored_maps import store_maps
+from tools.scoring.grid import (
+    Grid,
+    Levels,
+    Row,
+    Task,
+    best_of,
+    draw_heat_map,
+    score_grid,
+    store_maps,
+    usable_cores,
+)
 from tools.scoring.validation import Validation, define_ground_truth_flag, open_validation
 from utils import cli
 from utils.errors import PSENetError

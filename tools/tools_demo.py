@@ -16,7 +16,6 @@ from absl import flags
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference.results import make_folder
-from tools.child_process import interrupt_on_termination, run_child
 from tools.demo import (
     DEFAULT_STEPS,
     DemoConfig,
@@ -25,8 +24,7 @@ from tools.demo import (
     run_demo,
     train_command,
 )
-from tools.phases import Clock, script
-from tools.serving.child import demo_server
+from tools.phases import Clock, demo_server, interrupt_on_termination, run_child, script
 from tools.serving.screenshot import MISSING, has_browser, screenshot
 from utils import cli
 from utils.errors import PSENetError

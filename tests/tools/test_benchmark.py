@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tools import benchmarks
-from tools.benchmarks import maps, samples
+from tools.benchmarks import samples
 from tools.benchmarks.measure import Case, Sample, Target, describe, measure, timed_pass
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 from utils.errors import PSENetError
@@ -101,7 +101,7 @@ def test_every_case_of_the_list_can_be_opened():
 
 def test_kernels_are_the_targets_of_the_ground_truth(folder):
     with samples.open_samples(str(folder)) as found:
-        kernels = maps.draw_kernels(found)
+        kernels = samples.draw_kernels(found)
     assert list(kernels) == ['1', '2']
     for kernel in kernels.values():
         assert kernel.shape == (6, 24, 24)
@@ -111,11 +111,11 @@ def test_kernels_are_the_targets_of_the_ground_truth(folder):
 
 def test_score_maps_are_uneven_and_the_same_every_time(folder):
     with samples.open_samples(str(folder)) as found:
-        kernels, drawn = maps.draw_kernels(found), maps.draw_scores(found)
-        maps.draw_scores.cache_clear()
-        again = maps.draw_scores(found)
+        kernels, drawn = samples.draw_kernels(found), samples.draw_scores(found)
+        samples.draw_scores.cache_clear()
+        again = samples.draw_scores(found)
     for image_id, quantised in drawn.items():
-        scores = maps.as_scores(quantised)
+        scores = samples.as_scores(quantised)
         assert scores.dtype == np.float32
         assert scores.shape == (24, 24, 6)
         assert len(np.unique(scores)) > 50
@@ -130,8 +130,8 @@ def test_real_samples_are_taken_where_they_are(icdar_dir, monkeypatch):
     with samples.open_samples() as found:
         assert found.name == 'ICDAR2015'
         assert found.image_size == (1280, 720)
-        assert maps.input_size(found) == (1280, 736)
-        assert maps.ratio_target(found, 5) == (Target('ratio', 5),)
+        assert samples.input_size(found) == (1280, 736)
+        assert samples.ratio_target(found, 5) == (Target('ratio', 5),)
 
 
 def test_samples_are_drawn_where_there_are_no_real_ones(tmp_path, monkeypatch):
@@ -139,8 +139,8 @@ def test_samples_are_drawn_where_there_are_no_real_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(samples, '_DEMO', DatasetSpec(train_images=1, test_images=1, size=96))
     with samples.open_samples() as found:
         assert found.name == 'the demo'
-        assert len(maps.draw_kernels(found)) == 1
-        assert maps.ratio_target(found, 5) == ()
+        assert len(samples.draw_kernels(found)) == 1
+        assert samples.ratio_target(found, 5) == ()
 
 
 def test_a_folder_without_samples_is_refused(tmp_path):

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tools.benchmarks import loop, processes, reader
-from tools.benchmarks.measure import measure
+from tools.benchmarks import loop, reader
+from tools.benchmarks.measure import children, cpu_seconds, measure, resident_mb
 from tools.benchmarks.samples import open_samples
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 
@@ -25,10 +25,10 @@ def test_reader(folder, monkeypatch):
     for name, value in (('BATCH_SIZE', 2), ('INPUT_SIZE', 32), ('BATCHES_A_PASS', 3),
                         ('_keep_freed_memory', lambda: None)):
         monkeypatch.setattr(reader, name, value)
-    before = set(processes.children())
+    before = set(children())
     with open_samples(folder) as samples, reader.open_case(samples) as case:
         result = measure('reader', case, passes=2)
-    assert set(processes.children()) <= before
+    assert set(children()) <= before
     assert result.data == f'4 images of {folder}, 2 readers, batches of 2 at 32'
     assert result.yardstick == 'cv2.imdecode'
     assert result.ratio > 0
@@ -55,16 +55,16 @@ def test_loop(folder, monkeypatch):
 def test_processes():
     child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)
     try:
-        assert child.pid in processes.children()
-        assert processes.resident_mb([os.getpid()]) > 1
+        assert child.pid in children()
+        assert resident_mb([os.getpid()]) > 1
     finally:
         child.communicate(b'\n')
     least = time.process_time()
-    used = processes.cpu_seconds([os.getpid()])
+    used = cpu_seconds([os.getpid()])
     assert least <= used <= time.process_time()
 
 
 def test_a_process_that_has_ended_is_no_child():
     child = subprocess.Popen([sys.executable, '-c', ''])
     child.wait()
-    assert child.pid not in processes.children()
+    assert child.pid not in children()

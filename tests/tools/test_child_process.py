@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tools import child_process
+from tools import phases as child_process
 
 # Starts a child of its own that ignores SIGINT, says its pid, and waits.
 _STUBBORN_FAMILY = (
@@ -39,7 +39,7 @@ def test_death_by_signal_names_the_signal():
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_ends_the_child_and_its_children(project_root, number):
-    code = ('import sys\nfrom tools import child_process\n'
+    code = ('import sys\nfrom tools import phases as child_process\n'
             'child_process.interrupt_on_termination()\n'
             f'child_process.run_child([sys.executable, "-c", {_STUBBORN_FAMILY!r}])')
     parent = subprocess.Popen([sys.executable, '-c', code], cwd=str(project_root),

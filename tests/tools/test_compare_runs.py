@@ -10,8 +10,8 @@ import pytest
 
 from tests.tools.events import write_events
 from tools.compare_runs import name_runs
-from tools.curves import Scalars
-from tools.run_comparison import (
+from tools.curves import (
+    Scalars,
     compare,
     draw_comparison,
     figures_of,

@@ -11,7 +11,7 @@ import pytest
 from tests.inference.tiny_models import write_onnx
 from tests.tools.conftest import TARGET
 from tests.tools.serving.stand_in import encoded, fetch
-from tools.serving.child import demo_server
+from tools.phases import demo_server
 from utils.errors import PSENetError
 
 pytest.importorskip('flask', reason='Flask is not installed; run make setup-tools')

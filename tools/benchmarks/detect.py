@@ -6,9 +6,16 @@ from typing import Iterator
 import numpy as np
 
 from inference.postprocess import detect
-from tools.benchmarks import maps
 from tools.benchmarks.measure import Case, Sample, timed_pass
-from tools.benchmarks.samples import Samples
+from tools.benchmarks.samples import (
+    YARDSTICK,
+    Samples,
+    as_scores,
+    draw_scores,
+    input_size,
+    label_smallest,
+    ratio_target,
+)
 
 _THRESHOLD = 0.9
 # Maps to work on in all; few maps get many passes.
@@ -18,16 +25,16 @@ _MAPS = 10000
 @contextlib.contextmanager
 def open_case(samples: Samples) -> Iterator[Case]:
     """Prepares score maps of the ground truth; each is made anew right before it is worked on."""
-    size = maps.input_size(samples)
-    quantised = list(maps.draw_scores(samples).values())
-    smallest = [(maps.as_scores(each)[:, :, 0] > _THRESHOLD).astype(np.uint8)
+    size = input_size(samples)
+    quantised = list(draw_scores(samples).values())
+    smallest = [(as_scores(each)[:, :, 0] > _THRESHOLD).astype(np.uint8)
                 for each in quantised]
 
     def sample() -> Sample:
         return Sample(timed_pass(lambda scores: detect(scores, size, _THRESHOLD), quantised,
-                                 prepare=maps.as_scores),
-                      timed_pass(maps.label_smallest, smallest))
+                                 prepare=as_scores),
+                      timed_pass(label_smallest, smallest))
 
     yield Case(f'{len(quantised)} maps of {samples.name}', 'map', sample,
-               passes=-(-_MAPS // len(quantised)), yardstick=maps.YARDSTICK,
-               targets=maps.ratio_target(samples, 5))
+               passes=-(-_MAPS // len(quantised)), yardstick=YARDSTICK,
+               targets=ratio_target(samples, 5))

@@ -16,9 +16,8 @@ from inference.config import DetectConfig
 from inference.folder import images_by_stem
 from inference.networks import ScoreNetwork, open_network
 from inference.preprocess import prepare_image
-from tools.benchmarks.maps import MAX_SIDE_LEN
 from tools.benchmarks.measure import Case, Sample, timed_pass
-from tools.benchmarks.samples import Samples
+from tools.benchmarks.samples import MAX_SIDE_LEN, Samples
 from utils.image_io import read_image
 from utils.tf_env import configure_tensorflow
 
@@ -44,9 +43,8 @@ def open_case(samples: Samples) -> Iterator[Case]:
 
 def _write_models(folder: str) -> Dict[str, DetectConfig]:
     # TensorFlow comes with them.
-    from tools.benchmarks.untrained import write_checkpoint
-    from tools.exporting.formats import FORMATS
-    from tools.exporting.freezing import freeze
+    from tools.benchmarks.stand_in import write_checkpoint
+    from tools.exporting.formats import FORMATS, freeze
 
     prefix = write_checkpoint(folder)
     graph_def = freeze(prefix)

@@ -31,7 +31,7 @@ def open_case(samples: Samples) -> Iterator[Case]:
         # Only now may TensorFlow start.
         from inference.networks import Network
         imported = time.perf_counter() - started
-        from tools.benchmarks.untrained import write_checkpoint
+        from tools.benchmarks.stand_in import write_checkpoint
         write_checkpoint(folder)
         started = time.perf_counter()
         with Detector(Network(folder), DetectConfig(seg_map_thresh=SEG_MAP_THRESH)) as detector:

@@ -15,8 +15,15 @@ from typing import Dict, Iterator, List
 import cv2
 import numpy as np
 
-from tools.benchmarks.measure import Case, Sample, Target, timed_pass
-from tools.benchmarks.processes import children, cpu_seconds, resident_mb
+from tools.benchmarks.measure import (
+    Case,
+    Sample,
+    Target,
+    children,
+    cpu_seconds,
+    resident_mb,
+    timed_pass,
+)
 from tools.benchmarks.samples import Samples
 from utils.data_provider.data_provider import Batches, get_batch
 from utils.image_io import list_images

@@ -10,9 +10,8 @@ import numpy as np
 from evaluation.script import score_archives
 from inference.postprocess import detect, to_original
 from inference.results import write_archive, write_result
-from tools.benchmarks import maps
 from tools.benchmarks.measure import Case, Sample, Target, timed_pass
-from tools.benchmarks.samples import Samples
+from tools.benchmarks.samples import Samples, as_scores, draw_scores, input_size
 
 # 0.2 s for the 500 images of ICDAR2015's test set.
 _MS_AN_IMAGE = 0.4
@@ -35,10 +34,10 @@ def open_case(samples: Samples) -> Iterator[Case]:
 
 def _write_results(samples: Samples, folder: str) -> int:
     """Writes what is found in the score maps; returns the number of images."""
-    size = maps.input_size(samples)
+    size = input_size(samples)
     ratios = tuple(np.divide(size, samples.image_size))
-    scores = maps.draw_scores(samples)
+    scores = draw_scores(samples)
     for image_id, quantised in scores.items():
-        quads = detect(maps.as_scores(quantised), size)
+        quads = detect(as_scores(quantised), size)
         write_result(folder, f'img_{image_id}', to_original(quads, ratios, samples.image_size))
     return len(scores)

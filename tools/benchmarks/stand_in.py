@@ -1,16 +1,14 @@
-"""A training step's inputs, fetches and time, without the network: TensorFlow's part of case loop.
+"""TensorFlow's part of the cases: a training step without the network, and a fresh checkpoint."""
 
-The step takes what training feeds, then leaves the processors alone as a GPU or an NPU does while
-it computes, and answers with what training fetches. What it takes stays in the memory of the
-processors: a device's own transfer from there is no part of it.
-"""
-
+import os
 import time
 from typing import Callable, List, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from nets.model import model
+from training.checkpoints import AVERAGE_SUFFIX
 from training.config import TrainConfig
 from training.devices.gpu import GpuDevice
 from training.graph import Inputs, input_specs
@@ -55,3 +53,23 @@ def _step(inputs: Inputs, seconds: float) -> List[tf.Tensor]:
                       tf.float32)
     score_maps = tf.to_float(inputs.seg_maps[0]) + loss
     return [loss + index for index in range(_NUM_SCALARS)] + [score_maps]
+
+
+def write_checkpoint(folder: str) -> str:
+    """Saves the network's initial weights, always the same ones, as moving averages.
+
+    Args:
+        folder: gets ``model.ckpt-0``, 110 MB.
+
+    Returns:
+        The checkpoint's prefix.
+    """
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(0)
+        model(tf.zeros([1, 32, 32, 3]), is_training=False)
+        session.run(tf.global_variables_initializer())
+        trainable = set(tf.trainable_variables())
+        names = {variable.op.name + (AVERAGE_SUFFIX if variable in trainable else ''): variable
+                 for variable in tf.global_variables()}
+        return tf.train.Saver(names).save(session, os.path.join(folder, 'model.ckpt-0'),
+                                          write_meta_graph=False)

@@ -1,25 +1,192 @@
-"""Checkpoint -> exported models, each checked against it before it takes its place."""
+"""Exporting a checkpoint: all forms are made beside the old ones, compared, and put in place."""
 
+import contextlib
+import fcntl
+import json
 import os
+import shutil
+import tempfile
 from typing import Any, Dict, Iterator, NamedTuple, Sequence, Tuple
 
 import numpy as np
+import tensorflow as tf
 
 from inference.config import DetectConfig
-from inference.networks import open_network
+from inference.networks import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL_GRAPH, open_network
+from inference.results import make_folder, replacing
 from inference.thresholds import give_thresholds, read_thresholds
 from tools.exporting.comparison import Answers, Difference, answers_of, compare, sizes_of
-from tools.exporting.formats import FORMATS, SAVED_MODEL
-from tools.exporting.freezing import freeze
-from tools.exporting.manifest import read_manifest, write_manifest
-from tools.exporting.staging import (
-    check_replaceable,
-    disk_errors_named,
-    put_in_place,
-    working_folder,
-)
+from tools.exporting.formats import FORMATS, SAVED_MODEL, freeze
 from training.checkpoints import Checkpoint, fingerprint, open_checkpoint
-from utils.utils_tool import logger
+from utils.errors import PSENetError, first_line
+from utils.utils_tool import cfg, logger
+
+MANIFEST = 'model.json'
+_NETWORK = {
+    'network': 'PSENet',
+    'input': {'name': INPUT_NAME, 'shape': ['N', 'H', 'W', 3], 'range': [0, 255],
+              'channels': 'RGB', 'side_multiple': cfg.SIDE_MULTIPLE},
+    'output': {'name': OUTPUT_NAME, 'shape': ['N', 'H/4', 'W/4', cfg.NUM_KERNELS],
+               'dtype': 'float32', 'range': [0, 1], 'stride': cfg.STRIDE,
+               'kernel_scales': list(cfg.KERNEL_SCALES)},
+    'preprocessing': [
+        f'resize the image so that both sides are multiples of {cfg.SIDE_MULTIPLE}',
+        'order the channels as RGB',
+        'keep the values 0..255: the model subtracts the mean colour itself'],
+}
+
+
+def read_manifest(output_dir: str) -> Dict[str, Any]:
+    """Reads what earlier exports into a folder have written down of their models.
+
+    Args:
+        output_dir: the folder.
+
+    Returns:
+        Name of the format -> what is known of the model; of models that are there.
+
+    Raises:
+        PSENetError: a file of that name is something else.
+    """
+    path = os.path.join(output_dir, MANIFEST)
+    if not os.path.lexists(path):
+        return {}
+    try:
+        with open(path, encoding='utf-8') as file:
+            models = json.load(file)['models']
+        return {name: model for name, model in models.items() if name in FORMATS
+                and os.path.exists(os.path.join(output_dir, FORMATS[name].file))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise PSENetError(f'{path} was not written by tools/export.py; move it away or choose '
+                          'another --output_dir') from None
+
+
+def write_manifest(output_dir: str, models: Dict[str, Any]) -> None:
+    """Writes the file.
+
+    Args:
+        output_dir: the folder with the models.
+        models: name of the format -> what is known of the model.
+
+    Raises:
+        PSENetError: it cannot be written.
+    """
+    path = os.path.join(output_dir, MANIFEST)
+    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
+        json.dump({**_NETWORK, 'models': models}, file, indent=1)
+        file.write('\n')
+
+
+# The last: TensorFlow takes no name that is not UTF-8.
+_DISK_ERRORS = (OSError, tf.errors.OpError, UnicodeEncodeError)
+
+
+_PREFIX = '.export-'
+
+
+@contextlib.contextmanager
+def working_folder(output_dir: str) -> Iterator[str]:
+    """Makes a folder within the output folder, which is made too; it goes in the end.
+
+    Where a process was killed before it could remove its own, the next one does.
+
+    Args:
+        output_dir: where the models are to be.
+
+    Yields:
+        Path of the empty folder.
+
+    Raises:
+        PSENetError: it cannot be made.
+    """
+    make_folder(output_dir)
+    with contextlib.ExitStack() as stack:
+        with disk_errors_named(output_dir):
+            _remove_abandoned(output_dir)
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix=_PREFIX, dir=output_dir))
+            # Where the file system has no locks, nobody else's folder is removed either.
+            with contextlib.suppress(OSError):
+                stack.enter_context(_locked(folder))
+        yield folder
+
+
+def _remove_abandoned(output_dir: str) -> None:
+    for name in os.listdir(output_dir):
+        folder = os.path.join(output_dir, name)
+        if name.startswith(_PREFIX):
+            with contextlib.suppress(OSError), _locked(folder):
+                shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Locks a folder; OSError where a process that lives has done so. The kernel unlocks it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def disk_errors_named(path: str) -> Iterator[None]:
+    """Turns errors of the disk in the body into a sentence about ``path``.
+
+    Raises:
+        PSENetError: there was one.
+    """
+    try:
+        yield
+    except _DISK_ERRORS as error:
+        # TensorFlow names the file of the working folder before the reason.
+        reason = getattr(error, 'strerror', None) or first_line(error).split('; ')[-1]
+        raise PSENetError(f'cannot write {path}: {reason}') from None
+
+
+def check_replaceable(path: str, is_folder: bool) -> None:
+    """Makes sure that only an earlier export would be replaced.
+
+    Args:
+        path: where a model is to be.
+        is_folder: whether it is the folder of a SavedModel.
+
+    Raises:
+        PSENetError: something else is there.
+    """
+    if not os.path.lexists(path):
+        return
+    ours = (os.path.isfile(os.path.join(path, SAVED_MODEL_GRAPH)) if is_folder
+            else os.path.isfile(path))
+    if not ours:
+        raise PSENetError(f'{path} is there and is no exported model; move it away or choose '
+                          'another --output_dir')
+
+
+def put_in_place(model: str, path: str) -> None:
+    """Moves a finished model to its place; an earlier one there goes.
+
+    Args:
+        model: file or folder in a working folder of the same disk.
+        path: its place, or an earlier model of the same kind.
+
+    Raises:
+        PSENetError: it cannot be moved; the earlier one stays.
+    """
+    with disk_errors_named(path):
+        if not os.path.isdir(path):
+            os.replace(model, path)
+            return
+        # A folder cannot be replaced in one step.
+        earlier = f'{model}.earlier'
+        os.rename(path, earlier)
+        try:
+            os.rename(model, path)
+        except BaseException:
+            os.rename(earlier, path)
+            raise
+
 
 _MEGABYTE = 10 ** 6
 

@@ -1,11 +1,147 @@
-"""The forms that a network is exported in, and how each is written."""
+"""The forms of an exported model: how each is written, and the graph that all are made of."""
 
-from typing import Any, Callable, Dict, NamedTuple
+import logging
+from typing import Any, Callable, Dict, NamedTuple, Tuple
 
+import numpy as np
 import tensorflow as tf
 
 from inference.networks import INPUT_NAME, OUTPUT_NAME
-from tools.exporting.onnx_format import convert_to_onnx, onnx_facts
+from nets.model import model
+from training.checkpoints import restore_for_inference
+from utils.errors import extra_package
+
+
+def freeze(prefix: str) -> tf.GraphDef:
+    """Builds the network for inference with the weights of a checkpoint as constants.
+
+    Args:
+        prefix: of the checkpoint; its moving averages are taken, as by eval.py.
+
+    Returns:
+        A graph from the placeholder ``images``, float32 [N, H, W, 3], RGB, 0..255, any N, H and W
+        multiples of 32, to ``score_maps``, float32 [N, H/4, W/4, 6]; without batch norm.
+
+    Raises:
+        CheckpointError: it is damaged or of another network.
+    """
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        images = tf.placeholder(tf.float32, [None, None, None, 3], name=INPUT_NAME)
+        score_maps = model(images, is_training=False, enlarge_last=True)
+        tf.identity(score_maps, name=OUTPUT_NAME)
+        restore_for_inference(session, prefix)
+        frozen = tf.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), [OUTPUT_NAME])
+    return fold_batch_norm(frozen, OUTPUT_NAME)
+
+
+_LAYER = '/BatchNorm/'
+
+
+def fold_batch_norm(graph_def: tf.GraphDef, output: str) -> tf.GraphDef:
+    """Folds every batch norm of a frozen network into the kernel that its scope holds.
+
+    By slim's naming the layer ``a/BatchNorm`` normalises what the kernel ``a/weights`` gives. That
+    holds for the head that enlarges last as well: all its parts are linear in the one kernel.
+
+    Args:
+        graph_def: variables are constants in it. Unchanged.
+        output: name of the node that is wanted.
+
+    Returns:
+        The graph without batch norm, and without what only that needed.
+
+    Raises:
+        ValueError: a batch norm has no such kernel, or one whose use is not its alone.
+    """
+    folded = tf.GraphDef()
+    folded.CopyFrom(graph_def)
+    nodes = {node.name: node for node in folded.node}
+    for node in [node for node in folded.node if node.op.startswith('FusedBatchNorm')]:
+        scope = node.name.split(_LAYER)[0]
+        factor, addend = _factor_and_addend(nodes, scope, node.attr['epsilon'].f)
+        kernel = nodes.get(f'{scope}/weights')
+        if kernel is None or nodes.get(f'{scope}/biases') is not None:
+            raise ValueError(f'{node.name} follows no kernel of its own')
+        _set_array(kernel, _array(kernel) * factor)
+        _turn_into_bias(folded, node, addend)
+    return tf.graph_util.extract_sub_graph(folded, [output])
+
+
+def _factor_and_addend(nodes: Dict[str, tf.NodeDef], scope: str,
+                       epsilon: float) -> Tuple[np.ndarray, np.ndarray]:
+    gamma, beta, mean, variance = (
+        _array(nodes[f'{scope}{_LAYER}{name}'])
+        for name in ('gamma', 'beta', 'moving_mean', 'moving_variance'))
+    factor = gamma / np.sqrt(variance + epsilon)
+    return factor, beta - mean * factor
+
+
+def _turn_into_bias(graph_def: tf.GraphDef, node: tf.NodeDef, addend: np.ndarray) -> None:
+    """Whoever takes the node's output goes on to do so."""
+    bias = graph_def.node.add(name=f'{node.name}/bias', op='Const')
+    bias.attr['dtype'].type = tf.float32.as_datatype_enum
+    _set_array(bias, addend)
+    name, features = node.name, node.input[0]
+    node.Clear()
+    node.name, node.op = name, 'BiasAdd'
+    node.input.extend([features, bias.name])
+    node.attr['T'].type = tf.float32.as_datatype_enum
+
+
+def _array(node: tf.NodeDef) -> np.ndarray:
+    """The value of a constant, float64."""
+    return tf.make_ndarray(node.attr['value'].tensor).astype(np.float64)
+
+
+def _set_array(node: tf.NodeDef, array: np.ndarray) -> None:
+    tensor = tf.make_tensor_proto(array.astype(np.float32))
+    node.attr['value'].CopyFrom(tf.AttrValue(tensor=tensor))
+
+
+# ONNX Runtime 1.10 knows those up to 15, which give the same numbers; older programs fewer.
+OPSET = 13
+_SIZES = {INPUT_NAME: ('N', 'H', 'W'), OUTPUT_NAME: ('N', 'H/4', 'W/4')}
+
+
+def onnx_facts() -> Dict[str, Any]:
+    """What a program has to know of the model, and what made it.
+
+    Raises:
+        PSENetError: a package is not installed.
+    """
+    with extra_package('--formats=onnx'):
+        import onnx
+        import onnxruntime
+        import tf2onnx
+    versions = {module.__name__: module.__version__
+                for module in (tf, tf2onnx, onnx, onnxruntime)}
+    return {'opset': OPSET, 'versions': versions}
+
+
+def convert_to_onnx(graph_def: tf.GraphDef) -> bytes:
+    """Converts a frozen graph.
+
+    Args:
+        graph_def: from ``images`` to ``score_maps``.
+
+    Returns:
+        The model, serialized; its input and output have the names of those nodes, float32, and the
+        sizes of the image are free.
+    """
+    with extra_package('--formats=onnx'):
+        import tf2onnx
+    # It tells of each step of its own.
+    logging.getLogger('tf2onnx').setLevel(logging.ERROR)
+    ends = {f'{name}:0': name for name in (INPUT_NAME, OUTPUT_NAME)}
+    model, _ = tf2onnx.convert.from_graph_def(
+        graph_def, name='PSENet', input_names=[f'{INPUT_NAME}:0'],
+        output_names=[f'{OUTPUT_NAME}:0'], opset=OPSET, tensors_to_rename=ends)
+    for end in (*model.graph.input, *model.graph.output):
+        for dimension, size in zip(end.type.tensor_type.shape.dim, _SIZES[end.name]):
+            dimension.dim_param = size
+    return model.SerializeToString()
+
 
 SAVED_MODEL = 'saved_model'
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY

@@ -1,23 +1,263 @@
-"""Scores the checkpoints of a training as they come, and keeps the best of them."""
+"""Follows a training: scores its checkpoints as they come, keeps the best, and tells of both.
 
+The table of scores is a CSV file, which is also the memory of what is done. It appears complete or
+not at all, and is about one set of settings, as scores of others cannot be compared.
+"""
+
+import contextlib
+import csv
 import os
+import shutil
 import time
-from typing import List, NamedTuple, Optional, Set
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set
 
 from evaluation.scores import Score
 from inference.config import DetectConfig
 from inference.detector import open_detector
 from inference.folder import image_reader
 from inference.networks import Platform
-from tools.scoring.gallery import Gallery
-from tools.scoring.history import draw_history
-from tools.scoring.score_log import Scored, ScoreLog, Settings, best_of
+from inference.results import replacing
 from tools.scoring.validation import Validation, score_detector
-from training.checkpoints import fingerprint
-from training.run_folder import VALIDATION_FOLDER, CheckpointError, find_checkpoints, step_of
+from training.checkpoints import fingerprint, write_index
+from training.run_folder import (
+    VALIDATION_FOLDER,
+    CheckpointError,
+    files_of,
+    find_checkpoints,
+    step_of,
+)
 from training.summaries import SummaryWriter
 from utils.errors import PSENetError
 from utils.utils_tool import logger
+
+
+class Settings(NamedTuple):
+    """What a score depends on besides the checkpoint; ``images`` are counted."""
+
+    seg_map_thresh: float
+    min_area_thresh: int
+    min_box_side: int
+    max_side_len: int
+    images: int
+    ground_truth: str  # fingerprint of the archive
+    apply_exif_orientation: bool = False
+    tile: bool = False
+
+
+class Scored(NamedTuple):
+    """A checkpoint and its score; ``fingerprint`` identifies it, as its name may come again."""
+
+    checkpoint: str
+    step: int
+    precision: float
+    recall: float
+    hmean: float
+    fingerprint: str
+
+
+def best_of(rows: Sequence[Scored], count: int) -> List[Scored]:
+    """Those with the highest Hmean, best first; of equal ones the earlier step."""
+    return sorted(rows, key=lambda row: (-row.hmean, row.step))[:count]
+
+
+class ScoreLog:
+    """The rows of a table, in the order in which they were added."""
+
+    def __init__(self, path: str, settings: Settings):
+        """Reads the table where there is one.
+
+        Args:
+            path: CSV file.
+            settings: of the scores that will be added.
+
+        Raises:
+            PSENetError: it cannot be read, or is about other settings.
+        """
+        self._path = path
+        self._settings = settings
+        self.rows = self._read() if os.path.exists(path) else []
+
+    def knows(self, fingerprint: str) -> bool:
+        """Whether the checkpoint with this fingerprint has a row."""
+        return any(row.fingerprint == fingerprint for row in self.rows)
+
+    def add(self, row: Scored) -> None:
+        """Appends a row to the table.
+
+        Raises:
+            ResultError: it cannot be written.
+        """
+        self.rows.append(row)
+        with replacing(self._path) as temporary, open(
+                temporary, 'w', newline='', encoding='utf-8') as file:
+            writer = csv.writer(file)
+            writer.writerow(Scored._fields + Settings._fields)
+            writer.writerows(row + self._settings for row in self.rows)
+
+    def _read(self) -> List[Scored]:
+        try:
+            with open(self._path, newline='', encoding='utf-8') as file:
+                reader = csv.DictReader(file, strict=True)
+                return [self._row(fields, f'{self._path}, line {reader.line_num}')
+                        for fields in reader]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise PSENetError(f'{self._path} cannot be read ({error}); mend or remove it') from None
+
+    def _row(self, fields: Dict[str, str], place: str) -> Scored:
+        try:
+            row, settings = _typed(Scored, fields), _typed(Settings, fields)
+        except (KeyError, TypeError, ValueError):
+            raise PSENetError(f'{place} is no row of this table; mend or remove the file') from None
+        for name, was, now in zip(Settings._fields, settings, self._settings):
+            if was != now:
+                raise PSENetError(f'{place} was scored with {name} {was}, and now it is {now}: '
+                                  'such scores cannot be compared; name another --best_path')
+        return row
+
+
+def _typed(kind: type, fields: Dict[str, str]):
+    # A table that was begun by an earlier release lacks the newest columns.
+    given = {name: convert for name, convert in kind.__annotations__.items()
+             if name not in kind._field_defaults or fields.get(name) is not None}
+    return kind(**{name: fields[name] == 'True' if convert is bool else convert(fields[name])
+                   for name, convert in given.items()})
+
+
+def draw_history(rows: Sequence[Scored], kept: Sequence[Scored], path: str) -> None:
+    """Draws the three curves; those that are kept have a ring around their Hmean.
+
+    Args:
+        rows: one or more, in any order.
+        kept: the best of them, best first.
+        path: PNG file to write.
+
+    Raises:
+        ResultError: it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(1, 1, 1)
+    ordered = sorted(rows, key=lambda row: row.step)
+    for name, width in (('precision', 1.2), ('recall', 1.2), ('hmean', 2.5)):
+        axes.plot([row.step for row in ordered], [getattr(row, name) for row in ordered],
+                  marker='o', markersize=3, linewidth=width, label=name)
+    axes.plot([row.step for row in kept], [row.hmean for row in kept], 'o', markersize=11,
+              fillstyle='none', color='black', label='kept')
+    axes.set(xlabel='training step', ylabel='score', ylim=(0, 1.02),
+             title=f'Best: Hmean {kept[0].hmean:.4f} at step {kept[0].step}' if kept else 'Scores')
+    axes.grid(alpha=0.3)
+    axes.legend(loc='lower right')
+    figure.tight_layout()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format='png')
+
+
+class Gallery:
+    """Checkpoints that wait for their score, and those that are kept."""
+
+    def __init__(self, folder: str):
+        """Touches nothing yet; ``folder`` is made when there is something to keep."""
+        self._folder = folder
+        self._waiting = os.path.join(folder, 'waiting')
+
+    def waiting(self) -> List[str]:
+        """Prefixes of what waits, the lowest step first."""
+        return [prefix for prefix in find_checkpoints(self._waiting) if _is_whole(prefix)]
+
+    def fetch(self, prefix: str) -> None:
+        """Lets a checkpoint wait here, unless it is not whole, or is removed just now.
+
+        Args:
+            prefix: of the checkpoint in the folder of its training.
+
+        Raises:
+            PSENetError: there is no room for it, or the folder cannot be written.
+        """
+        target = os.path.join(self._waiting, os.path.basename(prefix))
+        try:
+            os.makedirs(self._waiting, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                for path in files_of(prefix):
+                    _link_or_copy(path, target + path[len(prefix):])
+        except OSError as error:
+            self.dismiss(target)
+            raise PSENetError(f'{prefix} cannot be kept in {self._waiting} ({error.strerror}); '
+                              'make room, or name another --best_path') from None
+        if not _is_whole(target):
+            self.dismiss(target)
+
+    def admit(self, prefix: str) -> None:
+        """Moves what waits to those that are kept; one of the same name goes.
+
+        Raises:
+            PSENetError: it cannot be moved.
+        """
+        self.dismiss(os.path.join(self._folder, os.path.basename(prefix)))
+        try:
+            for path in files_of(prefix):
+                os.replace(path, os.path.join(self._folder, os.path.basename(path)))
+        except OSError as error:
+            raise PSENetError(f'{prefix} cannot be moved to {self._folder} '
+                              f'({error.strerror})') from None
+
+    @staticmethod
+    def dismiss(prefix: str) -> None:
+        """Removes a checkpoint of this folder.
+
+        Raises:
+            PSENetError: it cannot be removed.
+        """
+        try:
+            for path in reversed(files_of(prefix)):
+                os.remove(path)
+        except OSError as error:
+            raise PSENetError(f'{prefix} cannot be removed ({error.strerror}); remove it yourself '
+                              'and start again') from None
+
+    def holds(self, row: Scored) -> bool:
+        """Whether the very checkpoint of a row is kept."""
+        prefix = self._prefix(row)
+        return _is_whole(prefix) and row.fingerprint == fingerprint(prefix)
+
+    def arrange(self, kept: Sequence[Scored], others: Sequence[Scored]) -> None:
+        """Removes all but the kept, and makes the index name the best.
+
+        Args:
+            kept: best first; all are here.
+            others: what may be removed, if it is here.
+
+        Raises:
+            PSENetError: a file cannot be removed or written.
+        """
+        if kept:
+            write_index(self._folder, [self._prefix(row) for row in reversed(kept)])
+        for row in others:
+            if row not in kept and self.holds(row):
+                self.dismiss(self._prefix(row))
+
+    def _prefix(self, row: Scored) -> str:
+        return os.path.join(self._folder, row.checkpoint)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    partial = target + '.partial'
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(partial)
+    try:
+        os.link(source, partial)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, partial)
+    os.replace(partial, target)
+
+
+def _is_whole(prefix: str) -> bool:
+    return len(files_of(prefix)) > 1
+
 
 TABLE, PICTURE = 'scores.csv', 'scores.png'
 

@@ -1,29 +1,140 @@
-"""Scores of every combination of thresholds, each found as ``eval.sh`` would find it.
+"""Combinations of thresholds, all scored from one run of the network: maps, scores, picture.
 
-A unit of work is one threshold for scores with one for areas: the expansion depends on both. It is
-done for all images in one process; processes share nothing but the files of the maps.
+Score maps are kept in a byte a score, exact for the thresholds that are compared with: how many of
+these a score is above. Whatever compares a restored score with one of them finds the same.
 """
 
 import contextlib
 import multiprocessing
 import os
 import signal
+import zlib
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import product
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
 
 from evaluation.protocol import GroundTruth
 from evaluation.scores import Score
+from inference.folder import FolderImage, Read, run_network
 from inference.postprocess import detect, to_original
+from inference.preprocess import Size
+from inference.results import replacing
 from inference.thresholds import Thresholds
-from tools.scoring.levels import Levels
-from tools.scoring.stored_maps import StoredMaps
-from tools.scoring.validation import score_boxes
+from tools.scoring.validation import refuse_unreadable, score_boxes
 from utils.errors import PSENetError
+
+MAX_THRESHOLDS = np.iinfo(np.uint8).max
+
+
+class Levels:
+    """Turns score maps into levels and back, for thresholds that are known beforehand."""
+
+    def __init__(self, thresholds: Sequence[float]):
+        """Prepares both ways.
+
+        Args:
+            thresholds: 0 to below 1; post-processing compares them as float32, and so it is here.
+
+        Raises:
+            PSENetError: there are more than a byte can tell apart.
+        """
+        self._thresholds = np.unique(np.array(thresholds, np.float32))
+        if len(self._thresholds) > MAX_THRESHOLDS:
+            raise PSENetError(f'{len(self._thresholds)} thresholds for scores are more than the '
+                              f'{MAX_THRESHOLDS} allowed; try fewer at a time')
+        # Of each level the lowest score: right above the last threshold below it.
+        self._scores = np.append(np.float32(0), np.nextafter(self._thresholds, np.float32(1)))
+
+    def of(self, score_maps: np.ndarray) -> np.ndarray:
+        """The levels of score maps.
+
+        Args:
+            score_maps: float32, any shape, 0..1.
+
+        Returns:
+            uint8 of that shape: the number of thresholds below each score.
+        """
+        levels = np.zeros(score_maps.shape, np.uint8)
+        for threshold in self._thresholds:
+            levels += score_maps > threshold
+        return levels
+
+    def restore(self, levels: np.ndarray) -> np.ndarray:
+        """Score maps, float32, that lie on the same side of each threshold as the original ones."""
+        return self._scores[levels]
+
+
+if TYPE_CHECKING:
+    from inference.detector import Detector
+
+# Maps are nearly empty: a higher level takes longer and gains little.
+_COMPRESSION = 1
+
+
+class StoredMaps(NamedTuple):
+    """The levels of one image's score maps in a file, and what post-processing needs besides.
+
+    path: zlib-compressed uint8 of ``shape``, (h, w, 6), smallest kernel first.
+    input_size: (width, height) of the network's input.
+    ratios: (x, y), that size divided by that of the original image.
+    image_size: (width, height) of the original image.
+    """
+
+    path: str
+    shape: Tuple[int, int, int]
+    input_size: Size
+    ratios: Tuple[float, float]
+    image_size: Size
+
+    def read(self, levels: Levels) -> np.ndarray:
+        """The score maps, float32 (h, w, 6), exact for the thresholds of ``levels``."""
+        with open(self.path, 'rb') as file:
+            stored = np.frombuffer(zlib.decompress(file.read()), np.uint8)
+        return levels.restore(stored.reshape(self.shape))
+
+
+def store_maps(detector: 'Detector', images: Dict[str, str], levels: Levels, folder: str,
+               read: Read) -> Dict[str, StoredMaps]:
+    """Runs the network on every image and keeps what it answers.
+
+    Args:
+        detector: has the network; its thresholds play no part.
+        images: id of the sample -> path.
+        levels: what the answers have to be exact for.
+        folder: an existing, empty folder for the files.
+        read: reads an image file, as ``image_reader`` makes it.
+
+    Returns:
+        The maps by id of the sample.
+
+    Raises:
+        PSENetError: an image cannot be read, a file not be written, or the detector cannot go on.
+    """
+    stored: Dict[str, StoredMaps] = {}
+
+    def keep(image: FolderImage, score_maps: Optional[np.ndarray]) -> None:
+        refuse_unreadable(image)
+        path = os.path.join(folder, image.stem)
+        _write(path, zlib.compress(levels.of(score_maps).tobytes(), _COMPRESSION))
+        stored[image.stem] = StoredMaps(
+            path, score_maps.shape, image.prepared.image_rgb.shape[1::-1], image.prepared.ratios,
+            image.image_bgr.shape[1::-1])
+
+    run_network(detector, images, keep, read)
+    return stored
+
+
+def _write(path: str, data: bytes) -> None:
+    try:
+        with open(path, 'wb') as file:
+            file.write(data)
+    except OSError as error:
+        raise PSENetError(f'score maps cannot be kept in {path} ({error.strerror}); make room '
+                          'there, or name another folder in TMPDIR') from None
 
 
 class Grid(NamedTuple):
@@ -148,3 +259,75 @@ def _in_processes(task: Task, units: List[Tuple[float, int]], workers: int) -> I
         for future in futures:
             future.cancel()
         pool.shutdown()
+
+
+_COLUMNS = 3
+# Inches a cell and around a panel.
+_CELL = (0.62, 0.36)
+_MARGIN = (1.4, 1.5)
+
+
+def draw_heat_map(grid: Grid, rows: Sequence[Row], path: str) -> None:
+    """Draws every Hmean; the best cell has a frame, the default's a dashed one.
+
+    Args:
+        grid: the values of the axes.
+        rows: a score for each of its combinations.
+        path: PNG file to write.
+
+    Raises:
+        ResultError: it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    hmeans = {row.thresholds: row.score.hmean for row in rows}
+    best = best_of(rows)
+    columns = min(_COLUMNS, len(grid.min_box_sides))
+    lines = -(-len(grid.min_box_sides) // columns)
+    size = (columns * (len(grid.min_area_threshs) * _CELL[0] + _MARGIN[0]),
+            lines * (len(grid.seg_map_threshs) * _CELL[1] + _MARGIN[1]))
+    figure = Figure(figsize=np.maximum(size, 5), dpi=110)
+    FigureCanvasAgg(figure)
+    for number, side in enumerate(grid.min_box_sides, start=1):
+        _draw_panel(figure.add_subplot(lines, columns, number), grid, hmeans, side)
+        _frame(figure.axes[-1], grid, Thresholds()._replace(min_box_side=side), '--', side == 0)
+        _frame(figure.axes[-1], grid, best.thresholds, '-', side == best.thresholds.min_box_side)
+    figure.suptitle(f'Hmean in %; framed: the best, {best.score.hmean:.2%}; dashed: the defaults',
+                    fontsize=11)
+    figure.tight_layout(rect=(0, 0, 1, 0.98))
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format='png')
+
+
+def _draw_panel(axes, grid: Grid, hmeans: Dict[Thresholds, float], side: int) -> None:
+    values = np.array([[hmeans[Thresholds(score, area, side)] for area in grid.min_area_threshs]
+                       for score in grid.seg_map_threshs])
+    low, high = min(hmeans.values()), max(hmeans.values())
+    axes.imshow(values, cmap='viridis', vmin=low, vmax=max(high, low + 1e-6), aspect='auto')
+    for (y, x), value in np.ndenumerate(values):
+        dark = value < (low + high) / 2
+        axes.text(x, y, f'{100 * value:.1f}', ha='center', va='center', fontsize=8,
+                  color='white' if dark else 'black')
+    _label(axes, grid)
+    axes.set_title(f'min_box_side {side}', fontsize=10)
+
+
+def _label(axes, grid: Grid) -> None:
+    for axis, name, values in ((axes.xaxis, 'min_area_thresh', grid.min_area_threshs),
+                               (axes.yaxis, 'seg_map_thresh', grid.seg_map_threshs)):
+        axis.set_ticks(range(len(values)))
+        axis.set_ticklabels([f'{value:g}' for value in values])
+        axis.set_label_text(name)
+
+
+def _frame(axes, grid: Grid, thresholds: Thresholds, style: str, wanted: bool) -> None:
+    from matplotlib.patches import Rectangle
+
+    scores: List[float] = list(grid.seg_map_threshs)
+    areas: List[int] = list(grid.min_area_threshs)
+    if not wanted or thresholds[0] not in scores or thresholds[1] not in areas:
+        return
+    corner = (areas.index(thresholds[1]) - 0.5, scores.index(thresholds[0]) - 0.5)
+    axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor='red', linewidth=2,
+                             linestyle=style, clip_on=False))

@@ -1,22 +1,146 @@
-"""The addresses of the server and what they answer; ``openapi.json`` describes them."""
+"""The application: routes, who may ask, and what goes wrong as ``{"error": ..., "status": n}``.
+
+Pages of this server and programs may ask, but no page of another site. Browsers send requests for
+any page that they show; pages of other sites are told apart by the Origin that they come from and,
+where a name of theirs leads to this machine (DNS rebinding), by the Host that they ask for.
+"""
 
 import functools
 import json
+import math
 import os
-from typing import Callable, List, Tuple
+from typing import Callable, List, Optional, Tuple
+from urllib.parse import urlsplit
 
-from flask import Flask, Response, jsonify, render_template, request
-from werkzeug.exceptions import NotFound
+from flask import Flask, Request, Response, jsonify, render_template, request
+from werkzeug.exceptions import (
+    BadRequest,
+    Forbidden,
+    HTTPException,
+    InternalServerError,
+    NotFound,
+    RequestTimeout,
+    ServiceUnavailable,
+    TooManyRequests,
+    UnprocessableEntity,
+)
 
 from inference.results import format_result
 from inference.thresholds import Thresholds
-from tools.serving.analysis import Analysis, kernel_png
-from tools.serving.errors import answer_errors
-from tools.serving.guards import guard
 from tools.serving.inputs import has_left, read_image_bytes, thresholds_of
-from tools.serving.service import Found, Service
-from utils.image_io import list_images
-from utils.utils_tool import cfg
+from tools.serving.options import is_loopback
+from tools.serving.service import (
+    AbandonedError,
+    Analysis,
+    ClosedError,
+    Found,
+    QueueFullError,
+    Service,
+    kernel_png,
+)
+from utils.errors import PSENetError
+from utils.image_io import ImageError, ImageTooLargeError, list_images
+from utils.utils_tool import cfg, logger
+
+_HEADERS = {
+    'Content-Security-Policy': (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'no-referrer',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Cache-Control': 'no-store',
+}
+
+
+def guard(app: Flask, host: str) -> None:
+    """Refuses requests of other sites' pages, and puts protecting headers on all answers.
+
+    Args:
+        app: to be guarded.
+        host: the address that it listens at. Names that lead to another than a loopback address are
+            not known, so there any Host is accepted.
+    """
+    if is_loopback(host):
+        app.before_request(_refuse_foreign_host)
+    app.before_request(_refuse_foreign_origin)
+    app.after_request(_add_headers)
+
+
+def _refuse_foreign_host() -> None:
+    if not is_loopback(_host_name(request) or ''):
+        raise Forbidden('the Host of the request is not this machine; ask for 127.0.0.1 or '
+                        'localhost')
+
+
+def _host_name(asked: Request) -> Optional[str]:
+    try:
+        return urlsplit(f'//{asked.headers.get("Host", "")}').hostname
+    except ValueError:  # "[::1" and the like
+        return None
+
+
+def _refuse_foreign_origin() -> None:
+    if request.method in ('GET', 'HEAD'):
+        return
+    origin = request.headers.get('Origin')
+    if origin is not None and origin.partition('://')[2] != request.headers.get('Host'):
+        raise Forbidden('the request comes from a page of another site')
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers.update(_HEADERS)
+    return response
+
+
+# For those that Flask raises of itself.
+_SENTENCES = {
+    404: 'there is nothing at this address',
+    405: 'this address does not take that method',
+    500: 'the server failed, and its log says why',
+}
+
+
+def answer_errors(app: Flask) -> None:
+    """Turns errors of an app's routes into answers; what is no client's fault is logged."""
+    app.register_error_handler(HTTPException, _as_json)
+    app.register_error_handler(ImageError, lambda error: _as_json(BadRequest(str(error))))
+    app.register_error_handler(
+        ImageTooLargeError, lambda error: _as_json(UnprocessableEntity(str(error))))
+    app.register_error_handler(QueueFullError, _queue_full)
+    app.register_error_handler(AbandonedError, lambda _: _as_json(
+        RequestTimeout('the connection was closed before the answer')))
+    app.register_error_handler(ClosedError, lambda _: _as_json(
+        ServiceUnavailable('the server is about to end')))
+    app.register_error_handler(PSENetError, _logged)
+    app.register_error_handler(Exception, _logged_with_traceback)
+
+
+def _as_json(error: HTTPException) -> Response:
+    own = error.description != type(error).description
+    sentence = error.description if own else _SENTENCES.get(error.code, error.name)
+    answer = jsonify(error=sentence, status=error.code)
+    answer.status_code = error.code
+    headers = error.get_headers()
+    answer.headers.extend((name, value) for name, value in headers if name != 'Content-Type')
+    return answer
+
+
+def _queue_full(error: QueueFullError) -> Response:
+    seconds = max(1, math.ceil(error.seconds))
+    return _as_json(TooManyRequests('the network has as many images waiting as it may; try again '
+                                    f'in {seconds} s', retry_after=seconds))
+
+
+def _logged(error: PSENetError) -> Response:
+    logger.error('%s', error)
+    return _as_json(InternalServerError(str(error)))
+
+
+def _logged_with_traceback(error: Exception) -> Response:
+    logger.error('a request failed', exc_info=error)
+    return _as_json(InternalServerError())
+
 
 MAX_SAMPLES = 8
 _OPENAPI = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'openapi.json')

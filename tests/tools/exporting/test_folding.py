@@ -7,7 +7,7 @@ from tensorflow.contrib import slim
 
 from nets.model import model
 from tests.reference_rule import load_rule_weights
-from tools.exporting.folding import fold_batch_norm
+from tools.exporting.formats import fold_batch_norm
 
 IMAGES = np.random.RandomState(1).randint(0, 256, (2, 64, 96, 3)).astype(np.float32)
 

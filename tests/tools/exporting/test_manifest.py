@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tools.exporting.manifest import MANIFEST, read_manifest, write_manifest
+from tools.exporting.exporter import MANIFEST, read_manifest, write_manifest
 from utils.errors import PSENetError
 
 

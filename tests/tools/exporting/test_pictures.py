@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tools.exporting.pictures import find_pictures
+from tools.exporting.comparison import find_pictures
 from utils.errors import PSENetError
 from utils.image_io import write_image
 

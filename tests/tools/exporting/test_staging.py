@@ -5,7 +5,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from tools.exporting.staging import (
+from tools.exporting.exporter import (
     check_replaceable,
     disk_errors_named,
     put_in_place,

@@ -10,8 +10,7 @@ from evaluation.scores import Score
 from inference.config import DetectConfig
 from tools.loss_curve import read_scalars
 from tools.scoring import follower as follower_module
-from tools.scoring.follower import Follower, Places
-from tools.scoring.score_log import Settings
+from tools.scoring.follower import Follower, Places, Settings
 from training.checkpoints import resolve_checkpoint
 from training.run_folder import CheckpointError, files_of, find_checkpoints
 from utils.errors import PSENetError

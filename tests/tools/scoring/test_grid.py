@@ -11,9 +11,7 @@ from inference.results import prepare_output, write_archive, write_result
 from inference.thresholds import Thresholds
 from tests.tools.scoring.conftest import Blots
 from tools.scoring import grid as grid_module
-from tools.scoring.grid import Grid, Row, Task, best_of, score_grid
-from tools.scoring.levels import Levels
-from tools.scoring.stored_maps import store_maps
+from tools.scoring.grid import Grid, Levels, Row, Task, best_of, score_grid, store_maps
 from tools.scoring.validation import open_validation
 from utils.errors import PSENetError
 from utils.image_io import read_image

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tools.scoring.levels import MAX_THRESHOLDS, Levels
+from tools.scoring.grid import MAX_THRESHOLDS, Levels
 from utils.errors import PSENetError
 
 THRESHOLDS = (0.0, 0.1, 0.35, 0.9, 0.99)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.scoring.score_log import Scored, ScoreLog, Settings, best_of
+from tools.scoring.follower import Scored, ScoreLog, Settings, best_of
 from utils.errors import PSENetError
 
 SETTINGS = Settings(0.9, 6, 0, 2400, 60, 'abc')

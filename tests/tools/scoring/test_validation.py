@@ -7,8 +7,7 @@ import zipfile
 import pytest
 
 from tests.tools.scoring.conftest import Blots
-from tools.scoring.levels import Levels
-from tools.scoring.stored_maps import store_maps
+from tools.scoring.grid import Levels, store_maps
 from tools.scoring.validation import open_validation, sample_id, score_boxes
 from utils.errors import PSENetError
 from utils.image_io import read_image

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tools.serving.jobs import AbandonedError, ClosedError, Jobs, QueueFullError
+from tools.serving.service import AbandonedError, ClosedError, Jobs, QueueFullError
 
 
 def never():

@@ -32,7 +32,7 @@ def key_of(stage):
 
 
 def full(stage):
-    from tools.serving import jobs
+    from tools.serving import service as jobs
 
     def refuse(_):
         raise jobs.QueueFullError(0.1)

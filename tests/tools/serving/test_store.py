@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tools.serving.analysis import Analysis
-from tools.serving.store import Store
+from tools.serving.service import Analysis, Store
 
 
 def analysis(num_bytes):
