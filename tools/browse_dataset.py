@@ -24,10 +24,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from training.config import define_folder_flags, define_sample_flags
 from utils import cli
 from utils.data_provider.augment import SamplePlan
-from utils.data_provider.batching import MAX_DRAWS, BatchBuilder
+from utils.data_provider.batching import MAX_DRAWS, BatchBuilder, BatchOptions, check_options
 from utils.data_provider.data_provider import check_dataset, choose_seed
 from utils.data_provider.datasets import Sample, load_dataset
-from utils.data_provider.options import BatchOptions, check_options
 from utils.errors import PSENetError
 from utils.image_io import write_image
 from utils.utils_tool import cfg, logger

@@ -26,9 +26,9 @@ from inference.config import DetectConfig
 from tools.data_report import draw_survey, format_report
 from training.config import define_folder_flags
 from utils import cli
+from utils.data_provider.batching import BatchOptions, check_options
 from utils.data_provider.data_provider import check_dataset
 from utils.data_provider.datasets import Inspection, inspect_dataset
-from utils.data_provider.options import BatchOptions, check_options
 from utils.data_provider.survey import Survey
 from utils.errors import PSENetError
 from utils.image_io import ImageError, read_image

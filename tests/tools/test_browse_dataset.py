@@ -10,9 +10,9 @@ import pytest
 
 from tools.browse_dataset import draw_row, make_samples
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from utils.data_provider.batching import BatchOptions
 from utils.data_provider.data_provider import get_batch
 from utils.data_provider.datasets import load_dataset
-from utils.data_provider.options import BatchOptions
 from utils.errors import PSENetError
 from utils.image_io import read_image
 

@@ -8,7 +8,7 @@ Processes that train together share each batch: rank r of W has the positions r 
 of a batch of W * batch_size, so that together they see what one process with that batch sees.
 """
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 import cv2
 import numpy as np
@@ -20,12 +20,164 @@ from utils.data_provider.augment import (
     render_sample,
 )
 from utils.data_provider.datasets import Sample
-from utils.data_provider.layout import BatchArrays
-from utils.data_provider.options import BatchOptions
-from utils.data_provider.reading import SampleReader
 from utils.data_provider.targets import generate_seg
-from utils.image_io import ImageError
+from utils.errors import PSENetError
+from utils.image_io import ImageError, read_image
 from utils.utils_tool import cfg
+
+
+class BatchArrays(NamedTuple):
+    """The arrays of N samples of side S."""
+
+    images: np.ndarray          # uint8 (N, S, S, 3), RGB, 0..255
+    seg_maps: np.ndarray        # uint8 (N, S/4, S/4, 6), 0 or 1, smallest kernel first
+    training_masks: np.ndarray  # uint8 (N, S/4, S/4, 1), 0 where the loss must not look, else 1
+
+
+class BatchLayout(NamedTuple):
+    """The shapes of a batch."""
+
+    batch_size: int
+    input_size: int             # side S in pixels, a multiple of cfg.SIDE_MULTIPLE
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of a batch, a multiple of 64."""
+        return sum(int(np.prod(shape)) for shape in self._shapes())
+
+    def place(self, memory: np.ndarray) -> BatchArrays:
+        """Sees memory as the arrays of a batch.
+
+        Args:
+            memory: uint8 (num_bytes,), contiguous.
+
+        Returns:
+            Views of it, each of which begins at a multiple of 64 bytes, as TensorFlow needs it to
+            take an array without a copy.
+        """
+        shapes = self._shapes()
+        ends = np.cumsum([np.prod(shape) for shape in shapes])
+        return BatchArrays(*(part.reshape(shape)
+                             for part, shape in zip(np.split(memory, ends[:-1]), shapes)))
+
+    def allocate(self) -> BatchArrays:
+        """The arrays in new memory, with any values."""
+        return self.place(np.empty(self.num_bytes, np.uint8))
+
+    def _shapes(self) -> BatchArrays:
+        count, size, side = self.batch_size, self.input_size, self.input_size // cfg.STRIDE
+        return BatchArrays((count, size, size, 3), (count, side, side, cfg.NUM_KERNELS),
+                           (count, side, side, 1))
+
+
+_MAX_SEED = 2 ** 32 - 1
+
+
+class BatchOptions(NamedTuple):
+    """What shapes a batch, beside the samples."""
+
+    input_size: int                 # side of the network's input in pixels
+    batch_size: int                 # samples of this process
+    seed: Optional[int]             # 0 .. 2**32 - 1; None only until one has been chosen
+    min_crop_side_ratio: float
+    rank: int = 0                   # of this process, 0 .. world_size - 1
+    world_size: int = 1             # processes that train together
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples of all processes."""
+        return self.world_size * self.batch_size
+
+    @property
+    def layout(self) -> BatchLayout:
+        """The shapes of this process's arrays."""
+        return BatchLayout(self.batch_size, self.input_size)
+
+    def describe_batch(self) -> str:
+        """The size of a batch of all processes, for messages."""
+        if self.world_size == 1:
+            return str(self.batch_size)
+        return f'{self.global_batch_size} ({self.world_size} processes x {self.batch_size})'
+
+
+def check_options(options: BatchOptions) -> None:
+    """Refuses what cannot work.
+
+    Raises:
+        PSENetError: the first fault found.
+    """
+    if options.input_size < 1 or options.input_size % cfg.SIDE_MULTIPLE:
+        raise PSENetError(f'--input_size must be a positive multiple of {cfg.SIDE_MULTIPLE}, '
+                          f'not {options.input_size}.')
+    check_at_least('batch size', options.batch_size, 1)
+    if options.seed is not None and not 0 <= options.seed <= _MAX_SEED:
+        raise PSENetError(f'--seed must lie in 0 .. {_MAX_SEED}, not {options.seed}.')
+    if not 0 <= options.min_crop_side_ratio <= 1:
+        raise PSENetError('--min_crop_side_ratio must lie in 0 .. 1, '
+                          f'not {options.min_crop_side_ratio}.')
+    check_at_least('number of processes', options.world_size, 1)
+    if not 0 <= options.rank < options.world_size:
+        raise PSENetError(f'The rank of one of {options.world_size} processes must lie in '
+                          f'0 .. {options.world_size - 1}, not {options.rank}.')
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Raises PSENetError where a named value is too small."""
+    if value < least:
+        raise PSENetError(f'The {name} must be at least {least}, not {value}.')
+
+
+class SampleReader:
+    """Reads the images of samples, which have been found to exist before.
+
+    Args:
+        samples: the usable images.
+        cache_bytes: what the decoded images that are kept may take. The first that fit are kept
+            for good: every epoch wants every image once, so that none is worth more than another.
+    """
+
+    def __init__(self, samples: List[Sample], cache_bytes: int = 0):
+        self._samples = samples
+        self._room = cache_bytes
+        self._kept: Dict[Tuple[int, bool], np.ndarray] = {}
+        self.broken: Set[int] = set()
+
+    def read(self, index: int, halved: bool) -> np.ndarray:
+        """Reads a sample's image.
+
+        Args:
+            index: of the sample.
+            halved: whether half of the size is enough, which takes less time to decode; both sides
+                must be even then.
+
+        Returns:
+            uint8 (H, W, 3), BGR, not to be written to.
+
+        Raises:
+            ImageError: the image cannot be read any more; the sample is among `broken` from now on.
+        """
+        # An image that is kept is no source of its half: a sample must not depend on what is kept.
+        image = self._kept.get((index, halved))
+        if image is None:
+            image = self._decode(index, halved)
+            if image.nbytes <= self._room:
+                self._kept[index, halved] = image
+                self._room -= image.nbytes
+        return image
+
+    def _decode(self, index: int, halved: bool) -> np.ndarray:
+        sample = self._samples[index]
+        path, (height, width) = sample.image_path, sample.size
+        try:
+            image = read_image(path, halved, height * width, sample.apply_exif_orientation)
+            if image.shape[:2] != ((height // 2, width // 2) if halved else (height, width)):
+                raise ImageError(f'The image {path} is no longer of the size that it had at the '
+                                 'start.')
+        except ImageError:
+            self.broken.add(index)
+            raise
+        return image
+
 
 # So many images in a row without a crop, or unreadable, and the data set is to blame.
 MAX_DRAWS = 100

@@ -5,10 +5,16 @@ from typing import List, Optional, Set, Tuple
 
 import numpy as np
 
-from utils.data_provider.batching import MAX_DRAWS, BatchBuilder, BatchReport
-from utils.data_provider.data_util import MAX_WORKERS, WorkerPool
+from utils.data_provider.batching import (
+    MAX_DRAWS,
+    BatchBuilder,
+    BatchOptions,
+    BatchReport,
+    check_at_least,
+    check_options,
+)
 from utils.data_provider.datasets import DatasetCounts, Sample, load_dataset
-from utils.data_provider.options import BatchOptions, check_at_least, check_options
+from utils.data_provider.readers import MAX_WORKERS, WorkerPool
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
 from utils.utils_tool import logger

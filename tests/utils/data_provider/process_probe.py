@@ -7,8 +7,7 @@ import os
 import pathlib
 import time
 
-from utils.data_provider.batching import BatchReport
-from utils.data_provider.layout import BatchLayout
+from utils.data_provider.batching import BatchLayout, BatchReport
 
 LAYOUT = BatchLayout(batch_size=2, input_size=32)
 

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from utils.data_provider import batching, reading
+from utils.data_provider import batching
 from utils.data_provider.augment import half_is_enough, render_sample
-from utils.data_provider.batching import BatchBuilder
+from utils.data_provider.batching import BatchBuilder, BatchLayout, BatchOptions
 from utils.data_provider.datasets import load_dataset
-from utils.data_provider.layout import BatchLayout
-from utils.data_provider.options import BatchOptions
 from utils.image_io import read_image
 
 OPTIONS = BatchOptions(input_size=32, batch_size=4, seed=7, min_crop_side_ratio=0.1)
@@ -69,7 +67,7 @@ def test_no_two_processes_have_an_image_of_an_epoch_in_common(samples, monkeypat
 
 
 def test_colours_are_red_first(samples, monkeypatch):
-    monkeypatch.setattr(reading, 'read_image', lambda path, halved, *_: np.full(
+    monkeypatch.setattr(batching, 'read_image', lambda path, halved, *_: np.full(
         (32, 48, 3) if halved else (64, 96, 3), (1, 2, 3), 'u1'))
     assert (_make(BatchBuilder(samples, OPTIONS), 0)[1].images == (3, 2, 1)).all()
 
@@ -94,7 +92,7 @@ def test_background_has_no_kernels_and_hides_nothing(samples, monkeypatch):
 
 def test_no_pixels_are_read_for_a_draw_that_is_given_up(samples, monkeypatch):
     reads = []
-    monkeypatch.setattr(reading, 'read_image',
+    monkeypatch.setattr(batching, 'read_image',
                         lambda *args: reads.append(args) or read_image(*args))
     build = BatchBuilder(samples, OPTIONS)
     reports = [_make(build, number)[0] for number in range(5)]

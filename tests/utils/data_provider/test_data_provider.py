@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from process_probe import children, is_alive
 
-from utils.data_provider import data_provider, data_util
+from utils.data_provider import data_provider, readers
 from utils.data_provider.data_provider import get_batch
-from utils.data_provider.data_util import WorkerError
 from utils.data_provider.datasets import DatasetCounts
+from utils.data_provider.readers import WorkerError
 from utils.errors import PSENetError
 
 SMALL = {'input_size': 32, 'batch_size': 3}
@@ -244,7 +244,7 @@ def test_a_killed_worker_changes_nothing(make_folder):
 
 def test_a_worker_that_ends_ends_the_iterator_and_the_others(make_folder, monkeypatch):
     # Once its job has come: one that ends before that ends get_batch.
-    monkeypatch.setattr(data_util, '_BOOTSTRAP',
+    monkeypatch.setattr(readers, '_BOOTSTRAP',
                         'import os, sys; os.read(int(sys.argv[1]), 1); sys.exit(9)')
     before = children()
     batches = get_batch(str(make_folder(3)), num_workers=3, **SMALL)

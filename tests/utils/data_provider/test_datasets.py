@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from utils.data_provider import datasets
+from utils.data_provider.batching import SampleReader
 from utils.data_provider.datasets import DATASETS, inspect_dataset, load_dataset, pair_files
-from utils.data_provider.reading import SampleReader
 from utils.errors import PSENetError
 from utils.image_io import write_image
 

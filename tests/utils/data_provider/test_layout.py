@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.data_provider.layout import BatchLayout
+from utils.data_provider.batching import BatchLayout
 
 
 @pytest.mark.parametrize('layout', [BatchLayout(1, 32), BatchLayout(3, 96), BatchLayout(14, 512)])

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data_provider import reading
+from utils.data_provider import batching
+from utils.data_provider.batching import SampleReader
 from utils.data_provider.datasets import Sample
-from utils.data_provider.reading import SampleReader
 from utils.image_io import ImageError, read_image
 
 SIZE = (64, 96)
@@ -29,7 +29,8 @@ def samples(tmp_path):
 def reads(monkeypatch):
     """The arguments of every call of read_image."""
     seen = []
-    monkeypatch.setattr(reading, 'read_image', lambda *args: seen.append(args) or read_image(*args))
+    monkeypatch.setattr(batching, 'read_image',
+                        lambda *args: seen.append(args) or read_image(*args))
     return seen
 
 

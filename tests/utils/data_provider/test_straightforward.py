@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.data_provider.augment import SCALES, plan_sample
-from utils.data_provider.batching import BatchBuilder
+from utils.data_provider.batching import BatchBuilder, BatchOptions
 from utils.data_provider.datasets import Sample, load_dataset
-from utils.data_provider.options import BatchOptions
 from utils.data_provider.targets import generate_seg
 from utils.geometry import validate_polygons
 

@@ -7,7 +7,7 @@ from multiprocessing.connection import Pipe
 import pytest
 
 from utils.data_provider.batching import BatchReport
-from utils.data_provider.transport import BatchChannel, RemoteError
+from utils.data_provider.readers import BatchChannel, RemoteError
 
 
 @pytest.fixture

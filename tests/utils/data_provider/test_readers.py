@@ -23,9 +23,8 @@ from process_probe import (
     wait_until,
 )
 
-from utils.data_provider import data_util, waiting
-from utils.data_provider.data_util import WorkerError, WorkerPool
-from utils.data_provider.transport import RemoteError
+from utils.data_provider import readers
+from utils.data_provider.readers import RemoteError, WorkerError, WorkerPool
 from utils.errors import PSENetError
 
 HERE = pathlib.Path(__file__).parent
@@ -138,8 +137,8 @@ def test_what_cannot_be_unpickled_is_reported(start, monkeypatch):
 def patience(monkeypatch):
     """patience(...) sets the seconds after which the workers of a batch count as stuck."""
     def have_patience(*seconds):
-        monkeypatch.setattr(data_util, '_PATIENCE_SECONDS', seconds)
-        monkeypatch.setattr(waiting, '_POLL_SECONDS', 0.1)
+        monkeypatch.setattr(readers, '_PATIENCE_SECONDS', seconds)
+        monkeypatch.setattr(readers, '_POLL_SECONDS', 0.1)
     return have_patience
 
 
@@ -191,7 +190,7 @@ def test_a_worker_that_computes_is_waited_for(start, warnings, patience):
 
 def test_a_worker_that_computes_without_end_is_an_error(start, monkeypatch, patience):
     patience(100)
-    monkeypatch.setattr(waiting, '_LONGEST_SECONDS', 1)
+    monkeypatch.setattr(readers, '_LONGEST_SECONDS', 1)
     with pytest.raises(WorkerError, match='is stuck'):
         start(Busy(seconds=1000), 1).get()
 
@@ -204,7 +203,7 @@ def test_a_worker_that_exits_is_an_error_with_the_code(start):
 
 
 def test_a_worker_that_cannot_start_is_an_error(start, monkeypatch):
-    monkeypatch.setattr(data_util, '_BOOTSTRAP', 'import sys; sys.exit(9)')
+    monkeypatch.setattr(readers, '_BOOTSTRAP', 'import sys; sys.exit(9)')
     pool = start(make_batch, 2)
     with pytest.raises(WorkerError, match='exit code 9'):
         pool.get()
@@ -212,15 +211,15 @@ def test_a_worker_that_cannot_start_is_an_error(start, monkeypatch):
 
 def test_a_worker_stopped_before_it_began_is_replaced(start, monkeypatch, patience, warnings):
     patience(0.5, 60)
-    started = data_util._start_worker
+    started = readers._start_worker
 
     def start_stopped(*descriptors):
         worker = started(*descriptors)
         os.kill(worker.process.pid, signal.SIGSTOP)
-        monkeypatch.setattr(data_util, '_start_worker', started)
+        monkeypatch.setattr(readers, '_start_worker', started)
         return worker
 
-    monkeypatch.setattr(data_util, '_start_worker', start_stopped)
+    monkeypatch.setattr(readers, '_start_worker', start_stopped)
     # A job of more than what a socket holds.
     pool = start(Failing(at=b'x' * 10 ** 7), 1)
     assert [pool.get()[0].indices for _ in range(2)] == [[0], [1]]
@@ -235,8 +234,8 @@ def test_a_worker_has_a_thread_that_works_and_one_that_watches(start):
 
 def test_a_long_wait_is_spoken_of(start, warnings, monkeypatch, patience):
     patience(1.7)
-    monkeypatch.setattr(waiting, '_POLL_SECONDS', 0.5)
-    monkeypatch.setattr(waiting, '_NOTICE_SECONDS', 0.5)
+    monkeypatch.setattr(readers, '_POLL_SECONDS', 0.5)
+    monkeypatch.setattr(readers, '_NOTICE_SECONDS', 0.5)
     pool = start(Sleeping(since=1), 1)
     pool.get()
     with pytest.raises(WorkerError):
@@ -273,7 +272,7 @@ def test_a_forgotten_pool_ends_its_workers():
 
 
 def test_a_worker_that_the_system_does_not_start_is_an_error(start, monkeypatch):
-    monkeypatch.setattr(data_util.sys, 'executable', '/nowhere/python')
+    monkeypatch.setattr(readers.sys, 'executable', '/nowhere/python')
     with pytest.raises(WorkerError, match=r'cannot be started .*--num_readers'):
         start(make_batch, 1)
 
@@ -296,7 +295,7 @@ def test_workers_end_when_their_consumer_is_killed(script, tmp_path, build):
     process = script(
         'import sys, time\n'
         'from process_probe import *\n'
-        'from utils.data_provider.data_util import WorkerPool\n'
+        'from utils.data_provider.readers import WorkerPool\n'
         f'pool = WorkerPool({build}, LAYOUT, 2)\n'
         'print(*children(), flush=True)\n'
         'time.sleep(100)\n')
@@ -311,7 +310,7 @@ def test_workers_end_when_their_consumer_is_killed(script, tmp_path, build):
 def test_workers_ignore_the_terminal_and_end_with_their_consumer(script):
     process = script(
         'from process_probe import *\n'
-        'from utils.data_provider.data_util import WorkerPool\n'
+        'from utils.data_provider.readers import WorkerPool\n'
         'pool = WorkerPool(Sleeping(), LAYOUT, 2)\n'
         'print(*children(), flush=True)\n'
         'pool.get()\n')
@@ -328,7 +327,7 @@ def test_the_main_program_is_not_run_again_and_tensorflow_stays_there(script):
     process = script(
         'import tensorflow, time\n'
         'from process_probe import *\n'
-        'from utils.data_provider.data_util import WorkerPool\n'
+        'from utils.data_provider.readers import WorkerPool\n'
         'print("started", flush=True)\n'
         'pool = WorkerPool(make_batch, LAYOUT, 2)\n'
         'pool.get(), pool.get()\n'

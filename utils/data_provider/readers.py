@@ -1,4 +1,4 @@
-"""Worker processes that make batches.
+"""Reader processes that make batches, and what joins them to the process that takes them.
 
 Each worker is a fresh interpreter that imports this package and nothing of the program that
 started it: no fork of a process that holds a device or threads, no second run of a script without a
@@ -9,34 +9,242 @@ end is gone, for whatever reason; that, and not Ctrl-C, is what ends it.
 Worker w of W makes the batches first + w, first + w + W, ...; the consumer takes them in order. It
 orders each in a slot of shared memory, the next of a worker when it has taken the last: a worker
 that is ahead waits with one batch finished, and the slots bound what is held in memory. A worker
-that is stuck or was killed is replaced, and its batch made anew, in the same slot.
+that works is slow, and is waited for. One that was killed, or has not computed anything for a while
+(it is stopped, or before a file that does not answer), is replaced, and its batch made anew, in the
+same slot: a batch depends on its number alone.
+
+Arrays do not come over the socket: they lie in the slots, and only words are exchanged about them.
+The job is pickled by the consumer, which the worker is a part of, and lies in a file: a worker that
+is slow to begin, or stopped, keeps nobody waiting. What comes back is JSON: a worker decodes files
+of strangers, and shall not be able to make its consumer run anything.
 """
 
 import contextlib
+import itertools
+import json
+import mmap
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import weakref
 from multiprocessing.connection import Connection, Pipe
-from typing import Callable, Dict, Iterator, List, NamedTuple, Tuple
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import cv2
 
-from utils.data_provider.batching import BatchReport
-from utils.data_provider.layout import BatchArrays, BatchLayout
-from utils.data_provider.slots import LentSlots, SlotMemory
-from utils.data_provider.transport import BatchChannel, read_job, write_job
-from utils.data_provider.waiting import (
-    EXIT_SECONDS,
-    LostWorkerError,
-    Worker,
-    WorkerError,
-    receive_report,
-)
+from utils.data_provider.batching import BatchArrays, BatchLayout, BatchReport
+from utils.data_provider.slots import LentSlots, SlotMemory, reserve
+from utils.errors import PSENetError
 from utils.utils_tool import STOP_SIGNALS, logger
+
+EXIT_SECONDS = 5
+_POLL_SECONDS = 1
+_NOTICE_SECONDS = 30
+# Nothing takes so long to make, whatever the worker may be computing.
+_LONGEST_SECONDS = 600
+# clock_getcpuclockid(3): the clock that counts what all threads of a process compute.
+_PROCESS_CLOCK = 2
+
+
+class WorkerError(PSENetError):
+    """A reader process that is gone."""
+
+
+class LostWorkerError(WorkerError):
+    """A reader process that is stuck or was killed; another may do better."""
+
+
+class Worker(NamedTuple):
+    """A worker process, as its consumer has it."""
+
+    process: subprocess.Popen
+    channel: 'BatchChannel'
+
+
+def receive_report(worker: Worker, number: int, patience: float) -> BatchReport:
+    """Waits for the word that a worker has made the batch that it is at.
+
+    Args:
+        worker: that has the order.
+        number: of the batch, for messages.
+        patience: seconds without anything computed after which the worker is lost.
+
+    Raises:
+        LostWorkerError: the worker was killed, or is stuck.
+        WorkerError: it ended by itself.
+        RemoteError: it failed; the traceback from there is the cause.
+    """
+    _wait_for(worker, number, patience)
+    with death_explained(worker):
+        return worker.channel.receive_report()
+
+
+def _wait_for(worker: Worker, number: int, patience: float) -> None:
+    computed, since = _computed_seconds(worker), 0.0
+    # Polls are counted, not the clock's seconds: this process may have been stopped with the other.
+    for waited in itertools.count(_POLL_SECONDS, _POLL_SECONDS):
+        if worker.channel.wait(_POLL_SECONDS):
+            return
+        before, computed = computed, _computed_seconds(worker)
+        if computed > before:
+            since = waited
+        if waited - since >= patience or waited >= _LONGEST_SECONDS:
+            raise LostWorkerError(
+                f'A reader process (id {worker.process.pid}) is stuck: batch {number} has been '
+                f'awaited from it for {waited:g} seconds, and it did nothing in the last '
+                f'{waited - since:g}; see whether the folder of the training data can be read.')
+        if waited % _NOTICE_SECONDS == 0:
+            logger.warning('Batch %d has been awaited for %d seconds from the reader with '
+                           'process id %d.', number, waited, worker.process.pid)
+
+
+def _computed_seconds(worker: Worker) -> float:
+    try:
+        return time.clock_gettime(~worker.process.pid << 3 | _PROCESS_CLOCK)
+    except OSError:
+        # It is gone, which the channel reports.
+        return 0.0
+
+
+@contextlib.contextmanager
+def death_explained(worker: Worker) -> Iterator[None]:
+    """Turns the end of a connection into an account of what became of the process."""
+    try:
+        yield
+    except (EOFError, OSError):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(EXIT_SECONDS)
+        raise _account_of_death(worker.process) from None
+
+
+def _account_of_death(process: subprocess.Popen) -> WorkerError:
+    code = process.poll()
+    if code is not None and code < 0:
+        # Not Signals(-code): most real-time signals have no name there.
+        name = {known.value: known.name for known in signal.Signals}.get(-code, f'signal {-code}')
+        return LostWorkerError(
+            f'A reader process (id {process.pid}) was killed by {name}; where nobody did that, '
+            'memory ran out: lower --num_readers or the batch size.')
+    return WorkerError(f'A reader process (id {process.pid}) ended by itself with exit code '
+                       f'{code}; what it wrote to the error output says why.')
+
+
+# A report names each of a batch's images at most; a longer message is none of ours.
+_MAX_MESSAGE_BYTES = 2 ** 26
+
+
+class RemoteError(RuntimeError):
+    """An exception in a worker process; its cause holds the traceback from there."""
+
+
+class _RemoteTrace(Exception):  # noqa: N818 - Python prints it above the RemoteError
+    """Shows the traceback where Python prints the cause of an exception."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+def write_job(job: Any) -> int:
+    """Writes down what the workers need to begin.
+
+    Args:
+        job: anything that can be pickled.
+
+    Returns:
+        Descriptor of a nameless file, which workers inherit.
+
+    Raises:
+        PSENetError: nowhere is room for it.
+    """
+    pickled = ForkingPickler.dumps(job)
+    descriptor = reserve(len(pickled))
+    with mmap.mmap(descriptor, len(pickled)) as memory:
+        memory[:] = pickled
+    return descriptor
+
+
+def read_job(descriptor: int) -> Any:
+    """Reads, in a worker, what `write_job` wrote."""
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as memory:
+        return ForkingPickler.loads(memory)
+
+
+class BatchChannel:
+    """One end of a socket pair: orders go to the worker, reports or a failure come back.
+
+    Args:
+        connection: duplex connection; the channel owns it from now on.
+    """
+
+    def __init__(self, connection: Connection):
+        self._connection = connection
+
+    def send_order(self, number: int, slot: int) -> None:
+        """Asks for a batch by its number, to be laid into a slot."""
+        self._connection.send((number, slot))
+
+    def receive_order(self) -> Tuple[int, int]:
+        """Waits for number and slot. Raises EOFError or OSError when the consumer is gone."""
+        return self._connection.recv()
+
+    def send_report(self, report: BatchReport) -> None:
+        """Says that the batch that was asked for lies in its slot."""
+        self._send_words({'report': vars(report)})
+
+    def send_failure(self, trace: str) -> None:
+        """Sends the traceback, as text, that ends this worker's batches."""
+        self._send_words({'failure': trace})
+
+    def _send_words(self, message: Dict[str, Any]) -> None:
+        self._connection.send_bytes(json.dumps(message, default=int).encode())
+
+    def receive_report(self) -> BatchReport:
+        """Takes the word that the batch asked for is there.
+
+        Raises:
+            RemoteError: the worker sent a failure, or what is no report.
+            EOFError, OSError: the worker is gone.
+        """
+        data = self._connection.recv_bytes(_MAX_MESSAGE_BYTES)
+        try:
+            message = json.loads(data.decode())
+        except ValueError as error:
+            raise RemoteError('A reader process says what is no report') from error
+        if 'failure' in message:
+            trace = message['failure']
+            reason = trace.rstrip().rsplit('\n', 1)[-1]
+            raise RemoteError(f'A reader process failed: {reason}') from _RemoteTrace(trace)
+        report = BatchReport()
+        vars(report).update(message['report'])
+        # JSON has no numbers for keys.
+        report.unreadable = {int(index): text for index, text in report.unreadable.items()}
+        return report
+
+    def wait(self, seconds: float) -> bool:
+        """Whether, within this time, there is something to receive, the other side's end included.
+
+        Args:
+            seconds: how long to wait.
+        """
+        return self._connection.poll(seconds)
+
+    def wait_for_end(self) -> None:
+        """Waits until the other side is gone, whatever it says before that."""
+        poll = select.poll()
+        # Without any event to ask for, the end alone is reported.
+        poll.register(self._connection.fileno(), 0)
+        poll.poll()
+
+    def close(self) -> None:
+        """Lets go of the connection, which the other side takes for the end."""
+        self._connection.close()
+
 
 # Each holds an interpreter and a batch; no device trains faster than so many can read.
 MAX_WORKERS = 16
@@ -54,7 +262,7 @@ _ENVIRONMENT = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'MKL_NUM_TH
                 'MALLOC_MMAP_THRESHOLD_': str(2 ** 25), 'MALLOC_TRIM_THRESHOLD_': str(2 ** 27)}
 # Its arguments: the socket, the shared memory, the job, then the consumer's module search path.
 _BOOTSTRAP = ('import sys; sys.path[:] = sys.argv[4:]; '
-              'from utils.data_provider.data_util import worker_main; '
+              'from utils.data_provider.readers import worker_main; '
               'worker_main(*map(int, sys.argv[1:4]))')
 # Makes a batch by its number, into arrays.
 Build = Callable[[int, BatchArrays], BatchReport]
