@@ -53,7 +53,7 @@ lint: setup ## check style, spelling and security
 	@.venv/bin/bandit -q -r . -x ./.venv,./tests -s B404,B603
 	@$(VENV_PYTHON) tools/audit.py $(AUDIT)
 
-bench: setup-tools ## measure the parts of the system, each against a yardstick
+bench: setup-tools ## measure the parts of the system, each against a baseline
 	@$(VENV_PYTHON) tools/benchmark.py $(ARGS)
 
 clean: ## remove what builds, tests and the demo made; .venv and output/ stay

@@ -18,9 +18,9 @@ from absl import flags
 
 from training.config import TrainConfig, define_train_flags, train_config_from_flags
 from training.devices.launcher import (
-    Place,
+    RankInfo,
     define_distributed_flag,
-    find_place,
+    find_rank,
     own_gpu,
     step_below_launcher,
 )
@@ -31,9 +31,9 @@ from utils.tf_env import configure_tensorflow, define_gpu_flag
 def main(_: List[str]) -> int:
     """Trains as the flags say; returns the process's exit code."""
     config = train_config_from_flags(flags.FLAGS)
-    place = find_place(os.environ, bool(flags.FLAGS.distributed))
+    rank_info = find_rank(os.environ, bool(flags.FLAGS.distributed))
     if flags.FLAGS.distributed:
-        return train_with_others(config, place)
+        return train_with_others(config, rank_info)
     configure_tensorflow(flags.FLAGS.gpu_list)
     # TensorFlow comes with these, and reads the environment when it starts.
     from training.devices.gpu import GpuDevice
@@ -41,15 +41,15 @@ def main(_: List[str]) -> int:
     return train(config, GpuDevice(flags.FLAGS.gpu_list))
 
 
-def train_with_others(config: TrainConfig, place: Place) -> int:
+def train_with_others(config: TrainConfig, rank_info: RankInfo) -> int:
     """Trains as one of the processes that a launcher has started."""
-    gpu = own_gpu(flags.FLAGS.gpu_list, place)
-    if place.world_size > 1:
+    gpu = own_gpu(flags.FLAGS.gpu_list, rank_info)
+    if rank_info.world_size > 1:
         step_below_launcher()
     configure_tensorflow(gpu)
     from training.devices.horovod import HorovodDevice
     from training.loop import train
-    return train(config, HorovodDevice(gpu, place))
+    return train(config, HorovodDevice(gpu, rank_info))
 
 
 if __name__ == '__main__':

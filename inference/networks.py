@@ -203,7 +203,7 @@ class Network(_SessionNetwork):
                 # there (frozen weights, folded batch norm, other numbers of threads). GPUs were not
                 # measured, and an NPU is best given the network that it was given in training.
                 score_maps = model.model(tf.to_float(images), is_training=False,
-                                         enlarge_last=self._upsample_last)
+                                         upsample_last=self._upsample_last)
             self._built[size] = images, score_maps
         return self._built[size]
 

@@ -6,10 +6,10 @@ import tensorflow as tf
 from tensorflow.contrib import slim
 
 from nets.backbones import get_backbone
-from nets.enlarged_conv import enlarged_conv
 from nets.fpn import PYRAMID_DEPTH, build_feature_pyramid, fuse_feature_pyramid
 from nets.layers import batch_norm_params, seeded_by_name
 from nets.losses import loss
+from nets.upsampled_conv import upsampled_conv
 from utils.utils_tool import cfg
 
 __all__ = ['loss', 'mean_image_subtraction', 'model']
@@ -45,14 +45,14 @@ def _check_sides(images: tf.Tensor) -> None:
             )
 
 
-def _convolve_then_enlarge(
+def _convolve_then_upsample(
     pyramid: Sequence[tf.Tensor], normalizer_params: Dict[str, Any]
 ) -> tf.Tensor:
     """The head's first layer, for inference: the same variables, and fewer operations."""
     p2, p3, p4, p5 = pyramid
     with tf.variable_scope('Conv'):
         kernel = slim.model_variable('weights', [3, 3, 4 * PYRAMID_DEPTH, HEAD_DEPTH])
-        features = enlarged_conv([p5, p4, p3, p2], kernel)
+        features = upsampled_conv([p5, p4, p3, p2], kernel)
         return slim.batch_norm(
             features, activation_fn=tf.nn.relu, scope='BatchNorm', **normalizer_params
         )
@@ -63,17 +63,17 @@ def _predict_score_maps(
     weight_decay: float,
     is_training: bool,
     batch_norm_decay: float,
-    enlarge_last: bool,
+    upsample_last: bool,
 ) -> tf.Tensor:
     regularizer = slim.l2_regularizer(weight_decay)
     normalizer_params = batch_norm_params(is_training, batch_norm_decay)
-    fused = None if enlarge_last else fuse_feature_pyramid(pyramid)
+    fused = None if upsample_last else fuse_feature_pyramid(pyramid)
     with tf.variable_scope('feature_results'), slim.arg_scope(
         [slim.conv2d], weights_regularizer=regularizer,
         weights_initializer=seeded_by_name(slim.xavier_initializer)
     ):
-        if enlarge_last:
-            features = _convolve_then_enlarge(pyramid, normalizer_params)
+        if upsample_last:
+            features = _convolve_then_upsample(pyramid, normalizer_params)
         else:
             features = slim.conv2d(
                 fused,
@@ -93,7 +93,7 @@ def model(
     is_training: bool = True,
     batch_norm_decay: float = 0.997,
     backbone: str = 'resnet_v1_50',
-    enlarge_last: bool = False,
+    upsample_last: bool = False,
 ) -> tf.Tensor:
     """The network from an image to its score maps.
 
@@ -107,7 +107,7 @@ def model(
             moving ones to ``UPDATE_OPS``.
         batch_norm_decay: decay of the moving statistics, of the backbone and of the head.
         backbone: a name in ``nets.backbones.BACKBONES``.
-        enlarge_last: for inference alone: the head convolves the levels of the pyramid before they
+        upsample_last: for inference alone: the head convolves the levels of the pyramid before they
             are enlarged. The scores are the same up to 1e-5, and a CPU needs a quarter less time.
 
     Returns:
@@ -119,13 +119,13 @@ def model(
             is to be trained.
         PSENetError: there is no such backbone.
     """
-    if enlarge_last and is_training:
-        raise ValueError('enlarge_last is for inference: the head would lack its weight decay')
+    if upsample_last and is_training:
+        raise ValueError('upsample_last is for inference: the head would lack its weight decay')
     build_backbone = get_backbone(backbone)
     images = mean_image_subtraction(images)
     _check_sides(images)
     features = build_backbone(images, weight_decay, is_training, batch_norm_decay)
     pyramid = build_feature_pyramid(features, weight_decay)
     return _predict_score_maps(
-        pyramid, weight_decay, is_training, batch_norm_decay, enlarge_last
+        pyramid, weight_decay, is_training, batch_norm_decay, upsample_last
     )

@@ -52,7 +52,7 @@ class Steps:
                 session.run(self._graph.share_all)
             for seed in seeds:
                 feed = dict(zip(self._graph.inputs, make_batch(seed)))
-                session.run(self._graph.fetches, {**feed, self._graph.news: [0, 0]})
+                session.run(self._graph.fetches, {**feed, self._graph.stop_votes: [0, 0]})
             self._keep(scenario, session)
             if self._graph.share_statistics is not None:
                 session.run(self._graph.share_statistics)

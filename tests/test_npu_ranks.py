@@ -156,7 +156,7 @@ def losses_alone(batches):
             session.run(tf.global_variables_initializer())
             return [session.run([scalars.model_loss, scalars.total_loss], {
                 inputs.images: batch.images, inputs.seg_maps: batch.seg_maps,
-                inputs.training_masks: batch.training_masks, graph.news: [0, 0]})
+                inputs.training_masks: batch.training_masks, graph.stop_votes: [0, 0]})
                 for batch in batches]
 
 

@@ -1,11 +1,11 @@
-"""Measures parts of the system, each against a yardstick measured in the same run.
+"""Measures parts of the system, each against a baseline measured in the same run.
 
     make bench                                  every case
     python tools/benchmark.py --case=pse        one case, or several separated by commas
     python tools/benchmark.py --json            one line of JSON a case, for programs
 
 A line shows the median time of a unit of work with its 10th and 90th percentile, the rate, the
-ratio to the yardstick, whether the target is met, and what data were worked on: real ICDAR2015
+ratio to the baseline, whether the target is met, and what data were worked on: real ICDAR2015
 samples where they are beside the project, in ../shared/data/icdar2015, and images drawn for it
 where they are not. docs/performance.md explains the cases.
 """
@@ -45,7 +45,7 @@ def main(_: List[str]) -> None:
     unknown = [name for name in values.case if name not in CASES]
     if unknown:
         raise PSENetError(f'--case={unknown[0]} is unknown; there are {", ".join(CASES)}')
-    # So that work and yardstick have the same means, whatever the machine.
+    # So that work and baseline have the same means, whatever the machine.
     cv2.setNumThreads(1)
     with open_samples(values.samples) as samples:
         for name in values.case:

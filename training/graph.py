@@ -52,7 +52,7 @@ class Fetches(NamedTuple):
     global_step: tf.Tensor    # scalar of the variable's dtype, after the update
     scalars: Scalars
     score_maps: tf.Tensor     # [H/4, W/4, 6], the batch's first sample, for the pictures
-    news: tf.Tensor           # float32 [2], see TrainGraph.news
+    stop_votes: tf.Tensor           # float32 [2], see TrainGraph.stop_votes
     device_scalars: Dict[str, tf.Tensor] = {}  # noqa: RUF012 - what Device.step_scalars() adds
 
 
@@ -62,7 +62,7 @@ class TrainGraph(NamedTuple):
     inputs: Inputs
     # float32 [2], fed with each step: 1 where this process was asked to stop, and where it cannot
     # go on. Fetched, it is the mean over the processes, so that all of them stop after one step.
-    news: tf.Tensor
+    stop_votes: tf.Tensor
     fetches: Fetches
     average: tf.train.ExponentialMovingAverage
     # Give every process rank 0's values; None where there is one process.
@@ -109,13 +109,14 @@ def build_train_graph(config: TrainConfig, device: Device, inputs: Optional[Inpu
     with tf.control_dependencies([update]):
         step_after = global_step.read_value()
         device_scalars = device.step_scalars()
-    news = tf.placeholder(tf.float32, [2], 'news') if fed else tf.zeros([2])
+    stop_votes = tf.placeholder(tf.float32, [2], 'stop_votes') if fed else tf.zeros([2])
     losses, agreed = tf.split(device.mean_over_ranks(
-        tf.concat([mean([tower.losses for tower in towers]), news], axis=0)), [4, 2])
+        tf.concat([mean([tower.losses for tower in towers]), stop_votes], axis=0)), [4, 2])
     scalars = Scalars(learning_rate, *tf.unstack(losses),
                       gradient_norm=tf.global_norm([gradient for gradient, _ in gradients]))
     fetches = Fetches(update, step_after, scalars, towers[0].score_maps[0], agreed, device_scalars)
-    return TrainGraph(inputs, news, fetches, average, device.broadcast_op(tf.global_variables()),
+    return TrainGraph(inputs, stop_votes, fetches, average,
+                      device.broadcast_op(tf.global_variables()),
                       device.broadcast_op(moving_statistics()))
 
 

@@ -39,7 +39,7 @@ from utils.errors import PSENetError
 from utils.utils_tool import logger
 
 
-class Started(NamedTuple):
+class RunContext(NamedTuple):
     """A run whose readers work: what is known before its graph is built."""
 
     config: TrainConfig
@@ -52,7 +52,7 @@ class Started(NamedTuple):
 
 
 # Builds the graph, gives the variables their values, and trains to the end.
-TakeSteps = Callable[[Started], None]
+TakeSteps = Callable[[RunContext], None]
 
 
 def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = (),
@@ -88,14 +88,14 @@ def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = (),
                 logger.info('training data: %s', batches.counts)
                 device.prepare()
                 (take_steps or in_session)(
-                    Started(config, device, start, first_step, batches, stop, hooks))
+                    RunContext(config, device, start, first_step, batches, stop, hooks))
         except StopTraining as stopped:
             logger.warning('stopped by %s', stopped)
             return stopped.exit_code
         return 0
 
 
-def in_session(run: Started) -> None:
+def in_session(run: RunContext) -> None:
     """Takes the steps in a session that is fed with each batch."""
     tf.set_random_seed(run.batches.seed)
     graph = build_train_graph(run.config, run.device)
@@ -121,7 +121,7 @@ def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batc
 
 
 @contextmanager
-def open_hooks(run: Started, graph: TrainGraph, saver: tf.train.Saver) -> Iterator[List[Hook]]:
+def open_hooks(run: RunContext, graph: TrainGraph, saver: tf.train.Saver) -> Iterator[List[Hook]]:
     """The hooks of this process; rank 0 alone has those that write into the checkpoint folder.
 
     Args:
@@ -213,7 +213,7 @@ class _Run:
             taken = self._step - before
             tell(self._hooks, self._session,
                  StepResult(self._step, values, batch, waited, taken, skipped=1 - taken))
-        self._heed(values.news)
+        self._heed(values.stop_votes)
 
     def _next_batch(self) -> Batch:
         try:
@@ -226,9 +226,9 @@ class _Run:
             self._failure = error
         return self._batch
 
-    def _heed(self, news: np.ndarray) -> None:
+    def _heed(self, stop_votes: np.ndarray) -> None:
         """Ends the run where any process was asked to stop or cannot go on."""
-        asked, failed = news > 0
+        asked, failed = stop_votes > 0
         self._agreed = asked or failed
         if self._failure is not None:
             raise self._failure
@@ -244,7 +244,7 @@ class _Run:
             return self._session.run(self._graph.fetches, {
                 inputs.images: batch.images, inputs.seg_maps: batch.seg_maps,
                 inputs.training_masks: batch.training_masks,
-                self._graph.news: [self._stop.wanted, self._failure is not None]})
+                self._graph.stop_votes: [self._stop.wanted, self._failure is not None]})
 
     def _end(self) -> None:
         with self._stop.deferred():

@@ -1,7 +1,7 @@
 """What a process owes to the others that it trains with: a log of its own, and one word for all.
 
 Every process runs the same steps. Rank 0 alone writes checkpoints, events and the console; what a
-run does at the same step in every process is agreed within the step (see ``TrainGraph.news``).
+run does at the same step in every process is agreed within it (see ``TrainGraph.stop_votes``).
 """
 
 import logging

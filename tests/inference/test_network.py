@@ -73,7 +73,7 @@ def test_only_the_cpu_enlarges_last(checkpoint, monkeypatch, devices, platform, 
     whole = nets.model.model
 
     def watched(images, **kwargs):
-        given.append(kwargs['enlarge_last'])
+        given.append(kwargs['upsample_last'])
         return whole(images, **kwargs)
 
     monkeypatch.setattr('nets.model.model', watched)

@@ -48,7 +48,7 @@ def test_times_are_those_of_a_unit():
     result = measure('counting', case_of(*(Sample(0.001 * i) for i in range(1, 12))))
     assert [getattr(result, name) for name in FIGURES] == pytest.approx([6, 2, 10, 1000 / 6])
     assert result.passes == 11
-    assert result.yardstick is result.yardstick_ms is result.ratio is None
+    assert result.baseline is result.baseline_ms is result.ratio is None
 
 
 def test_passes_before_the_first_do_not_count():
@@ -57,11 +57,11 @@ def test_passes_before_the_first_do_not_count():
 
 
 def test_ratio_is_the_median_of_the_passes_and_not_that_of_the_medians():
-    case = case_of(Sample(1, 1), Sample(4, 2), Sample(9, 3), yardstick='a stick')
+    case = case_of(Sample(1, 1), Sample(4, 2), Sample(9, 3), baseline='a stick')
     result = measure('counting', case)
     assert result.ratio == 2
-    assert result.yardstick_ms == 2000
-    assert measure('counting', case_of(Sample(1, 4), yardstick='a stick', by_rate=True)).ratio == 4
+    assert result.baseline_ms == 2000
+    assert measure('counting', case_of(Sample(1, 4), baseline='a stick', by_rate=True)).ratio == 4
 
 
 @pytest.mark.parametrize(('target', 'met'), [
@@ -69,7 +69,7 @@ def test_ratio_is_the_median_of_the_passes_and_not_that_of_the_medians():
     (Target('ratio', 2, at_least=True), True), (Target('ratio', 2.1, at_least=True), False),
     (Target('size_mb', 13), True), (Target('size_mb', 12), False)])
 def test_targets_bound_any_figure(target, met):
-    case = case_of(Sample(4, 2), yardstick='a stick', targets=(target,),
+    case = case_of(Sample(4, 2), baseline='a stick', targets=(target,),
                    figures=lambda: {'size_mb': 12.5})
     result = measure('counting', case)
     assert [each['met'] for each in result.targets] == [met]
@@ -77,7 +77,7 @@ def test_targets_bound_any_figure(target, met):
 
 
 def test_a_line_for_people():
-    case = case_of(Sample(0.0125, 0.01), yardstick='a stick', figures=lambda: {'size_mb': 12.5},
+    case = case_of(Sample(0.0125, 0.01), baseline='a stick', figures=lambda: {'size_mb': 12.5},
                    targets=(Target('ratio', 1.5), Target('size_mb', 13, at_least=True)))
     assert describe(measure('counting', case)) == (
         'counting 12.5 ms/thing (12.5 to 12.5), 80 things/s, 1.25x a stick (10 ms), size_mb 12.5, '
@@ -156,7 +156,7 @@ def test_measures_every_case(lines, folder, name, data, figures):
     assert 0 < line['p10_ms'] <= line['median_ms'] <= line['p90_ms']
     assert line['data'] == f'{data} of {folder}'
     assert line['passes'] == 2
-    assert (line['yardstick'] or line['unit']) in ('cv2.connectedComponents', 'image')
+    assert (line['baseline'] or line['unit']) in ('cv2.connectedComponents', 'image')
     assert [target['figure'] for target in line['targets']] == figures
 
 

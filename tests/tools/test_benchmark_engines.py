@@ -19,7 +19,7 @@ def test_engines(tmp_path, monkeypatch, tmp_path_factory):
     with open_samples(str(tmp_path)) as samples, engines.open_case(samples) as case:
         result = measure('engines', case, passes=1)
     assert result.data == f'an image of {tmp_path} at 96x96'
-    assert result.yardstick == 'TensorFlow with the checkpoint'
+    assert result.baseline == 'TensorFlow with the checkpoint'
     assert result.ratio > 0
     assert result.figures['frozen_graph_ratio'] > 0
     assert os.listdir(str(scratch)) == []

@@ -24,7 +24,7 @@ def test_eval(folder, monkeypatch, tmp_path_factory):
     with open_samples(folder) as samples, eval_case.open_case(samples) as case:
         result = measure('eval', case, passes=1)
     assert result.data == f'2 images of {folder}'
-    assert result.yardstick == 'the network alone'
+    assert result.baseline == 'the network alone'
     assert result.ratio > 1
     assert result.figures['boxes_per_image'] > 0
     assert result.figures['start_up_s'] > 0

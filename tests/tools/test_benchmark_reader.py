@@ -30,7 +30,7 @@ def test_reader(folder, monkeypatch):
         result = measure('reader', case, passes=2)
     assert set(children()) <= before
     assert result.data == f'4 images of {folder}, 2 readers, batches of 2 at 32'
-    assert result.yardstick == 'cv2.imdecode'
+    assert result.baseline == 'cv2.imdecode'
     assert result.ratio > 0
     # Six passes, four of them to warm up, of two batches that were waiting and three.
     assert result.figures['batches'] == 30
@@ -49,7 +49,7 @@ def test_loop(folder, monkeypatch):
     assert result.figures['handed_over_mb'] == 2 * (64 * 64 * 3 + 16 * 16 * 7) / 1e6
     assert 0 < result.figures['data_wait_percent'] < 100
     assert result.median_ms >= 1
-    assert result.yardstick_ms >= 1
+    assert result.baseline_ms >= 1
 
 
 def test_processes():

@@ -25,7 +25,7 @@ def start(session):
 
 def feed(graph, inputs):
     """The feed of one step from (images, seg_maps, training_masks)."""
-    return {**dict(zip(graph.inputs, inputs)), graph.news: NO_NEWS}
+    return {**dict(zip(graph.inputs, inputs)), graph.stop_votes: NO_NEWS}
 
 
 def variables_after(gpu_list, batches, **options):

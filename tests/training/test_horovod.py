@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.training.horovod_stand_in import HorovodStandIn, stand_in
 from training.devices.horovod import HorovodDevice
-from training.devices.launcher import Place
+from training.devices.launcher import RankInfo
 from utils.errors import PSENetError
 
 
@@ -23,18 +23,18 @@ def prepared(place, partner=0.0):
 @pytest.fixture
 def first():
     """The first of two processes, whose partner holds 4 of everything."""
-    return prepared(Place(0, 2), partner=4.0)
+    return prepared(RankInfo(0, 2), partner=4.0)
 
 
 def test_without_horovod_a_sentence_says_how_to_get_it():
     with mock.patch.dict(sys.modules, {'horovod': None}), \
             pytest.raises(PSENetError, match=r'not installed.*`make setup-horovod`'):
-        HorovodDevice('', Place())
+        HorovodDevice('', RankInfo())
 
 
 def test_a_horovod_that_cannot_be_loaded_is_told_apart():
     with stand_in(None):
-        device = HorovodDevice('', Place())
+        device = HorovodDevice('', RankInfo())
         with pytest.raises(PSENetError, match=r'cannot be loaded \(.*horovod.*setup-horovod'):
             device.prepare()
 
@@ -42,7 +42,7 @@ def test_a_horovod_that_cannot_be_loaded_is_told_apart():
 def test_horovod_is_not_connected_before_the_readers_run():
     hvd = HorovodStandIn(1, 2)
     with stand_in(hvd):
-        device = HorovodDevice('', Place(1, 2))
+        device = HorovodDevice('', RankInfo(1, 2))
         with pytest.raises(ValueError, match='not been initialized'):
             hvd.rank()
         device.prepare()
@@ -52,7 +52,7 @@ def test_horovod_is_not_connected_before_the_readers_run():
 def test_a_launcher_that_numbers_in_another_way_is_refused():
     with stand_in(HorovodStandIn(2, 4)), \
             pytest.raises(PSENetError, match='process 2 of 4, for its environment process 0 of 1'):
-        HorovodDevice('', Place()).prepare()
+        HorovodDevice('', RankInfo()).prepare()
 
 
 def test_processes_that_do_not_reach_each_other_are_said(monkeypatch):
@@ -61,11 +61,11 @@ def test_processes_that_do_not_reach_each_other_are_said(monkeypatch):
     monkeypatch.setattr(HorovodStandIn, 'init', fail)
     with stand_in(HorovodStandIn(1, 2)), \
             pytest.raises(PSENetError, match=r'rank 1 of 2 .*could not reach.*docs/distributed'):
-        HorovodDevice('', Place(1, 2)).prepare()
+        HorovodDevice('', RankInfo(1, 2)).prepare()
 
 
 def test_one_tower_in_the_place_that_the_launcher_gave():
-    device = prepared(Place(3, 4, 1, 2))
+    device = prepared(RankInfo(3, 4, 1, 2))
     assert (device.num_towers, device.rank, device.world_size) == (1, 3, 4)
 
 
@@ -95,7 +95,7 @@ def test_variables_of_rank_0_reach_all(first, session):
 
 
 def test_a_process_alone_changes_nothing():
-    device = prepared(Place())
+    device = prepared(RankInfo())
     optimizer, values = tf.train.AdamOptimizer(), tf.constant([1.0])
     assert device.wrap_optimizer(optimizer) is optimizer
     assert device.mean_over_ranks(values) is values

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from training.devices.launcher import Place, find_place, own_gpu
+from training.devices.launcher import RankInfo, find_rank, own_gpu
 from utils.errors import PSENetError
 
 HOROVODRUN = {'HOROVOD_RANK': '3', 'HOROVOD_SIZE': '4', 'HOROVOD_LOCAL_RANK': '1',
@@ -20,50 +20,50 @@ MPICH = {'PMI_RANK': '3', 'PMI_SIZE': '4', 'MPI_LOCALRANKID': '1', 'MPI_LOCALNRA
 
 @pytest.mark.parametrize('environment', [HOROVODRUN, OPEN_MPI, MPICH])
 def test_every_launcher_says_the_place(environment):
-    assert find_place(environment, distributed=True) == Place(3, 4, 1, 2)
+    assert find_rank(environment, distributed=True) == RankInfo(3, 4, 1, 2)
 
 
 def test_without_a_launcher_the_process_is_alone_and_says_so(messages):
-    assert find_place({}, distributed=True) == Place(0, 1, 0, 1)
+    assert find_rank({}, distributed=True) == RankInfo(0, 1, 0, 1)
     message, = messages()
     assert 'trains alone' in message
 
 
 def test_a_process_that_is_not_to_be_distributed_is_alone_without_a_word(messages):
-    assert find_place({}, distributed=False) == Place()
-    assert find_place({**HOROVODRUN, 'HOROVOD_RANK': '0', 'HOROVOD_SIZE': '1'}, False).rank == 0
+    assert find_rank({}, distributed=False) == RankInfo()
+    assert find_rank({**HOROVODRUN, 'HOROVOD_RANK': '0', 'HOROVOD_SIZE': '1'}, False).rank == 0
     assert messages() == []
 
 
 def test_several_processes_that_would_train_apart_are_refused():
     with pytest.raises(PSENetError, match=r'one of 4 processes.*add the flag'):
-        find_place(HOROVODRUN, distributed=False)
+        find_rank(HOROVODRUN, distributed=False)
 
 
 @pytest.mark.parametrize('damage', [{'HOROVOD_SIZE': 'four'}, {'HOROVOD_SIZE': '-4'}])
 def test_what_is_no_number_is_named(damage):
     with pytest.raises(PSENetError, match='HOROVOD_SIZE=%s ' % damage['HOROVOD_SIZE']):
-        find_place({**HOROVODRUN, **damage}, distributed=True)
+        find_rank({**HOROVODRUN, **damage}, distributed=True)
 
 
 @pytest.mark.parametrize('distributed', [True, False])
 def test_a_part_of_the_variables_is_no_launcher(distributed):
-    assert find_place({'PMI_RANK': '1', 'PMI_SIZE': '2'}, distributed) == Place()
+    assert find_rank({'PMI_RANK': '1', 'PMI_SIZE': '2'}, distributed) == RankInfo()
 
 
 @pytest.mark.parametrize(('gpu_list', 'local_rank', 'own'), [
     ('0,1', 0, '0'), ('0,1', 1, '1'), ('5,2', 1, '2'), ('', 1, '')])
 def test_each_process_of_a_machine_has_its_gpu(gpu_list, local_rank, own):
-    assert own_gpu(gpu_list, Place(local_rank + 2, 4, local_rank, 2)) == own
+    assert own_gpu(gpu_list, RankInfo(local_rank + 2, 4, local_rank, 2)) == own
 
 
 def test_too_few_gpus_are_named():
     with pytest.raises(PSENetError, match=r'--gpu_list=0 names 1 GPU\(s\) for 2 processes'):
-        own_gpu('0', Place(0, 4, 0, 2))
+        own_gpu('0', RankInfo(0, 4, 0, 2))
 
 
 def test_gpus_that_stay_idle_are_said_once_a_machine(messages):
-    assert [own_gpu('0,1,2', Place(rank, 4, rank % 2, 2)) for rank in (2, 3)] == ['0', '1']
+    assert [own_gpu('0,1,2', RankInfo(rank, 4, rank % 2, 2)) for rank in (2, 3)] == ['0', '1']
     message, = messages()
     assert 'idle' in message
 

@@ -23,8 +23,8 @@ from utils.errors import PSENetError
 def tiny_graph(_config, _device):
     """A graph of training's form: weight += mean(images), loss = weight."""
     inputs = Inputs(*(tf.placeholder(tf.float32, [1, 1, 1, depth]) for depth in (3, 6, 1)))
-    news = tf.placeholder(tf.float32, [2])
-    agreed = tf.identity(news)
+    stop_votes = tf.placeholder(tf.float32, [2])
+    agreed = tf.identity(stop_votes)
     step = tf.get_variable('global_step', [], tf.float32, trainable=False,
                            initializer=tf.zeros_initializer(),
                            collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP])
@@ -37,7 +37,7 @@ def tiny_graph(_config, _device):
         value = weight.read_value()
         scalars = Scalars(*[tf.identity(value) for _ in Scalars._fields])
         fetches = Fetches(update, step.read_value(), scalars, inputs.seg_maps[0], agreed)
-        return TrainGraph(inputs, news, fetches, average, None, None)
+        return TrainGraph(inputs, stop_votes, fetches, average, None, None)
 
 
 class Batches:

@@ -1,4 +1,4 @@
-"""What a process does of a run that it shares: one of two, whose partner is made of news."""
+"""What a process does of a run that it shares: one of two, whose partner is made of stop_votes."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from utils.errors import PSENetError
 
 
 class OneOfTwo(GpuDevice):
-    """A device with a partner, whose news are of this test's making."""
+    """A device with a partner, whose stop_votes are of this test's making."""
 
     world_size = 2
 
@@ -35,14 +35,14 @@ class OneOfTwo(GpuDevice):
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """run(rank, faults, partner) -> exit code; partner: batch number -> its news of that step."""
+    """run(rank, faults, partner) -> exit code; partner: batch number -> its stop_votes."""
     def train(rank=0, faults=None, partner=None, **options):
         def graph(config, device):
             built = tiny_graph(config, device)
             train.shared = tf.get_variable('shared', [], initializer=tf.zeros_initializer())
             number = tf.cast(built.inputs.images[0, 0, 0, 0], tf.int32)
             theirs = tf.constant([(partner or {}).get(k, (0.0, 0.0)) for k in range(10)])
-            fetches = built.fetches._replace(news=(built.news + theirs[number]) / 2)
+            fetches = built.fetches._replace(stop_votes=(built.stop_votes + theirs[number]) / 2)
             return built._replace(fetches=fetches,
                                   share_all=tf.assign(train.shared, 100).op,
                                   share_statistics=tf.assign_add(train.shared, 1).op)

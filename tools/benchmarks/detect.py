@@ -8,7 +8,7 @@ import numpy as np
 from inference.postprocess import detect
 from tools.benchmarks.measure import Case, Sample, timed_pass
 from tools.benchmarks.samples import (
-    YARDSTICK,
+    BASELINE,
     Samples,
     as_scores,
     draw_scores,
@@ -36,5 +36,5 @@ def open_case(samples: Samples) -> Iterator[Case]:
                       timed_pass(label_smallest, smallest))
 
     yield Case(f'{len(quantised)} maps of {samples.name}', 'map', sample,
-               passes=-(-_MAPS // len(quantised)), yardstick=YARDSTICK,
+               passes=-(-_MAPS // len(quantised)), baseline=BASELINE,
                targets=ratio_target(samples, 5))

@@ -37,7 +37,7 @@ def open_case(samples: Samples) -> Iterator[Case]:
             stack.callback(networks[name].close)
         run = _Run(networks, image)
         yield Case(f'an image of {samples.name} at {image.shape[1]}x{image.shape[0]}', 'image',
-                   run.sample, passes=5, yardstick='TensorFlow with the checkpoint',
+                   run.sample, passes=5, baseline='TensorFlow with the checkpoint',
                    figures=run.figures)
 
 
@@ -73,5 +73,5 @@ class _Run:
         return Sample(seconds[ONNX], seconds[CHECKPOINT])
 
     def figures(self) -> Dict[str, float]:
-        """The frozen graph's ratio to the same yardstick."""
+        """The frozen graph's ratio to the same baseline."""
         return {'frozen_graph_ratio': statistics.median(self._frozen_ratios)}

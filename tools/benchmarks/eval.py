@@ -37,7 +37,7 @@ def open_case(samples: Samples) -> Iterator[Case]:
         with Detector(Network(folder), DetectConfig(seg_map_thresh=SEG_MAP_THRESH)) as detector:
             run = _Run(detector, images, folder, imported + time.perf_counter() - started)
             yield Case(f'{len(images)} images of {samples.name}', 'image', run.sample, passes=3,
-                       warm_up=0, yardstick='the network alone', targets=(Target('ratio', 1.05),),
+                       warm_up=0, baseline='the network alone', targets=(Target('ratio', 1.05),),
                        figures=run.figures)
 
 
@@ -52,7 +52,7 @@ class _Run:
         self._boxes = 0
 
     def sample(self) -> Sample:
-        """Detects in every image; the yardstick is the time in session.run."""
+        """Detects in every image; the baseline is the time in session.run."""
         summary = detect_folder(self._detector, self._images, self._folder)
         self._boxes = summary.boxes
         return Sample(summary.total_seconds / summary.images, summary.net_seconds / summary.images)

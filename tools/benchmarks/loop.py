@@ -38,7 +38,7 @@ def open_case(samples: Samples) -> Iterator[Case]:
         yield Case(f'batches of {config.batch_size_per_gpu} at {config.input_size} from '
                    f'{samples.name}, {NUM_READERS} readers, a stand-in of {STEP_SECONDS:g} s for '
                    'the network', 'step', run.sample, passes=10,
-                   yardstick='the step with its inputs there', figures=run.figures,
+                   baseline='the step with its inputs there', figures=run.figures,
                    targets=(Target('handed_over_mb', 13), Target('data_wait_percent', 1)))
         stand_in.close()
 

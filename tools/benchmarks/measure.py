@@ -49,10 +49,10 @@ def resident_mb(pids: Iterable[int]) -> float:
 
 
 class Sample(NamedTuple):
-    """What one pass took: seconds a unit of the work, and of the yardstick where there is one."""
+    """What one pass took: seconds a unit of the work, and of the baseline where there is one."""
 
     seconds: float
-    yardstick_seconds: Optional[float] = None
+    baseline_seconds: Optional[float] = None
 
 
 class Target(NamedTuple):
@@ -82,7 +82,7 @@ class Case(NamedTuple):
         sample: makes one pass.
         passes: how many passes are measured unless the command says otherwise; at least 1.
         warm_up: passes before these.
-        yardstick: its name; empty where the samples have none.
+        baseline: its name; empty where the samples have none.
         by_rate: whether the ratio is that of the rates, and not that of the times.
         targets: what the case shall reach.
         figures: called after the last pass; further figures by name, the unit in the name.
@@ -93,14 +93,14 @@ class Case(NamedTuple):
     sample: Callable[[], Sample]
     passes: int
     warm_up: int = 1
-    yardstick: str = ''
+    baseline: str = ''
     by_rate: bool = False
     targets: Tuple[Target, ...] = ()
     figures: Callable[[], Dict[str, float]] = dict
 
 
 class Measurement(NamedTuple):
-    """The result: times a unit in milliseconds; yardstick and ratio are None where there is none.
+    """The result: times a unit in milliseconds; baseline and ratio are None where there is none.
 
     ``figures`` are the case's own; ``targets`` are its targets as dicts, with ``met``.
     """
@@ -113,8 +113,8 @@ class Measurement(NamedTuple):
     p10_ms: float
     p90_ms: float
     per_second: float
-    yardstick: Optional[str]
-    yardstick_ms: Optional[float]
+    baseline: Optional[str]
+    baseline_ms: Optional[float]
     ratio: Optional[float]
     figures: Dict[str, float]
     targets: List[Dict[str, Any]]
@@ -135,23 +135,23 @@ def measure(name: str, case: Case, passes: Optional[int] = None) -> Measurement:
     samples = [case.sample() for _ in range(case.warm_up + passes)][case.warm_up:]
     times = np.array([sample.seconds for sample in samples]) * 1000
     low, median, high = np.percentile(times, [10, 50, 90]).tolist()
-    figures = {'median_ms': median, **_against_yardstick(case, samples), **case.figures()}
+    figures = {'median_ms': median, **_against_baseline(case, samples), **case.figures()}
     own = {key: value for key, value in figures.items()
-           if key not in ('median_ms', 'yardstick_ms', 'ratio')}
+           if key not in ('median_ms', 'baseline_ms', 'ratio')}
     targets = [dict(target._asdict(), met=bool(target.is_met(figures[target.figure])))
                for target in case.targets]
     return Measurement(name, case.data, case.unit, passes, median, low, high, 1000 / median,
-                       case.yardstick or None, figures.get('yardstick_ms'), figures.get('ratio'),
+                       case.baseline or None, figures.get('baseline_ms'), figures.get('ratio'),
                        own, targets)
 
 
-def _against_yardstick(case: Case, samples: List[Sample]) -> Dict[str, float]:
-    """Milliseconds a unit of the yardstick, and the ratio; nothing where there is no yardstick."""
-    if not case.yardstick:
+def _against_baseline(case: Case, samples: List[Sample]) -> Dict[str, float]:
+    """Milliseconds a unit of the baseline, and the ratio; nothing where there is no baseline."""
+    if not case.baseline:
         return {}
     times = np.array(samples, np.float64)
     ratios = times[:, 0] / times[:, 1]
-    return {'yardstick_ms': float(np.median(times[:, 1])) * 1000,
+    return {'baseline_ms': float(np.median(times[:, 1])) * 1000,
             'ratio': float(np.median(1 / ratios if case.by_rate else ratios))}
 
 
@@ -164,7 +164,7 @@ def timed_pass(work: Callable, inputs: Iterable, prepare: Callable = lambda each
         inputs: at least one.
         prepare: makes of an input what the work takes; it is not measured.
         clock: time.process_time counts no seconds in which other programs have the processor. It
-            suits work of a single thread that waits for nothing and is held against no yardstick.
+            suits work of a single thread that waits for nothing and is held against no baseline.
 
     Returns:
         Seconds an input.
@@ -184,8 +184,8 @@ def describe(result: Measurement) -> str:
     parts = [f'{result.case:8} {_short(result.median_ms)} ms/{result.unit} '
              f'({_short(result.p10_ms)} to {_short(result.p90_ms)})',
              f'{_short(result.per_second)} {result.unit}s/s']
-    if result.yardstick:
-        parts.append(f'{result.ratio:.2f}x {result.yardstick} ({_short(result.yardstick_ms)} ms)')
+    if result.baseline:
+        parts.append(f'{result.ratio:.2f}x {result.baseline} ({_short(result.baseline_ms)} ms)')
     parts += [f'{name} {_short(value)}' for name, value in result.figures.items()]
     parts += [_describe_target(target) for target in result.targets]
     return f'{", ".join(parts)} [{result.data}]'

@@ -7,7 +7,7 @@ import numpy as np
 
 from pse import pse
 from tools.benchmarks.measure import Case, Sample, timed_pass
-from tools.benchmarks.samples import YARDSTICK, Samples, draw_kernels, label_smallest, ratio_target
+from tools.benchmarks.samples import BASELINE, Samples, draw_kernels, label_smallest, ratio_target
 
 _MIN_AREA = 6
 # Maps to work on in all; few maps get many passes.
@@ -26,5 +26,5 @@ def open_case(samples: Samples) -> Iterator[Case]:
                       timed_pass(label_smallest, smallest))
 
     yield Case(f'{len(kernels)} maps of {samples.name}', 'map', sample,
-               passes=-(-_MAPS // len(kernels)), yardstick=YARDSTICK,
+               passes=-(-_MAPS // len(kernels)), baseline=BASELINE,
                targets=ratio_target(samples, 1.5))

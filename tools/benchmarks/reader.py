@@ -1,7 +1,7 @@
 """Case reader: annotated images -> training batches, against decoding alone.
 
 Two readers have two processors at their best, so the ratio says what a processor that decodes can
-make of an image besides. Passes of the readers and of the yardstick alternate, and the readers are
+make of an image besides. Passes of the readers and of the baseline alternate, and the readers are
 idle while it runs.
 """
 
@@ -52,14 +52,14 @@ def open_case(samples: Samples) -> Iterator[Case]:
         run = _Run(batches, sorted(set(children()) - before), jpegs)
         yield Case(f'{len(jpegs)} images of {samples.name}, {NUM_READERS} readers, batches of '
                    f'{BATCH_SIZE} at {INPUT_SIZE}', 'sample', run.sample, passes=_PASSES,
-                   warm_up=_WARM_UP, yardstick='cv2.imdecode', by_rate=True, figures=run.figures,
+                   warm_up=_WARM_UP, baseline='cv2.imdecode', by_rate=True, figures=run.figures,
                    targets=(Target('ratio', 1.2, at_least=True), Target('growth_mb', _GROWTH_MB)))
 
 
 def _keep_freed_memory() -> None:
     """Makes this process reuse the memory of decoded images, as the readers do.
 
-    Otherwise the yardstick would spend half of its time on fresh pages.
+    Otherwise the baseline would spend half of its time on fresh pages.
     """
     libc = ctypes.CDLL(None)
     for parameter, value in _THRESHOLDS.items():
@@ -89,10 +89,10 @@ class _Run:
         # Once for nothing: meanwhile each reader finishes the batch that it is at.
         self._decode()
         cpu_began = time.process_time()
-        yardstick = self._decode()
-        cpu_yardstick = (time.process_time() - cpu_began) / len(self._jpegs)
-        self._cpu_ratios.append(NUM_READERS * cpu_yardstick / cpu)
-        return Sample(seconds, yardstick)
+        baseline = self._decode()
+        cpu_baseline = (time.process_time() - cpu_began) / len(self._jpegs)
+        self._cpu_ratios.append(NUM_READERS * cpu_baseline / cpu)
+        return Sample(seconds, baseline)
 
     def figures(self) -> Dict[str, float]:
         """The ratio if processors had nothing else to do, and memory in MB."""

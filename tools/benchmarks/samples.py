@@ -87,7 +87,7 @@ def _samples(name: str, folder: str) -> Samples:
 
 
 MAX_SIDE_LEN = 2400
-YARDSTICK = 'cv2.connectedComponents'
+BASELINE = 'cv2.connectedComponents'
 
 # Logits outside of text, and how much higher they are inside.
 _OUTSIDE, _RISE = -4, 12
@@ -149,12 +149,12 @@ def as_scores(quantised: np.ndarray) -> np.ndarray:
 def ratio_target(samples: Samples, limit: float) -> Tuple[Target, ...]:
     """A target for the ratio, for the maps of ICDAR2015 alone.
 
-    Expansion works on text and the yardstick on the whole map: the demo's close-ups are a fifth
+    Expansion works on text and the baseline on the whole map: the demo's close-ups are a fifth
     text, ten times as much.
     """
     return (Target('ratio', limit),) if samples.name == ICDAR else ()
 
 
 def label_smallest(kernel: np.ndarray) -> None:
-    """The yardstick: labels a smallest kernel, uint8 (h, w), the least that expansion has to do."""
+    """The baseline: labels a smallest kernel, uint8 (h, w), the least that expansion has to do."""
     cv2.connectedComponents(kernel, connectivity=4)

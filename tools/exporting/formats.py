@@ -27,7 +27,7 @@ def freeze(prefix: str) -> tf.GraphDef:
     """
     with tf.Graph().as_default() as graph, tf.Session() as session:
         images = tf.placeholder(tf.float32, [None, None, None, 3], name=INPUT_NAME)
-        score_maps = model(images, is_training=False, enlarge_last=True)
+        score_maps = model(images, is_training=False, upsample_last=True)
         tf.identity(score_maps, name=OUTPUT_NAME)
         restore_for_inference(session, prefix)
         frozen = tf.graph_util.convert_variables_to_constants(

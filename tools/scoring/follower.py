@@ -155,7 +155,7 @@ def draw_history(rows: Sequence[Scored], kept: Sequence[Scored], path: str) -> N
         figure.savefig(temporary, format='png')
 
 
-class Gallery:
+class BestCheckpoints:
     """Checkpoints that wait for their score, and those that are kept."""
 
     def __init__(self, folder: str):
@@ -290,7 +290,7 @@ class Follower:
         self._config = config
         self._validation = validation
         self._log = ScoreLog(os.path.join(places.best, TABLE), settings)
-        self._gallery = Gallery(places.best)
+        self._best = BestCheckpoints(places.best)
         self._curves: Optional[SummaryWriter] = None
         self._failed: Set[str] = set()
 
@@ -324,33 +324,33 @@ class Follower:
         """What is new is fetched before and during each scoring: training may remove it soon."""
         while True:
             self._fetch_new()
-            waiting = self._gallery.waiting()
+            waiting = self._best.waiting()
             if not waiting:
                 return
             self._take(waiting[0])
 
     def _fetch_new(self) -> None:
-        waiting = {fingerprint(prefix) for prefix in self._gallery.waiting()}
+        waiting = {fingerprint(prefix) for prefix in self._best.waiting()}
         for prefix in find_checkpoints(self._places.training):
             try:
                 mark = fingerprint(prefix)
             except CheckpointError:  # gone already
                 continue
             if not (self._log.knows(mark) or mark in self._failed or mark in waiting):
-                self._gallery.fetch(prefix)
+                self._best.fetch(prefix)
 
     def _take(self, prefix: str) -> None:
         """Scores what waits first, and finds it a place or none."""
         mark = fingerprint(prefix)
         if self._log.knows(mark):
-            self._gallery.dismiss(prefix)
+            self._best.dismiss(prefix)
             return
         try:
             score = self._score(prefix)
         except CheckpointError as error:
             logger.error('%s; it is not scored', error)
             self._failed.add(mark)
-            self._gallery.dismiss(prefix)
+            self._best.dismiss(prefix)
             return
         row = Scored(os.path.basename(prefix), step_of(prefix), *score[:3], mark)
         logger.info('%s: Hmean %.4f (precision %.4f, recall %.4f)', row.checkpoint, row.hmean,
@@ -374,14 +374,14 @@ class Follower:
 
     def _place(self, row: Scored, prefix: str) -> None:
         """The table comes last: whatever ends this before, the checkpoint is scored again."""
-        rows = [done for done in self._log.rows if self._gallery.holds(done)]
+        rows = [done for done in self._log.rows if self._best.holds(done)]
         kept = best_of([*rows, row], self._places.keep)
         if row in kept:
-            self._gallery.admit(prefix)
+            self._best.admit(prefix)
         else:
-            self._gallery.dismiss(prefix)
-        held: List[Scored] = [one for one in kept if self._gallery.holds(one)]
-        self._gallery.arrange(held, rows)
+            self._best.dismiss(prefix)
+        held: List[Scored] = [one for one in kept if self._best.holds(one)]
+        self._best.arrange(held, rows)
         self._log.add(row)
         draw_history(self._log.rows, held, os.path.join(self._places.best, PICTURE))
         logger.info('kept in %s: %s', self._places.best, ', '.join(

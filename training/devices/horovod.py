@@ -9,7 +9,7 @@ from typing import Any, Optional, Sequence, Tuple
 import tensorflow as tf
 
 from training.devices.gpu import GpuDevice
-from training.devices.launcher import Place
+from training.devices.launcher import RankInfo
 from utils.errors import PSENetError
 
 # What every op of Horovod fails with once a process has gone, whether it was killed or has left.
@@ -17,18 +17,18 @@ _PEER_IS_GONE = 'Horovod has been shut down'
 
 
 class HorovodDevice(GpuDevice):
-    """This process's GPU, or the CPU, as one of ``place.world_size`` processes.
+    """This process's GPU, or the CPU, as one of ``rank_info.world_size`` processes.
 
     Gradients are averaged over the processes. The dice sums of the loss and batch normalisation
     run over the batch of each process, as they do over that of each tower of a process.
     """
 
-    def __init__(self, gpu: str, place: Place):
+    def __init__(self, gpu: str, rank_info: RankInfo):
         """Checks that Horovod is installed, without loading it.
 
         Args:
             gpu: number of the process's GPU; empty for the CPU.
-            place: which of the processes it is.
+            rank_info: which of the processes it is.
 
         Raises:
             PSENetError: Horovod is not installed.
@@ -37,16 +37,16 @@ class HorovodDevice(GpuDevice):
         if importlib.util.find_spec('horovod') is None:
             raise PSENetError('--distributed=horovod: Horovod is not installed for this Python; '
                               '`make setup-horovod` builds it into .venv')
-        self._place = place
+        self._rank_info = rank_info
         self._hvd: Any = None
 
     @property
     def rank(self) -> int:
-        return self._place.rank
+        return self._rank_info.rank
 
     @property
     def world_size(self) -> int:
-        return self._place.world_size
+        return self._rank_info.world_size
 
     def prepare(self) -> None:
         """Connects the processes; waits until all of them have come so far.

@@ -28,7 +28,7 @@ _LAUNCHERS = (
 )
 
 
-class Place(NamedTuple):
+class RankInfo(NamedTuple):
     """Which of the processes that train together this one is; numbers count from 0."""
 
     rank: int = 0
@@ -47,7 +47,7 @@ def define_distributed_flag() -> None:
         **group('device'))
 
 
-def find_place(environment: Mapping[str, str], distributed: bool) -> Place:
+def find_rank(environment: Mapping[str, str], distributed: bool) -> RankInfo:
     """Reads which process of the job this is.
 
     Args:
@@ -55,29 +55,29 @@ def find_place(environment: Mapping[str, str], distributed: bool) -> Place:
         distributed: whether this process is to train together with the others.
 
     Returns:
-        The place; that of a process alone where no launcher has set one.
+        The rank; that of a process alone where no launcher has set one.
 
     Raises:
         PSENetError: a variable is no number; or there are several processes, and they
             are not to train together.
     """
-    place = _read_place(environment)
-    if place is None:
+    rank_info = _read_rank(environment)
+    if rank_info is None:
         if distributed:
             logger.info('--distributed=horovod: neither horovodrun nor mpirun started this '
                         'process, so it trains alone')
-        return Place()
-    if not distributed and place.world_size > 1:
+        return RankInfo()
+    if not distributed and rank_info.world_size > 1:
         raise PSENetError('this is one of %d processes that a launcher started, and without '
                           '--distributed=horovod each would train on its own into the same folder; '
-                          'add the flag' % place.world_size)
-    return place
+                          'add the flag' % rank_info.world_size)
+    return rank_info
 
 
-def _read_place(environment: Mapping[str, str]) -> Optional[Place]:
+def _read_rank(environment: Mapping[str, str]) -> Optional[RankInfo]:
     for names in _LAUNCHERS:
         if all(name in environment for name in names):
-            return Place(*(_number(environment, name) for name in names))
+            return RankInfo(*(_number(environment, name) for name in names))
     return None
 
 
@@ -89,12 +89,12 @@ def _number(environment: Mapping[str, str], name: str) -> int:
     return int(value)
 
 
-def own_gpu(gpu_list: str, place: Place) -> str:
+def own_gpu(gpu_list: str, rank_info: RankInfo) -> str:
     """Chooses the GPU of a process from those of its machine.
 
     Args:
         gpu_list: ``--gpu_list``, the same for all processes.
-        place: which process it is.
+        rank_info: which process it is.
 
     Returns:
         The ``local_rank``-th GPU, in the form of ``--gpu_list``; empty for the CPU.
@@ -105,14 +105,14 @@ def own_gpu(gpu_list: str, place: Place) -> str:
     gpus = parse_gpu_list(gpu_list)
     if not gpus:
         return ''
-    if len(gpus) < place.local_size:
+    if len(gpus) < rank_info.local_size:
         raise PSENetError('--gpu_list=%s names %d GPU(s) for %d processes on this machine: name '
                           'one for each, or none for the CPU' % (gpu_list, len(gpus),
-                                                                 place.local_size))
-    if len(gpus) > place.local_size and place.local_rank == 0:
+                                                                 rank_info.local_size))
+    if len(gpus) > rank_info.local_size and rank_info.local_rank == 0:
         logger.warning('--gpu_list=%s names %d GPUs for %d process(es) on this machine: the others '
-                       'stay idle', gpu_list, len(gpus), place.local_size)
-    return str(gpus[place.local_rank])
+                       'stay idle', gpu_list, len(gpus), rank_info.local_size)
+    return str(gpus[rank_info.local_rank])
 
 
 def step_below_launcher() -> None:

@@ -33,9 +33,9 @@ def ops_of(graph_def):
     return {node.op for node in graph_def.node}
 
 
-@pytest.mark.parametrize('enlarge_last', [True, False])
-def test_the_network_gives_the_same_without_a_layer_of_batch_norm(enlarge_last):
-    graph_def = frozen(lambda images: model(images, is_training=False, enlarge_last=enlarge_last))
+@pytest.mark.parametrize('upsample_last', [True, False])
+def test_the_network_gives_the_same_without_a_layer_of_batch_norm(upsample_last):
+    graph_def = frozen(lambda images: model(images, is_training=False, upsample_last=upsample_last))
     before = graph_def.SerializeToString()
     folded = fold_batch_norm(graph_def, 'output')
     assert graph_def.SerializeToString() == before

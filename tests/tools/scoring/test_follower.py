@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -122,14 +123,14 @@ def test_what_comes_and_goes_during_a_scoring_is_there_for_the_next(training):
 
 def test_what_is_removed_before_it_is_fetched_is_no_error(training, monkeypatch):
     training.save(10, 0.3)
-    fetch = follower_module.Gallery.fetch
+    fetch = follower_module.BestCheckpoints.fetch
 
     def late(gallery, prefix):
         os.remove(prefix + '.index')
         return fetch(gallery, prefix)
     follower = training.follower()
     with monkeypatch.context() as patch:
-        patch.setattr(follower_module.Gallery, 'fetch', late)
+        patch.setattr(follower_module.BestCheckpoints, 'fetch', late)
         follower._score_all()
     assert os.listdir(str(training.best / 'waiting')) == []
     training.save(20, 0.4)
@@ -250,6 +251,6 @@ def test_a_folder_that_cannot_be_written_is_named(training, monkeypatch):
     def full(*_):
         raise OSError(28, 'No space left on device')
     monkeypatch.setattr(os, 'link', full)
-    monkeypatch.setattr(follower_module.Gallery.fetch.__globals__['shutil'], 'copyfile', full)
+    monkeypatch.setattr(shutil, 'copyfile', full)
     with pytest.raises(PSENetError, match=r'No space left on device.*--best_path'):
         training.once()

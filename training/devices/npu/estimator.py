@@ -26,7 +26,7 @@ from training.devices.npu.options import (
 from training.devices.npu.session import loading
 from training.graph import Inputs, TrainGraph, build_train_graph, input_specs
 from training.hooks import Batch, Hook, StepResult, tell
-from training.loop import Started, TakeSteps, named_lack_of_memory, open_hooks
+from training.loop import RunContext, TakeSteps, named_lack_of_memory, open_hooks
 from utils.data_provider.data_provider import Batches
 from utils.errors import PSENetError
 
@@ -50,7 +50,7 @@ def in_estimator(npu: NpuConfig) -> TakeSteps:
     return lambda run: _train(run, npu)
 
 
-def _train(run: Started, npu: NpuConfig) -> None:
+def _train(run: RunContext, npu: NpuConfig) -> None:
     with loading():
         from npu_bridge.estimator.npu import npu_config
         from npu_bridge.estimator.npu.npu_estimator import NPUEstimator
@@ -106,7 +106,7 @@ class _Feed:
 class _Steps(tf.train.SessionRunHook):
     """Builds the graph for an Estimator, and lets the hooks of training look at its steps."""
 
-    def __init__(self, run: Started, feed: _Feed, per_loop: int, stack: contextlib.ExitStack):
+    def __init__(self, run: RunContext, feed: _Feed, per_loop: int, stack: contextlib.ExitStack):
         """Takes the run, its data, the steps a loop, and what closes the hooks after the run."""
         self._run = run
         self._feed = feed

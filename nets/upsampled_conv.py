@@ -12,7 +12,7 @@ import tensorflow as tf
 _TAPS = 3
 
 
-def enlarged_conv(levels: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
+def upsampled_conv(levels: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
     """Convolves maps as if they were enlarged to the last one's size and concatenated.
 
     Equal, up to rounding, to ``tf.nn.conv2d`` with padding SAME of ``fuse_feature_pyramid``.
