@@ -3,7 +3,7 @@
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-horovod setup-tools setup-browser demo tools-demo test test-distributed fuzz soak lint bench clean distclean
+.PHONY: help setup setup-horovod setup-tools setup-browser detect demo tools-demo test test-distributed fuzz soak lint bench clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -22,6 +22,10 @@ setup-tools: setup ## add to .venv what exporting to ONNX and the demo server ne
 
 setup-browser: ## install Debian's Chromium, for the demo server's tests
 	@tools/setup_browser.sh
+
+detect: setup ## find the text in IMAGES=folder with CHECKPOINT=checkpoint/icdar2015, into OUTPUT=output
+	@$(VENV_PYTHON) eval.py --gpu_list="" --test_data_path='$(IMAGES)' --output_dir='$(or $(OUTPUT),output)' \
+	  --checkpoint_path='$(or $(CHECKPOINT),checkpoint/icdar2015)'
 
 demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
 	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) tools/demo.py

@@ -5,12 +5,18 @@ another machine, as a bare prefix, or as one of the files: all of that is found.
 be missing, ``global_step`` may be an integer, optimizer slots may be gone: all of that loads. What
 does not is named in a sentence. Loading has two halves, as some sessions come with a graph that is
 final: ``build_...`` adds the ops and returns the Load that runs them.
+
+One more form is for weights alone: an ``.npz`` file of NumPy, arrays by the names of their
+variables, float16 or float32, moving averages in the place of raw weights. It holds no optimizer
+and no step.
 """
 
 import glob
 import os
 import re
 import tempfile
+import zipfile
+import zlib
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -34,7 +40,11 @@ _OTHER_FILES = {
     ('.pb', '.onnx'): 'an exported model; eval.py takes it as --model',
 }
 # What TensorFlow's readers and savers raise for files that are damaged, cut off, or no checkpoint.
-READ_ERRORS = (tf.errors.OpError, ValueError, OSError, RuntimeError)
+READ_ERRORS = (tf.errors.OpError, ValueError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error,
+               EOFError)
+# Weights alone, see above; a directory may hold one of this name instead of a checkpoint.
+_NPZ = '.npz'
+_NPZ_NAME = 'weights.npz'
 
 
 def resolve_checkpoint(path: str) -> str:
@@ -42,7 +52,8 @@ def resolve_checkpoint(path: str) -> str:
 
     Args:
         path: a folder with or without a ``checkpoint`` index, a prefix (``model.ckpt-1000``), one
-            of a checkpoint's files (``.index``, ``.data-...``, ``.meta``), or a V1 file.
+            of a checkpoint's files (``.index``, ``.data-...``, ``.meta``), a V1 file, or an
+            ``.npz`` file.
 
     Returns:
         The prefix that TensorFlow's readers take; of a folder, the newest checkpoint.
@@ -68,6 +79,8 @@ def _newest_in(folder: str) -> str:
     for prefix in reversed(find_checkpoints(folder)):
         _check_complete(prefix)
         return prefix
+    if os.path.isfile(os.path.join(folder, _NPZ_NAME)):
+        return os.path.join(folder, _NPZ_NAME)
     archives = sorted(name for name in os.listdir(folder) if name.lower().endswith(_ARCHIVES))
     raise CheckpointError('no checkpoint in the folder %s (looked for *.index files; a checkpoint '
                           'that is a single file has to be named itself%s)' % (
@@ -207,11 +220,28 @@ def open_checkpoint(path: str) -> Checkpoint:
     prefix = resolve_checkpoint(path)
     readable, links = _readable(prefix)
     try:
-        reader = tf.train.NewCheckpointReader(readable)
+        is_npz = prefix.endswith(_NPZ)
+        reader = _NpzReader(readable) if is_npz else tf.train.NewCheckpointReader(readable)
+        shapes = reader.get_variable_to_shape_map()
     except READ_ERRORS as error:
         raise CheckpointError('%s is damaged or no TensorFlow checkpoint (%s)'
                               % (prefix, first_line(error))) from error
-    return Checkpoint(prefix, reader, reader.get_variable_to_shape_map(), readable, links)
+    return Checkpoint(prefix, reader, shapes, readable, links)
+
+
+class _NpzReader:
+    """The weights of an .npz file, as TensorFlow's reader of checkpoints has them."""
+
+    def __init__(self, path: str):
+        self._arrays = np.load(path, allow_pickle=False)
+        if not hasattr(self._arrays, 'files'):
+            raise ValueError('a single array')
+
+    def get_variable_to_shape_map(self) -> Dict[str, list]:
+        return {name: list(self._arrays[name].shape) for name in self._arrays.files}
+
+    def get_tensor(self, name: str) -> np.ndarray:
+        return self._arrays[name].astype(np.float32)
 
 
 def _readable(prefix: str) -> Tuple[str, Optional[tempfile.TemporaryDirectory]]:
@@ -248,10 +278,14 @@ def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
             raise CheckpointError('%s holds %s with shape %s, and the network needs %s' % (
                 checkpoint.prefix, name, checkpoint.shapes[name], variable.shape.as_list()))
     plain = {name: variable for name, variable in sources.items() if name != GLOBAL_STEP}
-    saver = tf.train.Saver(plain) if plain else None
+    is_npz = isinstance(checkpoint.reader, _NpzReader)
+    saver = tf.train.Saver(plain) if plain and not is_npz else None
 
     def load(session: tf.Session) -> None:
         with _damage_named(checkpoint.prefix):
+            if is_npz:
+                for name, variable in plain.items():
+                    variable.load(checkpoint.reader.get_tensor(name), session)
             if saver is not None:
                 saver.restore(session, checkpoint.readable)
             if GLOBAL_STEP in sources:
@@ -282,7 +316,7 @@ def restore_for_inference(session: tf.Session, path: str) -> None:
 
 
 def _warn_of_raw_weights(checkpoint: Checkpoint, raw: int, trainable: int) -> None:
-    if raw:
+    if raw and not isinstance(checkpoint.reader, _NpzReader):
         logger.warning('%s has no moving averages for %d of %d weights: their raw values are used, '
                        'which usually score lower', checkpoint.prefix, raw, trainable)
 

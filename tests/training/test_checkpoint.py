@@ -314,6 +314,47 @@ def test_links_that_cannot_be_made_are_told_of(tmp_path, monkeypatch):
         open_checkpoint(str(tmp_path / 'run[1]'))
 
 
+@pytest.fixture
+def weights(tmp_path):
+    """Path of an .npz file of weights, float16 but for statistics."""
+    path = tmp_path / 'weights.npz'
+    np.savez(str(path), **{name: value if name == MOVING_MEAN else value.astype(np.float16)
+                           for name, value in WEIGHTS.items()})
+    return str(path)
+
+
+@pytest.mark.parametrize('by_folder', [False, True])
+def test_weights_of_numpy_are_loaded_for_inference(network, weights, messages, by_folder):
+    restore_for_inference(network, os.path.dirname(weights) if by_folder else weights)
+    after = values_of(network)
+    assert {name: after[name] for name in WEIGHTS} == {
+        name: value.tolist() for name, value in WEIGHTS.items()}
+    assert messages() == []
+
+
+def test_fine_tuning_starts_from_weights_of_numpy(training, weights):
+    session, average = training
+    load = build_pretrained(weights, average)
+    session.graph.finalize()
+    load(session)
+    after = values_of(session)
+    assert after[BACKBONE] == after[BACKBONE + AVERAGE] == [1, 2]
+    assert after[MOVING_MEAN] == [3]
+
+
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut off', b'no archive'])
+def test_damaged_weights_of_numpy_are_told_of(network, tmp_path, content):
+    (tmp_path / 'weights.npz').write_bytes(content)
+    with pytest.raises(CheckpointError, match=r'weights\.npz is damaged or no'):
+        restore_for_inference(network, str(tmp_path / 'weights.npz'))
+
+
+def test_weights_of_numpy_with_objects_are_refused(network, tmp_path):
+    np.savez(str(tmp_path / 'weights.npz'), **{BACKBONE: np.array([{}], object)})
+    with pytest.raises(CheckpointError, match=r'weights\.npz is damaged or no'):
+        restore_for_inference(network, str(tmp_path / 'weights.npz'))
+
+
 def test_pretrained_that_matches_nothing_is_refused(training, tmp_path):
     _, average = training
     prefix = write_checkpoint(tmp_path, {'resnet_v2_50/conv1/weights': np.float32([1])})
