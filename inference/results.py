@@ -14,6 +14,7 @@ from typing import Iterator, List, Optional, Tuple
 import numpy as np
 
 from utils.errors import PSENetError
+from utils.files import replacing
 from utils.utils_tool import logger
 
 ARCHIVE_NAME = 'results.zip'
@@ -176,30 +177,6 @@ def _names(output_dir: str) -> List[str]:
     except OSError as error:
         raise ResultError(f'cannot list the folder {output_dir}: '
                           f'{error.strerror or error}') from None
-
-
-@contextlib.contextmanager
-def replacing(path: str) -> Iterator[str]:
-    """Offers a path to write to; what is there in the end takes the place of ``path``.
-
-    Args:
-        path: a file that is there or not.
-
-    Yields:
-        A path beside it. After an error in the body, ``path`` is what it was.
-
-    Raises:
-        ResultError: the body raised an OSError, or the file cannot be replaced.
-    """
-    temporary = os.path.join(os.path.dirname(path), f'.{os.path.basename(path)}.{os.getpid()}.tmp')
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ResultError(f'cannot write {path}: {error.strerror or error}') from None
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
 
 
 def _own_results(output_dir: str) -> List[str]:

@@ -12,9 +12,8 @@ from typing import Any, Callable, Collection, Dict, NamedTuple
 
 from inference.config import DetectConfig, validate
 from inference.networks import graph_file
-from inference.results import replacing
-from utils.digest import file_digest
 from utils.errors import PSENetError
+from utils.files import file_digest, replacing
 from utils.utils_tool import logger
 
 SUFFIX = '.thresholds.json'
@@ -48,7 +47,8 @@ class _Subject(NamedTuple):
 
 def _checkpoint(path: str) -> _Subject:
     # TensorFlow comes with it.
-    from training.checkpoints import fingerprint, resolve_checkpoint
+    from training.checkpoints import resolve_checkpoint
+    from training.run_folder import fingerprint
 
     prefix = resolve_checkpoint(path)
     return _Subject('checkpoint', prefix, lambda: fingerprint(prefix))

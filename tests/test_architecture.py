@@ -19,7 +19,7 @@ MAY_IMPORT = {
     'nets': ('utils',),
     'pse': ('utils',),
     'training': ('utils', 'utils.data_provider', 'nets'),
-    'inference': ('utils', 'pse', 'nets', 'training.checkpoints'),
+    'inference': ('utils', 'pse', 'nets', 'training.checkpoints', 'training.run_folder'),
     'evaluation': (),
 }
 TENSORFLOW = ('nets', 'training', 'inference.networks', 'tools.benchmarks.stand_in',

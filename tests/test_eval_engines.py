@@ -10,7 +10,7 @@ import pytest
 from inference.results import read_result
 from inference.thresholds import SUFFIX
 from tests.inference.tiny_models import write_frozen_graph, write_onnx
-from utils.digest import file_digest
+from utils.files import file_digest
 from utils.image_io import write_image
 
 # Runs eval.py and says whether TensorFlow came with it.

@@ -67,7 +67,7 @@ def main(_: List[str]) -> int:
     configure_tensorflow(config.gpu_list)
     # TensorFlow comes with it.
     from tools.scoring.follower import Follower, Places, Settings
-    from training.checkpoints import fingerprint
+    from training.run_folder import fingerprint
 
     folder = config.checkpoint_path
     places = Places(folder, values.best_path or os.path.join(folder, 'best'), values.keep)

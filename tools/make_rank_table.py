@@ -31,6 +31,7 @@ from training.devices.npu.job import (
 )
 from utils import cli
 from utils.errors import PSENetError
+from utils.files import replacing
 from utils.utils_tool import logger
 
 HCCN_CONF = '/etc/hccn.conf'
@@ -150,13 +151,8 @@ def write_table(path: str, text: str, overwrite: bool = False) -> None:
     if os.path.lexists(path) and not overwrite:
         raise PSENetError('%s exists already; choose another --out, or replace it with --overwrite'
                           % path)
-    partial = path + '.partial'
-    try:
-        with open(partial, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.replace(partial, path)
-    except OSError as error:
-        raise PSENetError('cannot write %s: %s' % (path, error.strerror)) from error
+    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
+        file.write(text)
 
 
 def _numbers(text: Optional[str]) -> List[int]:

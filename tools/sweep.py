@@ -23,7 +23,7 @@ from inference import config as detect_config
 from inference.detector import open_detector
 from inference.folder import image_reader
 from inference.networks import Platform
-from inference.results import make_folder, replacing
+from inference.results import make_folder
 from inference.thresholds import Thresholds, write_thresholds
 from tools.scoring.grid import (
     Grid,
@@ -39,6 +39,7 @@ from tools.scoring.grid import (
 from tools.scoring.validation import Validation, define_ground_truth_flag, open_validation
 from utils import cli
 from utils.errors import PSENetError
+from utils.files import replacing
 from utils.tf_env import configure_tensorflow, define_gpu_flag
 from utils.utils_tool import logger
 

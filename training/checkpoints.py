@@ -26,7 +26,6 @@ from tensorflow.python.training.saver import BaseSaverBuilder
 
 from training.config import TrainConfig
 from training.run_folder import INDEX_FILE, CheckpointError, files_of, find_checkpoints
-from utils.digest import file_digest
 from utils.errors import first_line
 from utils.utils_tool import logger
 
@@ -144,26 +143,6 @@ def write_index(folder: str, prefixes: List[str]) -> None:
     except (tf.errors.OpError, OSError) as error:
         raise CheckpointError('%s cannot be written (%s)' % (
             os.path.join(folder, INDEX_FILE), first_line(error))) from error
-
-
-def fingerprint(prefix: str) -> str:
-    """Identifies a checkpoint by what it holds, whatever its name and time.
-
-    Args:
-        prefix: of a whole checkpoint.
-
-    Returns:
-        32 hexadecimal digits.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    # The index holds a checksum of every tensor. A V1 file has none, and is hashed itself.
-    path = prefix + '.index' if os.path.exists(prefix + '.index') else prefix
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise CheckpointError('%s cannot be read (%s)' % (path, error.strerror)) from error
 
 
 AVERAGE_SUFFIX = '/ExponentialMovingAverage'

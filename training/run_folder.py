@@ -20,6 +20,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, TextIO
 
 from utils.errors import PSENetError, first_line
+from utils.files import file_digest
 from utils.utils_tool import logger
 
 if TYPE_CHECKING:
@@ -74,6 +75,26 @@ def leftovers_of(prefix: str) -> List[str]:
     if not os.path.exists(prefix + '.index'):
         left += glob.glob(escaped + '.data-?????-of-?????')
     return sorted(left)
+
+
+def fingerprint(prefix: str) -> str:
+    """Identifies a checkpoint by what it holds, whatever its name and time.
+
+    Args:
+        prefix: of a whole checkpoint.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    # The index holds a checksum of every tensor. A V1 file has none, and is hashed itself.
+    path = prefix + '.index' if os.path.exists(prefix + '.index') else prefix
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise CheckpointError('%s cannot be read (%s)' % (path, error.strerror)) from error
 
 
 class Manifest:

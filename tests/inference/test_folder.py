@@ -12,7 +12,7 @@ from PIL import Image
 
 from inference.folder import Summary, detect_folder, images_by_stem
 from inference.preprocess import prepare_image
-from inference.results import ResultError, read_result
+from inference.results import read_result
 from utils.errors import PSENetError
 from utils.image_io import read_image, write_image
 from utils.utils_tool import logger
@@ -163,7 +163,7 @@ def test_an_error_of_any_step_ends_it_behind_the_images_before(images, output, s
 
 def test_a_folder_that_cannot_be_written_ends_it(images, output):
     output.rmdir()
-    with pytest.raises(ResultError, match=r'res_img_1\.txt'):
+    with pytest.raises(PSENetError, match=r'res_img_1\.txt'):
         detect(images, output)
 
 

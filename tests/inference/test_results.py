@@ -14,6 +14,7 @@ from inference.results import (
     write_archive,
     write_result,
 )
+from utils.errors import PSENetError
 
 BOXES = np.arange(16, dtype=np.int32).reshape(2, 4, 2)
 LINES = b'0,1,2,3,4,5,6,7\r\n8,9,10,11,12,13,14,15\r\n'
@@ -60,7 +61,7 @@ def test_a_line_that_is_no_box_is_named(tmp_path, line):
 def test_files_that_cannot_be_read_or_written_are_named(tmp_path):
     with pytest.raises(ResultError, match='res_img_1'):
         read_result(str(tmp_path / 'res_img_1.txt'))
-    with pytest.raises(ResultError, match='res_img_1'):
+    with pytest.raises(PSENetError, match='res_img_1'):
         write_result(str(tmp_path / 'missing'), 'img_1', BOXES)
 
 

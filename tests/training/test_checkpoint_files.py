@@ -5,8 +5,8 @@ import os
 import pytest
 
 from tests.training.conftest import write_checkpoint
-from training.checkpoints import fingerprint, indexed_name, resolve_checkpoint
-from training.run_folder import CheckpointError, files_of, find_checkpoints, step_of
+from training.checkpoints import indexed_name, resolve_checkpoint
+from training.run_folder import CheckpointError, files_of, find_checkpoints, fingerprint, step_of
 
 DATA = '.data-00000-of-00001'
 VALUES = {'weight': [1.0, 2.0]}

@@ -13,12 +13,14 @@ import tensorflow as tf
 
 from inference.config import DetectConfig
 from inference.networks import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL_GRAPH, open_network
-from inference.results import make_folder, replacing
+from inference.results import make_folder
 from inference.thresholds import give_thresholds, read_thresholds
 from tools.exporting.comparison import Answers, Difference, answers_of, compare, sizes_of
 from tools.exporting.formats import FORMATS, SAVED_MODEL, freeze
-from training.checkpoints import Checkpoint, fingerprint, open_checkpoint
+from training.checkpoints import Checkpoint, open_checkpoint
+from training.run_folder import fingerprint
 from utils.errors import PSENetError, first_line
+from utils.files import replacing
 from utils.utils_tool import cfg, logger
 
 MANIFEST = 'model.json'

@@ -16,18 +16,19 @@ from inference.config import DetectConfig
 from inference.detector import open_detector
 from inference.folder import image_reader
 from inference.networks import Platform
-from inference.results import replacing
 from tools.scoring.validation import Validation, score_detector
-from training.checkpoints import fingerprint, write_index
+from training.checkpoints import write_index
 from training.run_folder import (
     VALIDATION_FOLDER,
     CheckpointError,
     files_of,
     find_checkpoints,
+    fingerprint,
     step_of,
 )
 from training.summaries import SummaryWriter
 from utils.errors import PSENetError
+from utils.files import replacing
 from utils.utils_tool import logger
 
 

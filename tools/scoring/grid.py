@@ -22,10 +22,10 @@ from evaluation.scores import Score
 from inference.folder import FolderImage, Read, run_network
 from inference.postprocess import detect, to_original
 from inference.preprocess import Size
-from inference.results import replacing
 from inference.thresholds import Thresholds
 from tools.scoring.validation import refuse_unreadable, score_boxes
 from utils.errors import PSENetError
+from utils.files import replacing
 
 MAX_THRESHOLDS = np.iinfo(np.uint8).max
 

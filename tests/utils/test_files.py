@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from utils.digest import file_digest
+from utils.files import file_digest
 
 
 def test_the_content_alone_counts(tmp_path):
