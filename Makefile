@@ -24,6 +24,7 @@ setup-browser: ## install Debian's Chromium, for the demo server's tests
 	@tools/setup_browser.sh
 
 detect: setup ## find the text in IMAGES=folder with CHECKPOINT=checkpoint/icdar2015, into OUTPUT=output
+	@test -n '$(IMAGES)' || { echo 'error: name the images: make detect IMAGES=folder' >&2; exit 1; }
 	@$(VENV_PYTHON) eval.py --gpu_list="" --test_data_path='$(IMAGES)' --output_dir='$(or $(OUTPUT),output)' \
 	  --checkpoint_path='$(or $(CHECKPOINT),checkpoint/icdar2015)'
 

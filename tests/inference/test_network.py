@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import nets.model
 from inference.networks import Network, Platform
+from inference.thresholds import read_thresholds
 from tests.reference_rule import inputs_by_rule
 from utils.errors import PSENetError
 
@@ -81,3 +82,15 @@ def test_only_the_cpu_enlarges_last(checkpoint, monkeypatch, devices, platform, 
         SimpleNamespace(device_type=name) for name in devices])
     Network(checkpoint, platform).close()
     assert given == [expected]
+
+
+def test_the_detector_in_the_clone_is_a_whole_network(project_root):
+    folder = project_root / 'checkpoint' / 'icdar2015'
+    network = Network(str(folder))
+    try:
+        score_maps = network.score_maps(image_of(64, 64))
+    finally:
+        network.close()
+    assert score_maps.shape == (16, 16, 6)
+    given = read_thresholds(str(folder))
+    assert given['hmean'] > 0.6
