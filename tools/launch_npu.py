@@ -42,7 +42,7 @@ _HELP_ARGUMENTS = ('-h', '-help', '--help')
 _MAX_READERS = 16
 
 
-class RankInfo(NamedTuple):
+class Place(NamedTuple):
     """Where a rank runs."""
 
     rank: int
@@ -50,7 +50,7 @@ class RankInfo(NamedTuple):
     logical: int    # as the process sees it
 
 
-def places(environment: Mapping[str, str], root: str) -> Tuple[int, List[RankInfo], Optional[str]]:
+def places(environment: Mapping[str, str], root: str) -> Tuple[int, List[Place], Optional[str]]:
     """Which ranks start on this server.
 
     Args:
@@ -70,14 +70,14 @@ def places(environment: Mapping[str, str], root: str) -> Tuple[int, List[RankInf
     if size == 1:
         device = devices[0] if devices else _number(
             environment, 'ASCEND_DEVICE_ID', _number(environment, 'DEVICE_ID', 0))
-        return size, [RankInfo(0, device, device)], None
+        return size, [Place(0, device, device)], None
     path = environment.get('RANK_TABLE_FILE') or os.path.join(root, 'rank_table_%dp.json' % size)
     here = _of_this_server(_table(path, size), first, path)
     if devices and len(devices) != len(here):
         raise PSENetError('DEVICES=%s are %d, and %s has %d ranks from FIRST_RANK=%d on for one '
                           'server; make them the same'
                           % (environment['DEVICES'], len(devices), path, len(here), first))
-    return size, [RankInfo(one.rank_id, one.device_id, logical)
+    return size, [Place(one.rank_id, one.device_id, logical)
                   for one, logical in zip(here, devices or [one.device_id for one in here])], path
 
 
@@ -160,7 +160,7 @@ def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
         for index, place in enumerate(here)]
 
 
-def _filled(pattern: str, place: RankInfo) -> str:
+def _filled(pattern: str, place: Place) -> str:
     return pattern.replace('%r', str(place.rank)).replace('%d', str(place.logical))
 
 

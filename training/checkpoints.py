@@ -212,7 +212,8 @@ class _NpzReader:
     """The weights of an .npz file, as TensorFlow's reader of checkpoints has them."""
 
     def __init__(self, path: str):
-        self._arrays = np.load(path, allow_pickle=False)
+        # NumPy itself refuses arrays of objects, which would have to be unpickled.
+        self._arrays = np.load(path)
         if not hasattr(self._arrays, 'files'):
             raise ValueError('a single array')
 
