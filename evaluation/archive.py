@@ -56,7 +56,7 @@ def read_archive(path: str, name_pattern: str, strict: bool) -> Dict[str, Entry]
         Entries by id of the sample, in the order of the archive.
 
     Raises:
-        ProtocolError: there is no such archive, it is damaged or too large, or an entry is of the
+        ProtocolError: the archive is missing, damaged or too large, or an entry is of the
             wrong name, a duplicate, encrypted, a link, too large, or not UTF-8.
     """
     _check_file(path)

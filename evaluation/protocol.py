@@ -81,7 +81,7 @@ def with_names_of(path: str, parameters: Parameters) -> Parameters:
 
     Returns:
         The parameters; with the patterns for images of any name where the archive has an entry
-        ``gt_<name>.txt`` that is no ``gt_img_<number>.txt``.
+        ``gt_<name>.txt`` that does not match ``gt_img_<number>.txt``.
 
     Raises:
         ProtocolError: the archive cannot be read.
@@ -108,7 +108,7 @@ def read_ground_truth(path: str, parameters: Parameters) -> Dict[str, GroundTrut
         Regions by id of the sample, in the order of the archive; at least one sample.
 
     Raises:
-        ProtocolError: the archive cannot be read, a line is wrong, or there is no sample.
+        ProtocolError: the archive cannot be read, a line is wrong, or the archive holds no sample.
     """
     entries = read_archive(path, parameters.GT_SAMPLE_NAME_2_ID, strict=False)
     if not entries:
@@ -131,7 +131,7 @@ def read_detections(path: str, parameters: Parameters,
         Detections by id of the sample, in the order of the archive.
 
     Raises:
-        ProtocolError: the archive cannot be read, an entry is no sample of the ground truth, a
+        ProtocolError: the archive cannot be read, an entry is not a sample of the ground truth, a
             line is wrong, or it has far too many boxes.
     """
     entries = read_archive(path, parameters.DET_SAMPLE_NAME_2_ID, strict=True)

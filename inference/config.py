@@ -210,7 +210,7 @@ def _engine_faults(config: DetectConfig) -> Iterator[str]:
         yield (f'--model={config.model} cannot be used with --platform=npu, which compiles the '
                'network of a checkpoint; leave --model out')
     if config.engine == 'onnx' and not is_onnx:
-        yield (f'--engine=onnx takes an .onnx file, and --model={config.model} is none; '
+        yield (f'--engine=onnx takes an .onnx file, and --model={config.model} is not one; '
                'tools/export.py makes one')
     if config.engine != 'onnx' and is_onnx:
         yield f'--model={config.model} is for --engine=onnx; give both'

@@ -363,7 +363,7 @@ def graph_file(model: str) -> str:
 
 
 def _other_model(model: str, lacking: str) -> PSENetError:
-    return PSENetError(f'--model={model} is no model of PSENet as tools/export.py writes them: it '
+    return PSENetError(f'--model={model} is not a PSENet model as tools/export.py writes them: it '
                        f'has no {lacking}')
 
 

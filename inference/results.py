@@ -72,7 +72,7 @@ def read_result(path: str) -> np.ndarray:
         int32 (N, 4, 2), x, y in pixels of the image.
 
     Raises:
-        ResultError: the file cannot be read, or a line is no box.
+        ResultError: the file cannot be read, or a line is not a box.
     """
     try:
         with open(path, encoding='ascii') as file:
@@ -97,7 +97,7 @@ def prepare_output(output_dir: str) -> int:
         How many files were removed.
 
     Raises:
-        ResultError: it cannot be made, or holds a results.zip that is no archive of results.
+        ResultError: it cannot be made, or holds a results.zip that is not an archive of results.
     """
     make_folder(output_dir)
     stale = _own_archive(output_dir) + _own_results(output_dir)

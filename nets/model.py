@@ -115,7 +115,7 @@ def model(
         is the text region shrunk by ``cfg.KERNEL_SCALES[k]``, the last one the whole region.
 
     Raises:
-        ValueError: the images' static shape is none of the above, or a network that enlarges last
+        ValueError: the images' static shape is another, or a network that enlarges last
             is to be trained.
         PSENetError: there is no such backbone.
     """

@@ -48,7 +48,7 @@ def pse(kernels: np.ndarray, min_area: int) -> Tuple[np.ndarray, np.ndarray]:
         label_values: int32 (n,), ascending: 1..n, in row-major order of the seeds' first pixels.
 
     Raises:
-        ValueError: for another type or shape of kernels, or a min_area that is no integer >= 0.
+        ValueError: for another type or shape of kernels, or a min_area that is not an integer >= 0.
     """
     kernels = np.asarray(kernels)
     if kernels.dtype not in (np.uint8, np.bool_):
@@ -77,7 +77,8 @@ def pse_from_scores(
         labels and label_values, as ``pse`` does.
 
     Raises:
-        ValueError: for another type or shape of score_maps, or a min_area that is no integer >= 0.
+        ValueError: for another type or shape of score_maps, or a min_area that is not an
+            integer >= 0.
     """
     score_maps = np.asarray(score_maps)
     if score_maps.dtype != np.float32:

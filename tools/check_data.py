@@ -65,7 +65,7 @@ def parse_sizes(texts: List[str], min_crop_side_ratio: float) -> Tuple[int, ...]
     """Reads --input_sizes.
 
     Raises:
-        PSENetError: one is no multiple of 32, or the ratio cannot be.
+        PSENetError: one is not a multiple of 32, or the ratio cannot be.
     """
     if not texts or not all(text.strip().isdigit() for text in texts):
         raise PSENetError(f'--input_sizes={",".join(texts)} must be whole numbers with commas '

@@ -59,7 +59,7 @@ def _load_events(path: str) -> Any:
     from tensorboard.backend.event_processing import event_accumulator
 
     if not os.path.isdir(path) and not (os.path.isfile(path) and 'tfevents' in path):
-        raise PSENetError(f'"{path}" is no folder with TensorBoard events and no '
+        raise PSENetError(f'"{path}" is neither a directory with TensorBoard events nor an '
                           'events.out.tfevents file; name the checkpoint folder of a run.')
     if path != path.encode('utf-8', 'replace').decode('utf-8'):
         raise PSENetError(f'TensorFlow cannot open {path!a}, whose name is not UTF-8; rename it.')

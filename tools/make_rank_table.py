@@ -109,7 +109,7 @@ def table_text(devices: Sequence[RankedDevice], template: int) -> str:
     text = json.dumps(make(devices), indent=2) + '\n'
     try:
         for warning in device_warnings(parse_rank_table(text)):
-            logger.warning('this is no table of Ascend 910s: %s', warning)
+            logger.warning('the table breaks a rule of the Ascend 910: %s', warning)
     except RankTableError as error:
         raise PSENetError('no job can run on these devices: %s' % error) from error
     return text

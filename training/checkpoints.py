@@ -65,7 +65,7 @@ def resolve_checkpoint(path: str) -> str:
     if os.path.isfile(path):
         for suffixes, advice in _OTHER_FILES.items():
             if path.lower().endswith(suffixes):
-                raise CheckpointError(f'{path} is no checkpoint of TensorFlow but {advice}')
+                raise CheckpointError(f'{path} is not a TensorFlow checkpoint but {advice}')
     prefix = _FILE_SUFFIX.sub('', path)
     _check_complete(prefix)
     return prefix
@@ -312,8 +312,8 @@ def _check_holds(checkpoint: Checkpoint, names) -> None:
             '%s holds only the backbone, not a trained detector: it is for '
             '--pretrained_model_path; --checkpoint_path takes what training has saved'
             % checkpoint.prefix)
-    raise CheckpointError('%s is no checkpoint of this network: %d variables are missing, %s among '
-                          'them' % (checkpoint.prefix, len(missing), missing[0]))
+    raise CheckpointError('%s is a checkpoint of another network: %d variables are missing, %s '
+                          'among them' % (checkpoint.prefix, len(missing), missing[0]))
 
 
 def build_restore(checkpoint: Checkpoint, average: tf.train.ExponentialMovingAverage) -> Load:

@@ -273,8 +273,8 @@ def _pair_faults(config: TrainConfig) -> List[str]:
     if not config.training_data_path:
         faults.append('--training_data_path is empty; name the folder with the training images')
     elif not os.path.isdir(config.training_data_path):
-        faults.append('--training_data_path=%s is no folder; name the one with the training images '
-                      'and their labels' % config.training_data_path)
+        faults.append('--training_data_path=%s is not a directory; name the one with the training '
+                      'images and their labels' % config.training_data_path)
     if not config.checkpoint_path:
         faults.append('--checkpoint_path is empty; name the folder for checkpoints')
     elif os.path.exists(config.checkpoint_path) and not os.path.isdir(config.checkpoint_path):

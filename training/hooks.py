@@ -46,7 +46,7 @@ class StepResult(NamedTuple):
 
 
 class DivergenceError(PSENetError):
-    """The loss or its gradient is no number any more, too large, or overflows step after step."""
+    """The loss or its gradient is NaN or infinite, too large, or overflows step after step."""
 
 
 class Hook:

@@ -20,7 +20,7 @@ SAME_WISH_SECONDS = 1.0
 class StopTraining(BaseException):
     """Raised where training can stop, after a signal asked for it.
 
-    As KeyboardInterrupt, it is no error, and no ``except Exception`` on the way may swallow it.
+    As KeyboardInterrupt, it is not an error, and ``except Exception`` must not swallow it.
     """
 
     def __init__(self, signum: int, at_once: bool = False):

@@ -106,7 +106,7 @@ def _parse_flags(usage: str, argv: List[str]) -> List[str]:
     except flags.Error as error:
         _fail('%s (%s --help lists the flags)' % (error, argv[0]), 1)
     if len(rest) > 1:
-        _fail('%r is no flag; every argument has the form --flag=value (%s --help lists them)'
+        _fail('%r is not a flag; every argument has the form --flag=value (%s --help lists them)'
               % (rest[1], argv[0]), 1)
     return rest
 

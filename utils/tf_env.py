@@ -58,7 +58,7 @@ def configure_tensorflow(gpu_list: str) -> None:
     # CUDA's own order is by speed; nvidia-smi's is by bus.
     os.environ.setdefault('CUDA_DEVICE_ORDER', 'PCI_BUS_ID')
     # A machine without a GPU is told so by TensorFlow at level 2 ("failed call to cuInit"), which
-    # is no news to somebody who asked for the CPU.
+    # is not new to somebody who asked for the CPU.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2' if gpus else '3')
     logging.getLogger('tensorflow').setLevel(logging.ERROR)
 

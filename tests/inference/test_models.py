@@ -102,7 +102,7 @@ def test_a_damaged_saved_model_is_named(tmp_path):
 @pytest.mark.parametrize('form, write', [
     ('frozen graph', write_frozen_graph), ('ONNX', write_onnx)])
 def test_the_model_of_another_network_is_refused(form, write, tmp_path):
-    with pytest.raises(PSENetError, match=r'no model of PSENet .*: it has no score_maps with 6'):
+    with pytest.raises(PSENetError, match=r'not a PSENet model .*: it has no score_maps with 6'):
         open_network(config_of(form, tmp_path, lambda path: write(path, copies=3)))
 
 

@@ -131,7 +131,7 @@ def test_command(project_root, tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--run=a'], 'at least twice'), (['--run=a', '--run=b'], '"a" is no folder')])
+    (['--run=a'], 'at least twice'), (['--run=a', '--run=b'], '"a" is neither a directory')])
 def test_command_says_what_is_wrong_in_a_sentence(project_root, tmp_path, arguments, message):
     ended = _run(project_root, tmp_path, *arguments)
     assert ended.returncode == 1

@@ -158,7 +158,7 @@ def test_missing_variables_are_counted_and_one_is_named(network, tmp_path):
 
 def test_checkpoint_of_another_network_is_refused(network, tmp_path):
     prefix = write_checkpoint(tmp_path, {'vgg_16/conv1/weights': np.float32([1])})
-    with pytest.raises(CheckpointError, match='no checkpoint of this network: 3 variables'):
+    with pytest.raises(CheckpointError, match='a checkpoint of another network: 3 variables'):
         restore_for_inference(network, prefix)
 
 

@@ -194,7 +194,7 @@ def test_a_checkpoint_in_one_file_has_a_fingerprint(tmp_path):
     ('psenet.pth', "PyTorch's"), ('best.pth.tar', "PyTorch's"), ('psenet.onnx', '--model')])
 def test_files_of_other_kinds_are_told_of(tmp_path, name, advice):
     (tmp_path / name).write_bytes(b'')
-    with pytest.raises(CheckpointError, match=f'{name} is no checkpoint of TensorFlow.*{advice}'):
+    with pytest.raises(CheckpointError, match=f'{name} is not a TensorFlow checkpoint.*{advice}'):
         resolve_checkpoint(str(tmp_path / name))
 
 

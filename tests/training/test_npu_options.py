@@ -105,7 +105,7 @@ def test_values_that_the_adapter_takes(options, tmp_path):
     ({'precision_mode_v2': 'force_fp16'}, '--precision_mode_v2=force_fp16 must be one of fp16'),
     ({'iterations_per_loop': 10}, '--iterations_per_loop=10 must be 1'),
     ({'iterations_per_loop': 0}, '--iterations_per_loop=0 must be at least 1'),
-    ({'dump_path': '/no/such'}, '--dump_path=/no/such is no folder'),
+    ({'dump_path': '/no/such'}, '--dump_path=/no/such is not a directory'),
     ({'dump_step': '1,2'}, '--dump_step=1,2 must be'),
     ({'dump_step': '|'.join(map(str, range(101)))}, 'at most 100'),
     ({'dump_mode': 'both'}, '--dump_mode=both must be one of'),

@@ -90,7 +90,7 @@ def test_parts_that_an_ascend_910_does_not_have_are_told_of(tmp_path, messages, 
     path = tmp_path / 'table.json'
     path.write_text(json.dumps(changed(ONE_SERVER, ('server_list', [server_of(*numbers)]))))
     assert [device.device_id for device in read_rank_table(str(path))] == list(numbers)
-    assert 'table.json is none of Ascend 910s' in messages()[0]
+    assert 'table.json breaks a rule of the Ascend 910' in messages()[0]
     assert part in messages()[0]
 
 
@@ -118,7 +118,7 @@ INSTANCE = ('group_list', 0, 'instance_list', 0)
     (ONE_SERVER, (*FIRST, 'rank_id', '0'), 'rank_ids are 0, 0'),
     (ONE_SERVER, (*FIRST, 'rank_id', 'one'), "a device of server 10.0.0.1 has the rank_id 'one'"),
     (ONE_SERVER, (*FIRST, 'device_id', 4), "the device of rank 1 has no 'device_id' in quotes"),
-    (ONE_SERVER, (*FIRST, 'device_id', '-1'), "the device_id '-1', which is no number"),
+    (ONE_SERVER, (*FIRST, 'device_id', '-1'), "the device_id '-1', which is not a number"),
     (ONE_SERVER, (*FIRST, 'device_ip', '192.168.101.100'), 'have the device_ip 192.168.101.100'),
     (ONE_SERVER, (*FIRST, 'device_ip', '192.168.100'), "rank 1 has the device_ip '192.168.100'"),
     (ONE_SERVER, (*FIRST, 'device_ip', ''), "rank 1 has the device_ip ''"),

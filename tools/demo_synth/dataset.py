@@ -127,7 +127,7 @@ def _is_complete(folder: str, manifest: Dict) -> bool:
 
 
 def _read_manifest(folder: str) -> Dict:
-    """Returns the folder's manifest, or an empty dict where there is none that can be read."""
+    """Returns the folder's manifest, or an empty dict where it is missing or cannot be read."""
     try:
         with open(os.path.join(folder, MANIFEST), encoding='utf-8') as source:
             manifest = json.load(source)
@@ -149,7 +149,7 @@ def _remove_own_files(folder: str) -> None:
     present = _files_below(folder)
     foreign = sorted(set(present) - own - ({MANIFEST} if len(own) > 1 else set()))
     if foreign:
-        raise DatasetError(f'The folder {folder} holds {foreign[0]}, which is no part of a demo '
+        raise DatasetError(f'The folder {folder} holds {foreign[0]}, which is not part of a demo '
                            'data set made here; choose another folder or move that file away.')
     for name in present:
         if name in own:

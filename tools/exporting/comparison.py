@@ -60,7 +60,7 @@ class Answers(NamedTuple):
 class Difference(NamedTuple):
     """A network against the checkpoint's, on the same images.
 
-    maximum: largest difference of two scores, 0..1; inf where a score is no number.
+    maximum: largest difference of two scores, 0..1; inf where a score is not a number.
     milliseconds: median of the runs with the larger images.
     of_checkpoint: the same for the checkpoint's network.
     """

@@ -162,7 +162,7 @@ def check_replaceable(path: str, is_folder: bool) -> None:
     ours = (os.path.isfile(os.path.join(path, SAVED_MODEL_GRAPH)) if is_folder
             else os.path.isfile(path))
     if not ours:
-        raise PSENetError(f'{path} is there and is no exported model; move it away or choose '
+        raise PSENetError(f'{path} exists and is not an exported model; move it away or choose '
                           'another --output_dir')
 
 

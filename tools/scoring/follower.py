@@ -108,7 +108,8 @@ class ScoreLog:
         try:
             row, settings = _typed(Scored, fields), _typed(Settings, fields)
         except (KeyError, TypeError, ValueError):
-            raise PSENetError(f'{place} is no row of this table; mend or remove the file') from None
+            raise PSENetError(
+                f'{place} is not a row of this table; mend or remove the file') from None
         for name, was, now in zip(Settings._fields, settings, self._settings):
             if was != now:
                 raise PSENetError(f'{place} was scored with {name} {was}, and now it is {now}: '

@@ -102,7 +102,7 @@ _SENTENCES = {
 
 
 def answer_errors(app: Flask) -> None:
-    """Turns errors of an app's routes into answers; what is no client's fault is logged."""
+    """Turns errors of an app's routes into answers; what is not the client's fault is logged."""
     app.register_error_handler(HTTPException, _as_json)
     app.register_error_handler(ImageError, lambda error: _as_json(BadRequest(str(error))))
     app.register_error_handler(

@@ -55,7 +55,7 @@ def read_image_bytes(request: Request, max_upload_mb: int) -> bytes:
         raise BadRequest('the request has no image; send one as the body or as the field image of '
                          'a form')
     if not data.startswith(_SIGNATURES):
-        raise BadRequest('the upload is no image; send a JPEG or PNG file')
+        raise BadRequest('the upload is not an image; send a JPEG or PNG file')
     return data
 
 
@@ -70,7 +70,7 @@ def _image_of_form(request: Request, body: bytes) -> bytes:
 
 
 def _field(body: bytes, boundary: bytes) -> bytes:
-    """Finds the field in a form (RFC 2046, section 5.1.1); a ValueError where it is none."""
+    """Finds the field in a form (RFC 2046, section 5.1.1); ValueError when it is not one."""
     *parts, end = (b'\r\n' + body).split(b'\r\n--' + boundary, _MAX_PARTS)[1:]
     if not end.startswith(b'--'):
         raise ValueError('the last boundary is missing, or there are too many')

@@ -356,7 +356,7 @@ class Service:
         return found
 
     def find_again(self, key: str, thresholds: Thresholds) -> Optional[Found]:
-        """Boxes at other thresholds of an image that is kept; None where it is no more."""
+        """Boxes at other thresholds of an image that is kept; None when it has been dropped."""
         analysis = self._store.get(key)
         return analysis and self._find(key, analysis, thresholds)
 

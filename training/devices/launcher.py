@@ -58,7 +58,7 @@ def find_rank(environment: Mapping[str, str], distributed: bool) -> RankInfo:
         The rank; that of a process alone where no launcher has set one.
 
     Raises:
-        PSENetError: a variable is no number; or there are several processes, and they
+        PSENetError: a variable is not a number; or there are several processes, and they
             are not to train together.
     """
     rank_info = _read_rank(environment)

@@ -156,7 +156,8 @@ class SampleReader:
         Raises:
             ImageError: the image cannot be read any more; the sample is among `broken` from now on.
         """
-        # An image that is kept is no source of its half: a sample must not depend on what is kept.
+        # A cached image does not serve as the source of its half: a sample must not depend on
+        # what is kept.
         image = self._kept.get((index, halved))
         if image is None:
             image = self._decode(index, halved)

@@ -135,7 +135,7 @@ def _account_of_death(process: subprocess.Popen) -> WorkerError:
                        f'{code}; what it wrote to the error output says why.')
 
 
-# A report names each of a batch's images at most; a longer message is none of ours.
+# A report names each of a batch's images at most; a longer message is not ours.
 _MAX_MESSAGE_BYTES = 2 ** 26
 
 
@@ -208,14 +208,14 @@ class BatchChannel:
         """Takes the word that the batch asked for is there.
 
         Raises:
-            RemoteError: the worker sent a failure, or what is no report.
+            RemoteError: the worker sent a failure, or something that is not a report.
             EOFError, OSError: the worker is gone.
         """
         data = self._connection.recv_bytes(_MAX_MESSAGE_BYTES)
         try:
             message = json.loads(data.decode())
         except ValueError as error:
-            raise RemoteError('A reader process says what is no report') from error
+            raise RemoteError('A reader process sent something that is not a report') from error
         if 'failure' in message:
             trace = message['failure']
             reason = trace.rstrip().rsplit('\n', 1)[-1]

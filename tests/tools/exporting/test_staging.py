@@ -88,7 +88,7 @@ def test_the_earlier_folder_stays_where_the_new_one_cannot_come(tmp_path):
 @pytest.mark.parametrize('is_folder', [True, False])
 def test_a_folder_of_something_else_is_refused(tmp_path, is_folder):
     (tmp_path / 'notes.txt').write_text('mine')
-    with pytest.raises(PSENetError, match='is there and is no exported model; move it away'):
+    with pytest.raises(PSENetError, match='exists and is not an exported model; move it away'):
         check_replaceable(str(tmp_path), is_folder)
 
 

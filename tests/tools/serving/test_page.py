@@ -189,7 +189,7 @@ def test_a_text_file_is_refused_in_a_sentence(page):
     path.write_text('no picture')
     page.upload(str(path))
     assert page_state(page.browser) == 'empty'
-    assert page.text('alert-text') == 'The upload is no image; send a JPEG or PNG file.'
+    assert page.text('alert-text') == 'The upload is not an image; send a JPEG or PNG file.'
     assert not page.shown('retry')
     page.upload()
     assert not page.shown('alert')
@@ -284,5 +284,5 @@ def test_a_screenshot_shows_the_result(tmp_path):
         yellow = np.abs(shot - np.int16((77, 225, 255))).max(axis=2) < 40  # the box's line
         assert yellow.sum() > 100
         (tmp_path / 'notes.txt').write_text('none')
-        with pytest.raises(PSENetError, match=r'notes\.txt: The upload is no image'):
+        with pytest.raises(PSENetError, match=r'notes\.txt: The upload is not an image'):
             screenshot(server.url, str(tmp_path / 'notes.txt'), str(tmp_path / 'none.png'))

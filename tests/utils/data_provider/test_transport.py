@@ -36,7 +36,7 @@ def test_nothing_of_a_worker_is_unpickled():
     with theirs:
         theirs.send(os.getcwd)
         consumer = BatchChannel(ours)
-        with pytest.raises(RemoteError, match='no report'):
+        with pytest.raises(RemoteError, match='not a report'):
             consumer.receive_report()
         consumer.close()
 

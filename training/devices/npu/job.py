@@ -57,7 +57,7 @@ def read_rank_table(path: str) -> Tuple[RankedDevice, ...]:
         The devices in the order of their ranks: item i has rank i.
 
     Raises:
-        RankTableError: the file cannot be read, is no rank table, or breaks a rule; the sentence
+        RankTableError: the file cannot be read, is not a rank table, or breaks a rule; the sentence
             names the file and the first fault.
     """
     try:
@@ -69,7 +69,7 @@ def read_rank_table(path: str) -> Tuple[RankedDevice, ...]:
     try:
         devices = parse_rank_table(text)
         for warning in device_warnings(devices):
-            logger.warning('the rank table %s is none of Ascend 910s: %s', path, warning)
+            logger.warning('the rank table %s breaks a rule of the Ascend 910: %s', path, warning)
         return devices
     except RankTableError as error:
         raise RankTableError('the rank table %s cannot be used: %s' % (path, error)) from error
@@ -253,7 +253,7 @@ def _text(owner: Dict[str, Any], key: str, where: str) -> str:
 def _number(owner: Dict[str, Any], key: str, where: str) -> int:
     text = _text(owner, key, where)
     if not (text.isascii() and text.isdigit()):
-        raise RankTableError('%s has the %s %r, which is no number' % (where, key, text))
+        raise RankTableError('%s has the %s %r, which is not a number' % (where, key, text))
     return int(text)
 
 

@@ -41,13 +41,13 @@ def _matches(pattern: str, form: str) -> Check:
 
 def _folder(value: str) -> Optional[str]:
     if not os.path.isdir(value):
-        return 'is no folder; the adapter does not make it'
+        return 'is not a directory; the adapter does not make it'
     writable = os.access(value, os.R_OK | os.W_OK | os.X_OK)
     return None if writable else 'must be a folder that can be read and written'
 
 
 def _file(value: str) -> Optional[str]:
-    return None if os.path.isfile(value) else 'is no file'
+    return None if os.path.isfile(value) else 'is not a file'
 
 
 def _json_file(value: str) -> Optional[str]:
