@@ -118,7 +118,8 @@ def _concatenate(ground_truth: Sequence[GroundTruth], detections: Sequence[Detec
 
 
 def _match_batch(batch: _Batch, parameters: Parameters) -> List[SampleMatch]:
-    gt_index, det_index = _relevant_cells(batch, parameters)
+    parts = [_relevant_part(batch, *cells, parameters) for cells in _cells(batch)]
+    gt_index, det_index = (np.concatenate(indices) for indices in zip(*parts))
     common = _common_areas(batch, gt_index, det_index)
     det_areas = _areas(batch.det_quads)[det_index]
     ignoring = batch.ignore_tags[gt_index]
@@ -140,18 +141,13 @@ def _common_areas(batch: _Batch, gt_index: np.ndarray, det_index: np.ndarray) ->
     return areas
 
 
-def _relevant_cells(batch: _Batch, parameters: Parameters) -> Tuple[np.ndarray, np.ndarray]:
-    """Cells that could matter if the quads filled what their bounding boxes have in common.
+def _relevant_part(batch: _Batch, gt_index: np.ndarray, det_index: np.ndarray,
+                   parameters: Parameters) -> Tuple[np.ndarray, np.ndarray]:
+    """Those cells that could matter if the quads filled what their bounding boxes have in common.
 
     Few cells can, and intersections are what takes the time. The bound errs on the side of keeping:
     IoU > c means common > c (gt + det - common), where common is at most the bound.
     """
-    parts = [_relevant_part(batch, *cells, parameters) for cells in _cells(batch)]
-    return tuple(np.concatenate(indices) for indices in zip(*parts))
-
-
-def _relevant_part(batch: _Batch, gt_index: np.ndarray, det_index: np.ndarray,
-                   parameters: Parameters) -> Tuple[np.ndarray, np.ndarray]:
     bound = bounding_overlaps(batch.gt_quads, batch.det_quads, gt_index, det_index)
     gt_areas, det_areas = _areas(batch.gt_quads)[gt_index], _areas(batch.det_quads)[det_index]
     for_iou = bound > parameters.IOU_CONSTRAINT * (gt_areas + det_areas - bound)

@@ -48,7 +48,7 @@ _DEPTH = 2
 
 
 def prefetch(function: Callable[[Item], Made], items: Iterable[Item],
-          depth: int = _DEPTH) -> Iterator[Made]:
+             depth: int = _DEPTH) -> Iterator[Made]:
     """Applies a function to items in a thread that is ``depth`` items ahead of the consumer.
 
     Closing the iterator (``contextlib.closing``) ends the thread, when it is done with its item.

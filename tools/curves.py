@@ -277,13 +277,12 @@ def write_csv(runs: List[Compared], path: str) -> None:
         with open(path, 'w', encoding='utf-8', errors='backslashreplace', newline='') as stream:
             writer = csv.writer(stream)
             writer.writerow(Figures._fields)
-            writer.writerows(map(_csv_row, map(figures_of, runs)))
+            for run in runs:
+                name, *values = figures_of(run)
+                writer.writerow(
+                    [name] + ['' if np.isnan(value) else f'{value:.8g}' for value in values])
     except OSError as error:
         raise PSENetError(f'Cannot write the table {path}: {error.strerror}.') from None
-
-
-def _csv_row(figures: Figures) -> List[str]:
-    return [figures.run] + ['' if np.isnan(value) else f'{value:.8g}' for value in figures[1:]]
 
 
 def draw_comparison(runs: List[Compared], what: str, path: str) -> None:

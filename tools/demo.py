@@ -69,7 +69,8 @@ def run_demo(config: DemoConfig) -> Dict[str, float]:
         run_child(train_command(config))
         plot_loss(read_scalars(config.path('run'), TAGS), config.path('loss_curve.png'))
     with clock.phase('detection', 'test images at the default thresholds'):
-        run_child(_eval_command(config))
+        run_child(script('eval.py', gpu_list='', test_data_path=config.path('data', 'test'),
+                         checkpoint_path=config.path('run'), output_dir=config.path('output')))
     with clock.phase('scoring', 'ICDAR2015 protocol'):
         score = _score(config)
     _report(config, score, clock.seconds)
@@ -91,11 +92,6 @@ def train_command(config: DemoConfig, **changed: object) -> List[str]:
         'learning_rate': 1e-3, 'batch_norm_decay': 0.9, 'max_steps': config.steps, **changed}
     steps = max(1, values['max_steps'] // _CURVE_POINTS)
     return script('train.py', save_summary_steps=steps, **values)
-
-
-def _eval_command(config: DemoConfig) -> List[str]:
-    return script('eval.py', gpu_list='', test_data_path=config.path('data', 'test'),
-                  checkpoint_path=config.path('run'), output_dir=config.path('output'))
 
 
 def _score(config: DemoConfig) -> Dict[str, float]:

@@ -155,13 +155,10 @@ def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
         {**common, 'RANK_ID': str(place.rank), 'DEVICE_ID': str(place.physical),
          'ASCEND_DEVICE_ID': str(place.logical)},
         frozenset(sorted(cores)[index * share:(index + 1) * share]),
-        _filled(pattern, place) if place.rank else None,
+        pattern.replace('%r', str(place.rank)).replace('%d', str(place.logical))
+        if place.rank else None,
         os.path.join(folder, 'rank_%d.log' % place.rank) if place.rank else None)
         for index, place in enumerate(here)]
-
-
-def _filled(pattern: str, place: Place) -> str:
-    return pattern.replace('%r', str(place.rank)).replace('%d', str(place.logical))
 
 
 def checkpoint_folder(arguments: Sequence[str]) -> Optional[str]:

@@ -289,16 +289,13 @@ def restore_for_inference(session: tf.Session, path: str) -> None:
         variables = {variable.op.name: variable for variable in tf.global_variables()}
         averaged = {name for name in trainable if name + AVERAGE_SUFFIX in checkpoint.shapes}
         _check_holds(checkpoint, set(variables) - averaged)
-        _warn_of_raw_weights(checkpoint, len(trainable - averaged), len(trainable))
+        if len(averaged) < len(trainable) and not isinstance(checkpoint.reader, _NpzReader):
+            logger.warning('%s has no moving averages for %d of %d weights: their raw values are '
+                           'used, which usually score lower', checkpoint.prefix,
+                           len(trainable - averaged), len(trainable))
         build_load(checkpoint, {
             name + AVERAGE_SUFFIX if name in averaged else name: variable
             for name, variable in variables.items()})(session)
-
-
-def _warn_of_raw_weights(checkpoint: Checkpoint, raw: int, trainable: int) -> None:
-    if raw and not isinstance(checkpoint.reader, _NpzReader):
-        logger.warning('%s has no moving averages for %d of %d weights: their raw values are used, '
-                       'which usually score lower', checkpoint.prefix, raw, trainable)
 
 
 def _check_holds(checkpoint: Checkpoint, names) -> None:

@@ -409,7 +409,10 @@ def _locked(folder: str) -> TextIO:
         except OSError as error:
             if error.errno in _HELD:
                 with file:
-                    raise PSENetError(_refusal(folder, file.read())) from None
+                    holder = file.read().strip()[:100] or 'which just starts'
+                raise PSENetError(
+                    '--checkpoint_path=%s is in use by another training (%s); wait for its end or '
+                    'stop it, or name another folder' % (folder, holder)) from None
             logger.warning('%s cannot be locked (%s): nothing keeps a second training out of the '
                            'folder', file.name, error.strerror)
             return file
@@ -452,8 +455,3 @@ def _sign(file: TextIO) -> None:
         file.truncate(0)
         file.write('process %d on %s\n' % (os.getpid(), socket.gethostname()))
         file.flush()
-
-
-def _refusal(folder: str, holder: str) -> str:
-    return ('--checkpoint_path=%s is in use by another training (%s); wait for its end or stop it, '
-            'or name another folder' % (folder, holder.strip()[:100] or 'which just starts'))

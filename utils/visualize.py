@@ -25,17 +25,13 @@ def draw_quads(image_bgr: np.ndarray, quads: Sequence[np.ndarray],
         uint8 (H, W, 3), BGR, a new image.
     """
     drawn = np.ascontiguousarray(image_bgr).copy()
-    width = _line_width(drawn.shape[:2])
+    # One pixel up to 700 pixels of the longer side, then one more for every 700.
+    width = 1 + max(drawn.shape[:2]) // 700
     outlines = [np.rint(quad).astype(np.int32).reshape(-1, 1, 2) for quad in quads]
     # All edges first: where boxes meet, no edge then covers another box's line.
     cv2.polylines(drawn, outlines, True, EDGE_COLOUR, 3 * width, cv2.LINE_AA)
     cv2.polylines(drawn, outlines, True, colour, width, cv2.LINE_AA)
     return drawn
-
-
-def _line_width(shape: Tuple[int, int]) -> int:
-    """One pixel up to 700 pixels of the longer side, then one more for every 700."""
-    return 1 + max(shape) // 700
 
 
 def tint(image_bgr: np.ndarray, mask: np.ndarray, colour: Tuple[int, int, int]) -> np.ndarray:

@@ -89,7 +89,7 @@ def test_events_without_losses_are_refused(tmp_path, tags):
 def test_missing_folder_and_other_files_are_refused(tmp_path):
     (tmp_path / 'loss.txt').write_text('1')
     for name in ('absent', 'loss.txt'):
-        with pytest.raises(PSENetError, match='no folder with TensorBoard events'):
+        with pytest.raises(PSENetError, match='neither a directory with TensorBoard events'):
             read_scalars(str(tmp_path / name), TAGS)
 
 

@@ -134,7 +134,6 @@ def load_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MA
     Returns:
         The usable samples, sorted by file name, and the counts.
     """
-    warn_of_other_formats(folder, _list_files(folder))
     samples, counts, findings = inspect_dataset(folder, dataset, max_image_pixels,
                                                 apply_exif_orientation)
     _warn_unpaired(folder, findings.unlabelled_images)
@@ -146,6 +145,8 @@ def load_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MA
 def inspect_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MAX_IMAGE_PIXELS,
                     apply_exif_orientation: bool = False) -> Inspection:
     """Pairs images with label files, reads the labels and the images' sizes, and counts.
+
+    Images of formats that cannot be read are named in a warning.
 
     Args:
         folder: holds images and label files side by side; sub-folders are not entered.
@@ -162,6 +163,7 @@ def inspect_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int =
     if dataset not in DATASETS:
         raise PSENetError(f'There is no dataset "{dataset}"; choose one of {", ".join(DATASETS)}.')
     names = _list_files(folder)
+    warn_of_other_formats(folder, names)
     images = [name for name in names if is_image_name(name)]
     labels = [name for name in names if _is_label_name(name)]
     pairs = pair_files(names, DATASETS[dataset].label_stems)

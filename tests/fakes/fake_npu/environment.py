@@ -15,7 +15,7 @@ def rank_size() -> int:
     """RANK_SIZE as the distributed optimizer reads it when it builds the graph.
 
     Raises:
-        ValueError: it is no number; or, in master, CM_WORKER_SIZE is set as well.
+        ValueError: it is not a number; or, in master, CM_WORKER_SIZE is set as well.
     """
     own, other = os.environ.get('RANK_SIZE'), os.environ.get('CM_WORKER_SIZE')
     if since('master') and own is not None and other is not None:
