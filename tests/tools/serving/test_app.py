@@ -140,7 +140,7 @@ def test_what_was_dropped_is_to_be_uploaded_again(monkeypatch):
 
 
 @pytest.mark.parametrize('data, status, words', [
-    (b'a text', 400, ['no image', 'JPEG or PNG']),
+    (b'a text', 400, ['not an image', 'JPEG or PNG']),
     (b'BM' + bytes(100), 400, ['JPEG or PNG']),
     (b'\x89PNG\r\n\x1a\n', 400, ['Cannot decode']),
     (encoded()[:100], 400, ['Cannot decode']),
