@@ -1,6 +1,7 @@
 # Every target sets up what it needs; a set-up that is up to date costs no time.
 
 VENV_PYTHON := .venv/bin/python
+SETUP = python=$$(PYTHON='$(PYTHON)' tools/find_python.sh) && TF='$(TF)' "$$python" tools/setup_env.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-horovod setup-tools setup-browser detect demo tools-demo test test-distributed fuzz soak lint bench clean distclean
@@ -12,16 +13,19 @@ help: ## list the targets
 	@echo '  build of TensorFlow; both are remembered.'
 
 setup: ## make .venv with all packages, build pse
-	@PYTHON='$(PYTHON)' TF='$(TF)' tools/setup_env.sh
+	@$(SETUP)
 
 setup-horovod: setup ## add Horovod to .venv, for training with several processes
-	@$(VENV_PYTHON) -m tools.setup_env --horovod
+	@$(SETUP) horovod
 
 setup-tools: setup ## add to .venv what exporting to ONNX and the demo server need
-	@$(VENV_PYTHON) -m tools.setup_env --tools
+	@$(SETUP) tools
 
 setup-browser: ## install Debian's Chromium, for the demo server's tests
-	@tools/setup_browser.sh
+	@command -v chromium chromedriver >/dev/null || { apt-get update -qq && \
+	  apt-get install -qq --yes --no-install-recommends chromium chromium-driver >/dev/null; } || { \
+	  echo 'error: chromium and chromedriver could not be installed; put both on the PATH (as root' \
+	  'on Debian and Ubuntu: make setup-browser)' >&2; exit 1; }
 
 detect: setup ## find the text in IMAGES=folder with CHECKPOINT=checkpoint/icdar2015, into OUTPUT=output
 	@test -n '$(IMAGES)' || { echo 'error: name the images: make detect IMAGES=folder' >&2; exit 1; }
@@ -41,7 +45,7 @@ test-distributed: setup-tools setup-horovod ## run the tests of several processe
 	@$(VENV_PYTHON) -m pytest -m distributed $(ARGS)
 
 fuzz: setup ## look for inputs that break the readers and pse, for FUZZ_SECONDS=300
-	@$(VENV_PYTHON) -m tools.setup_env --fuzz
+	@$(SETUP) fuzz
 	@$(MAKE) -s -C pse sanitize PYTHON='$(CURDIR)/$(VENV_PYTHON)'
 	@$(VENV_PYTHON) -m tests.fuzz
 

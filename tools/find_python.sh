@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the path of the Python that the project's environment is made with.
 #
-# In this order: $PYTHON; a python3 on PATH that already has TensorFlow 1.15 (NVIDIA's and Ascend's
+# In this order: $PYTHON; the one that .venv was made with; a python3 on PATH that already has TensorFlow 1.15 (NVIDIA's and Ascend's
 # containers); a python3.7 on PATH that runs (a pyenv shim may exist and fail); pyenv's 3.7.x, newest
 # first; conda environments; uv. Exits with 1 and says what to do where there is none.
 set -u
@@ -131,6 +131,11 @@ TEXT
 
 if [[ -n ${PYTHON:-} ]] && ! is_ours "$(command -v "$PYTHON" || echo "$PYTHON")"; then
     take_given
+fi
+remembered=$(cat "$root/.venv/setup/python" 2>/dev/null)
+if [[ -n $remembered ]] && "$remembered" -c '' 2>/dev/null; then
+    printf '%s\n' "$remembered"
+    exit 0
 fi
 search
 explain

@@ -16,7 +16,7 @@ import zipfile
 
 import pytest
 
-from tools.setup_env import environment, plan, requirements, system
+from tools import setup_env
 
 REQUIREMENTS = 'tensorflow==1.15.0\nthing==1.0\nextra==2.0  # a comment\n'
 # Stands for the real pse/Makefile: the same target, no compiler.
@@ -82,11 +82,9 @@ class Project:
         self.root = folder / 'project'
         self.wheels = folder / 'wheels'
         self.wheels.mkdir(parents=True)
-        for path in ('Makefile', 'tools/__init__.py', 'tools/find_python.sh', 'tools/setup_env.sh',
-                     'utils/__init__.py', 'utils/errors.py'):
+        for path in ('Makefile', 'tools/__init__.py', 'tools/find_python.sh', 'tools/setup_env.py'):
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(str(source / path), str(self.root / path))
-        shutil.copytree(str(source / 'tools' / 'setup_env'), str(self.root / 'tools' / 'setup_env'))
         self.write('requirements.txt', REQUIREMENTS)
         self.write('requirements-dev.txt', '')
         self.write('constraints.txt', '')
@@ -180,7 +178,7 @@ def test_clears_any_environment(tmp_path, state):
         venv.symlink_to(str(target))
     if state == 'file':
         venv.touch()
-    environment.clear(venv)
+    setup_env.clear(venv)
     assert venv.is_symlink() == (state == 'link')
     assert not venv.exists() or os.listdir(str(venv)) == []
 
@@ -249,11 +247,12 @@ def interrupt(project, how):
 
 
 def test_begins_again_after_interruptions(project):
-    (project.root / '.venv' / 'setup' / 'stamp').unlink()
+    project.write('requirements.txt', REQUIREMENTS.replace('thing==1.0', 'thing==1.1'))
+    (project.root / '.venv' / 'setup' / 'made').unlink()
     interrupt(project, signal.SIGINT)
     interrupt(project, signal.SIGKILL)
     assert 'making .venv' in project.setup()
-    assert project.ask('thing.VERSION') == '1.0'
+    assert project.ask('thing.VERSION') == '1.1'
 
 
 def test_shows_why_pip_failed(project):
@@ -322,18 +321,18 @@ def test_a_horovod_that_does_not_work_is_said(project):
 
 def test_keeps_what_is_shared_and_relaxes_the_rest():
     names = ('tensorflow', 'numpy', 'a')
-    pinned = [requirements.Requirement(name, f'{name}==1.0') for name in names]
+    pinned = [f'{name}==1.0' for name in names]
     kept = {'nvidia-tensorflow': '1.15.5', 'numpy': '0.9', 'other': '3'}
-    assert requirements.select(pinned, '', kept) == ['a<=1.0']
-    assert requirements.select(pinned, 'x==1.15.1', kept) == ['x==1.15.1', 'a<=1.0']
-    limits = [requirements.Requirement('other', 'other==4'), requirements.Requirement('b', 'b==5')]
-    assert requirements.constraints(limits, pinned, kept) == ['b==5', 'numpy==0.9']
+    assert setup_env.select(pinned, '', kept) == ['a<=1.0']
+    assert setup_env.select(pinned, 'x==1.15.1', kept) == ['x==1.15.1', 'a<=1.0']
+    limits = ['other==4', 'b==5']
+    assert setup_env.constraints(limits, pinned, kept) == ['b==5', 'numpy==0.9']
 
 
 def test_every_requirement_is_pinned(project_root):
     for path in [project_root / 'constraints.txt', *project_root.glob('requirements*.txt')]:
-        for requirement in requirements.read(path):
-            assert re.match(r'[\w-]+==[\d.]+(post\d)?(;|$)', requirement.line)
+        for line in setup_env.read_requirements(path):
+            assert re.match(r'[\w-]+==[\d.]+(post\d)?(;|$)', line)
 
 
 def imported_modules(folder, skipped):
@@ -366,21 +365,13 @@ def is_standard(module):
                  'requirements-dev.txt', 'requirements-fuzz.txt']),
 ], ids=['runtime', 'tests'])
 def test_every_import_is_pinned(project_root, skipped, files):
-    pinned = [line for name in files for line in requirements.read(project_root / name)]
-    known = {name.split('.')[0] for name in requirements.modules(pinned)}
+    pinned = [line for name in files for line in setup_env.read_requirements(project_root / name)]
+    names = [setup_env.name_of(line) for line in pinned]
+    known = {setup_env.MODULES.get(name, name).split('.')[0] for name in names}
     known.add('tensorboard')  # comes with tensorflow
     known |= {'npu_bridge', 'hccl'}  # come with Ascend's CANN, and are on no index
     modules = imported_modules(project_root, skipped)
     assert {name for name in modules - known if not is_standard(name)} == set()
-
-
-@pytest.mark.parametrize(('requirement', 'name'), [
-    ('Intel_TensorFlow==1.15.2', 'intel-tensorflow'),
-    ('numpy==1.18.5; platform_machine != "aarch64"', 'numpy'),
-    ('/a-b/tensorflow-1.15.0-cp37-cp37m-linux_aarch64.whl', 'tensorflow'),
-])
-def test_distribution_name(requirement, name):
-    assert requirements.distribution_name(requirement) == name
 
 
 @pytest.mark.parametrize(('requirement', 'words'), [
@@ -412,19 +403,19 @@ def test_packages_of_the_tools_are_added(project):
 
 def test_names_the_missing_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(plan.SetupError, match=r'missing: \S+ and make; .*build-ess'):
-        system.check_compiler()
+    with pytest.raises(setup_env.SetupError, match=r'missing: \S+ and make; .*build-ess'):
+        setup_env.check_compiler()
 
 
 def test_names_the_missing_headers(monkeypatch):
-    monkeypatch.setattr(system.sysconfig, 'get_path', lambda name: '/nowhere')
-    with pytest.raises(plan.SetupError, match=r'missing: Python.h in /nowhere; .*python3.*-dev'):
-        system.check_compiler()
+    monkeypatch.setattr(setup_env.sysconfig, 'get_path', lambda name: '/nowhere')
+    with pytest.raises(setup_env.SetupError, match=r'missing: Python.h in /nowhere; .*python3.*-dev'):
+        setup_env.check_compiler()
 
 
 def test_names_the_libraries_of_opencv():
-    assert 'libgl1' in system.advice_on_import('cv2: libGL.so.1: cannot open shared object file')
-    assert system.advice_on_import('cv2: No module named cv2') == ''
+    assert 'libgl1' in setup_env.advice_on_import('cv2: libGL.so.1: cannot open shared object file')
+    assert setup_env.advice_on_import('cv2: No module named cv2') == ''
 
 
 def test_help_names_every_target(project_root):

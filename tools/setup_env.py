@@ -1,0 +1,418 @@
+"""Makes .venv: its Python, TensorFlow, the pinned packages, the pse extension.
+
+``make setup`` runs this with the interpreter that tools/find_python.sh chose, before any package is
+installed, so only the standard library is imported. An argument adds a group of packages: tools,
+fuzz or horovod. What .venv was made with is kept in ``.venv/setup``; the stamp of a group is
+written last and removed before anything changes, so that a half-made environment is recognised.
+
+Where the interpreter has TensorFlow 1.15 (containers for NVIDIA GPUs and Ascend NPUs), .venv shares
+its packages and adds only those that are missing.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.machinery
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from typing import Dict, Iterator, List
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+VENV = ROOT / '.venv'
+STATE = VENV / 'setup'
+PYTHON = str(VENV / 'bin' / 'python')
+
+# Distributions that own the same package, so that only one of them can be installed.
+BUILDS = {
+    'tensorflow': ('tensorflow', 'tensorflow-gpu', 'tensorflow-cpu', 'intel-tensorflow',
+                   'nvidia-tensorflow'),
+    'opencv-python': ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python',
+                      'opencv-contrib-python-headless')}
+# Module names that differ from the distribution's.
+MODULES = {'absl-py': 'absl', 'opencv-python': 'cv2', 'pillow': 'PIL',
+           'protobuf': 'google.protobuf'}
+IMPORT_ALL = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        sys.exit('%s cannot be imported: %s' % (name, error))
+"""
+# Variables that shape Horovod's build, such as HOROVOD_GPU_OPERATIONS=NCCL.
+HOROVOD_VARIABLES = ('HOROVOD_WITH', 'HOROVOD_GPU', 'HOROVOD_CUDA', 'HOROVOD_NCCL')
+TRY_HOROVOD = ('import horovod.tensorflow as hvd, sys; sys.exit('
+               'None if hvd.gloo_built() or hvd.mpi_built() else "built without Gloo and MPI")')
+
+
+class SetupError(Exception):
+    """The environment cannot be made."""
+
+
+def main(group: str = '') -> int:
+    """Brings .venv up to date, and one group of packages; returns the exit code."""
+    try:
+        with _lock():
+            tensorflow = _wanted_tensorflow()
+            if not _is_ready(tensorflow):
+                _make(tensorflow)
+            if group == 'horovod':
+                _add_horovod()
+            elif group:
+                _add(group)
+        return 0
+    except (SetupError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('error: set-up was interrupted; the next run begins it again', file=sys.stderr)
+        return 130
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    """Locks the project directory; programs that change .venv inherit the lock."""
+    descriptor = os.open(str(ROOT), os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print('set-up: waiting for another one that is at work here', flush=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+    os.close(descriptor)
+
+
+def _wanted_tensorflow() -> str:
+    """The requirement in TF, else the one .venv was made with; '' for the pinned one."""
+    wanted = os.environ.get('TF', '')
+    if not wanted:
+        return _recall('tensorflow') if sys.executable == _recall('python') else ''
+    is_wheel = wanted.endswith('.whl') and os.path.isfile(wanted)
+    if not is_wheel and not re.match(r'[\w.-]+==1\.15\.[\w.+]+$', wanted):
+        raise SetupError(f'TF={wanted} is neither a TensorFlow 1.15 such as '
+                         'intel-tensorflow==1.15.2 nor the path of a wheel')
+    return wanted
+
+
+def _is_ready(tensorflow: str) -> bool:
+    module = ROOT / 'pse' / ('_pse' + importlib.machinery.EXTENSION_SUFFIXES[0])
+    sources = [ROOT / 'pse' / 'pse.cpp', ROOT / 'pse' / 'Makefile']
+    return (_is_made(tensorflow) and _recall('packages') == _digest('', '-dev')
+            and module.is_file()
+            and all(each.stat().st_mtime <= module.stat().st_mtime for each in sources))
+
+
+def _is_made(tensorflow: str) -> bool:
+    """Whether .venv runs, and is of this interpreter, TensorFlow and place."""
+    if _recall('made') != _identity(tensorflow):
+        return False
+    try:
+        return subprocess.call([PYTHON, '-c', ''], stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+def _make(tensorflow: str) -> None:
+    check_compiler()
+    if not _is_made(tensorflow):
+        if tensorflow and tensorflow != _recall('tensorflow') and os.path.exists(PYTHON):
+            # Before .venv is given up: a TensorFlow that cannot be had changes nothing.
+            _pip('download', '--no-deps', '--dest', str(STATE / 'download'), tensorflow)
+        _make_venv(tensorflow)
+    if _recall('packages') != _digest('', '-dev'):
+        _forget('packages')
+        _say(f'installing packages{tensorflow and " with " + tensorflow}, which takes minutes '
+             '(log: .venv/setup/log)')
+        _install(['', '-dev'], tensorflow)
+        names = [name_of(line) for line in read_requirements(ROOT / 'requirements.txt')]
+        try:
+            _run(PYTHON, '-c', IMPORT_ALL, *sorted({MODULES.get(name, name) for name in names}))
+        except SetupError as error:
+            raise SetupError(f'{error}{advice_on_import(str(error))}') from None
+        _remember('packages', _digest('', '-dev'))
+    _say('building pse')
+    _run('make', '-s', '-C', str(ROOT / 'pse'), f'PYTHON={PYTHON}')
+
+
+def _make_venv(tensorflow: str) -> None:
+    directories = _site_directories() if _has_tensorflow() else []
+    _say(f'making .venv with {sys.executable}, Python {sys.version.split()[0]}'
+         + ' and its packages' * bool(directories))
+    clear(VENV)
+    # The packages of an interpreter that is a virtual environment itself are shared by hand.
+    is_virtual = sys.prefix != sys.base_prefix
+    options = ['--system-site-packages'] if directories and not is_virtual else []
+    if importlib.util.find_spec('ensurepip') is None:
+        options.append('--without-pip')
+    _remember('python', sys.executable)
+    _remember('tensorflow', tensorflow)
+    _remember('shared', '\n'.join(directories))
+    _run(sys.executable, '-m', 'venv', *options, str(VENV))
+    if directories and is_virtual:
+        for packages in VENV.glob('lib/python*/site-packages'):
+            (packages / 'shared.pth').write_text(
+                ''.join(f'import site; site.addsitedir({path!r})\n' for path in directories))
+    if [int(part) for part in _pip('--version').split()[1].split('.')[:2]] < [20, 3]:
+        # Older ones know neither the tags of today's wheels nor how to settle conflicts.
+        _pip('install', '--upgrade', 'pip<24.1')
+    _remember('made', _identity(tensorflow))
+
+
+def clear(venv: pathlib.Path) -> None:
+    """Empties a directory; a link to a directory elsewhere stays a link."""
+    if not venv.is_dir():
+        with contextlib.suppress(FileNotFoundError):
+            venv.unlink()
+        return
+    for path in venv.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(str(path))
+        else:
+            path.unlink()
+
+
+def _install(files: List[str], tensorflow: str = '') -> None:
+    """Installs requirements<file>.txt for each file, within constraints.txt."""
+    kept = _shared_packages()
+    lines = [line for each in files for line in read_requirements(ROOT / f'requirements{each}.txt')]
+    limits = read_requirements(ROOT / 'constraints.txt')
+    _remember('requirements.txt', '\n'.join(select(lines, tensorflow, kept)))
+    _remember('constraints.txt', '\n'.join(constraints(limits, lines, kept)))
+    _pip('install', '-r', str(STATE / 'requirements.txt'), '-c', str(STATE / 'constraints.txt'))
+
+
+def read_requirements(path: pathlib.Path) -> List[str]:
+    """Returns the lines of a requirements file, without comments and options such as ``-c``."""
+    lines = [line.split('#')[0].strip() for line in path.read_text(encoding='utf-8').splitlines()]
+    return [line for line in lines if line and not line.startswith('-')]
+
+
+def select(lines: List[str], tensorflow: str, kept: Dict[str, str]) -> List[str]:
+    """Chooses what to install.
+
+    Args:
+        lines: requirements.
+        tensorflow: requirement that replaces the pinned TensorFlow; '' for that one.
+        kept: name -> version of the packages shared with the interpreter. These are not installed,
+            and the others may be older than pinned where that fits them better.
+
+    Returns:
+        Lines of a requirements file.
+    """
+    chosen = [tensorflow] if tensorflow else []
+    for line in lines:
+        name = name_of(line)
+        if name == 'tensorflow' and tensorflow:
+            continue
+        if not any(build in kept for build in BUILDS.get(name, (name,))):
+            chosen.append(line.replace('==', '<=', 1) if kept else line)
+    return chosen
+
+
+def constraints(limits: List[str], lines: List[str], kept: Dict[str, str]) -> List[str]:
+    """Constraints on what the requirements bring along; no shared requirement is replaced."""
+    names = sorted({name_of(line) for line in lines} - {'tensorflow'})
+    return ([limit for limit in limits if name_of(limit) not in kept]
+            + [f'{name}=={kept[name]}' for name in names if name in kept])
+
+
+def name_of(requirement: str) -> str:
+    """Normalized name (PEP 503) in a requirement, or in the path of a wheel."""
+    if requirement.endswith('.whl'):
+        requirement = pathlib.PurePath(requirement).name.split('-')[0]
+    return re.sub(r'[-_.]+', '-', re.match(r'[\w.-]*', requirement).group()).lower()
+
+
+def _shared_packages() -> Dict[str, str]:
+    """Name -> version of the packages that .venv shares with its interpreter."""
+    directories = _recall('shared').splitlines()
+    if not directories:
+        return {}
+    printed = _pip('list', '--format=json',
+                   *(option for path in directories for option in ('--path', path)))
+    listed = json.loads(next(line for line in printed.splitlines() if line.startswith('[')))
+    return {name_of(each['name']): each['version'] for each in listed}
+
+
+def _add(group: str) -> None:
+    """Installs requirements-<group>.txt; fuzzing goes on without what cannot be had."""
+    stamp = _digest(f'-{group}') + _recall('made')
+    if _recall(group) == stamp:
+        return
+    _say(f'installing the packages of requirements-{group}.txt (log: .venv/setup/log)')
+    try:
+        _install([f'-{group}'])
+        _remember(group, stamp)
+    except SetupError as error:
+        if group != 'fuzz':
+            raise
+        _say(f'fuzzing without Atheris, which cannot be installed: {error}')
+
+
+def _add_horovod() -> None:
+    """Builds Horovod against the TensorFlow of .venv, with Gloo, which needs nothing of the system.
+
+    A Horovod that the interpreter brings, as NVIDIA's containers do, is used as it is.
+    """
+    given = {name: value for name, value in os.environ.items()
+             if name.startswith(HOROVOD_VARIABLES)}
+    options = json.dumps(given, sort_keys=True) if given else _recall('horovod_options') or '{}'
+    stamp = _digest('-horovod') + _recall('made') + options
+    if _recall('horovod') == stamp:
+        return
+    _forget('horovod')
+    shared = 'horovod' in _shared_packages()
+    if not shared:
+        check_compiler()
+        lines = read_requirements(ROOT / 'requirements-horovod.txt')
+        source = next(line for line in lines if name_of(line) == 'horovod')
+        _say(f'building {source}, which takes about five minutes (log: .venv/setup/log)')
+        for line in lines:
+            if line != source:
+                _pip('install', line, '-c', str(STATE / 'constraints.txt'))
+        variables = {'HOROVOD_WITH_TENSORFLOW': '1', 'HOROVOD_WITHOUT_PYTORCH': '1',
+                     'HOROVOD_WITHOUT_MXNET': '1', 'HOROVOD_WITH_GLOO': '1',
+                     'HOROVOD_CMAKE': str(VENV / 'bin' / 'cmake'),
+                     # By itself it starts eight compilers, for which small machines lack memory.
+                     'MAKEFLAGS': f'-j{os.cpu_count() or 1}', **json.loads(options)}
+        if 'HOROVOD_WITH_MPI' not in variables:
+            variables['HOROVOD_WITHOUT_MPI'] = '1'
+        # A cached build may be of another TensorFlow; in isolation the build would not find it.
+        _pip('install', '--no-cache-dir', '--no-binary=horovod', '--no-build-isolation',
+             '--no-deps', '--force-reinstall', source, **variables)
+    try:
+        _run(PYTHON, '-c', TRY_HOROVOD)
+    except SetupError as error:
+        origin = 'of the interpreter' if shared else 'just built'
+        raise SetupError(f'the Horovod {origin} does not work with the TensorFlow of .venv: '
+                         f'{error}') from None
+    _remember('horovod_options', options)
+    _remember('horovod', stamp)
+
+
+def check_compiler() -> None:
+    """Checks for what pse is built with.
+
+    Raises:
+        SetupError: something is missing; names the system's package.
+    """
+    compiler = os.environ.get('CXX', 'g++').split()[0]
+    missing = [name for name in (compiler, 'make') if shutil.which(name) is None]
+    if missing:
+        raise SetupError(f'missing: {" and ".join(missing)}; install with apt-get install '
+                         'build-essential (Debian, Ubuntu) or yum install gcc-c++ make (CentOS, '
+                         'openEuler)')
+    headers = sysconfig.get_path('include')
+    if not os.path.isfile(os.path.join(headers, 'Python.h')):
+        raise SetupError(f'missing: Python.h in {headers}; install with apt-get install '
+                         f'python{sys.version_info[0]}.{sys.version_info[1]}-dev (Debian, Ubuntu) '
+                         'or yum install python3-devel (CentOS, openEuler)')
+
+
+def advice_on_import(message: str) -> str:
+    """Returns what to install when a module cannot be imported for want of a system library."""
+    if any(library in message for library in ('libGL.so', 'libgthread', 'libglib')):
+        return ('\nOpenCV needs libraries of the system; install with apt-get install libgl1 '
+                'libglib2.0-0 (Debian, Ubuntu) or yum install mesa-libGL glib2 (CentOS, openEuler)')
+    return ''
+
+
+def _has_tensorflow() -> bool:
+    """Whether this interpreter can import TensorFlow 1.15."""
+    # TensorFlow 1.15 has this package, later ones do not; importing it takes seconds.
+    if importlib.util.find_spec('tensorflow_core') is None:
+        return False
+    command = [sys.executable, '-c', 'import tensorflow; print(tensorflow.__version__)']
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return ended.stdout.decode().startswith('1.15.')
+
+
+def _site_directories() -> List[str]:
+    return [path for path in sys.path
+            if os.path.basename(path) in ('site-packages', 'dist-packages') and os.path.isdir(path)]
+
+
+def _identity(tensorflow: str) -> str:
+    """What .venv is remade for: another interpreter, TensorFlow or place of the project."""
+    path = pathlib.Path(sys.executable)
+    return ' '.join([str(path.parent.resolve()), str(path.resolve()), sys.version.split()[0],
+                     str(ROOT), tensorflow or 'pinned'])
+
+
+def _digest(*files: str) -> str:
+    """Digest of constraints.txt and requirements<file>.txt for each file."""
+    names = ['constraints.txt', *(f'requirements{each}.txt' for each in files)]
+    return hashlib.sha256(b'\0'.join((ROOT / name).read_bytes() for name in names)).hexdigest()
+
+
+def _pip(*arguments: str, **variables: str) -> str:
+    """Runs pip of .venv. One that is killed leaves no stamp, so .venv is then made anew."""
+    made = _recall('made')
+    _forget('made')
+    try:
+        return _run(PYTHON, '-m', 'pip', '--no-input', *arguments, **variables)
+    finally:
+        if made and sys.exc_info()[0] in (None, SetupError):
+            _remember('made', made)
+
+
+def _run(*command: str, **variables: str) -> str:
+    """Runs a program, its output appended to the log; returns what it printed.
+
+    Args:
+        command: the program and its arguments.
+        variables: added to its environment.
+
+    Raises:
+        SetupError: it failed; with the command and the last lines of its output.
+    """
+    STATE.mkdir(parents=True, exist_ok=True)
+    # A person's or a container's PIP_USER would install elsewhere than into .venv.
+    environment = dict(os.environ, PIP_USER='0', PIP_DISABLE_PIP_VERSION_CHECK='1', **variables)
+    quoted = ' '.join(map(shlex.quote, command))
+    with (STATE / 'log').open('ab+') as log:
+        log.write(f'$ {quoted}\n'.encode())
+        log.flush()
+        start = log.tell()
+        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                               env=environment, close_fds=False)
+        log.seek(start)
+        printed = log.read().decode(errors='replace')
+    if code:
+        raise SetupError(f'set-up failed at this command; its output is in {STATE / "log"}, and '
+                         f'ends so:\n$ {quoted}\n' + '\n'.join(printed.splitlines()[-12:]))
+    return printed
+
+
+def _recall(name: str) -> str:
+    path = STATE / name
+    return path.read_text(encoding='utf-8').strip() if path.is_file() else ''
+
+
+def _remember(name: str, text: str) -> None:
+    STATE.mkdir(parents=True, exist_ok=True)
+    part = STATE / f'{name}.part'
+    part.write_text(text, encoding='utf-8')
+    part.replace(STATE / name)
+
+
+def _forget(name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        (STATE / name).unlink()
+
+
+def _say(message: str) -> None:
+    print(f'set-up: {message}', flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
