@@ -5,8 +5,8 @@ from typing import Collection, Iterator, NamedTuple
 
 from absl import flags
 
-from inference.postprocess import MIN_SIDE
-from inference.preprocess import parse_sizes
+from inference.postprocess import MIN_SIDE, Thresholds
+from inference.preprocess import MAX_SIDE_LEN, parse_sizes
 from inference.tiles import MIN_TILE_SIDE
 from utils.cli import define_path, group
 from utils.errors import PSENetError
@@ -28,13 +28,18 @@ class DetectConfig(NamedTuple):
     gpu_list: str = '0'
     npu_input_sizes: str = ('640x640,1280x736,736x1280,1280x1280,1920x1088,1088x1920,2400x1824,'
                             '1824x2400,2400x2400')
-    seg_map_thresh: float = 0.9
-    min_area_thresh: int = 6
-    min_box_side: int = 0
-    max_side_len: int = 2400
+    seg_map_thresh: float = Thresholds().seg_map_thresh
+    min_area_thresh: int = Thresholds().min_area_thresh
+    min_box_side: int = Thresholds().min_box_side
+    max_side_len: int = MAX_SIDE_LEN
     max_image_pixels: int = MAX_IMAGE_PIXELS
     apply_exif_orientation: bool = False
     tile: bool = False
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Those of post-processing."""
+        return Thresholds(self.seg_map_thresh, self.min_area_thresh, self.min_box_side)
 
 
 _DEFAULTS = DetectConfig()

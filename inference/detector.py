@@ -6,7 +6,7 @@ import numpy as np
 
 from inference.config import DetectConfig
 from inference.networks import GPU_OR_CPU, Platform, ScoreNetwork, open_network
-from inference.postprocess import detect, to_original
+from inference.postprocess import find_boxes
 from inference.preprocess import NetworkInput, Size, network_size, prepare_image
 from inference.tiles import tiled_score_maps
 from utils.utils_tool import cfg, logger
@@ -25,6 +25,7 @@ class Detector:
             input_sizes: (width, height) of what the network takes, smallest first; empty where any
                 size will do.
         """
+        self.thresholds = config.thresholds
         self._network = network
         self._config = config
         self._sizes = input_sizes
@@ -49,7 +50,7 @@ class Detector:
             image_bgr: uint8 (H, W, 3), BGR. Unchanged.
 
         Returns:
-            What ``score_maps`` and ``find_boxes`` take.
+            What ``score_maps`` takes, and the geometry for ``find_boxes``.
         """
         if self._tile_side:
             return prepare_image(image_bgr, max(image_bgr.shape[:2]))
@@ -61,22 +62,6 @@ class Detector:
         if self._tile_side:
             return tiled_score_maps(self._network.score_maps, image_rgb, self._tile_side)
         return self._network.score_maps(image_rgb)
-
-    def find_boxes(self, score_maps: np.ndarray, prepared: NetworkInput,
-                   image_size: Size) -> np.ndarray:
-        """Turns score maps into boxes.
-
-        Args:
-            score_maps: float32 (h, w, 6), 0..1, smallest kernel first. Unchanged.
-            prepared: what they were made from.
-            image_size: (width, height) of the original image.
-
-        Returns:
-            int32 (N, 4, 2), x, y in pixels of the original image, clockwise.
-        """
-        quads = detect(score_maps, prepared.image_rgb.shape[1::-1], self._config.seg_map_thresh,
-                       self._config.min_area_thresh)
-        return to_original(quads, prepared.ratios, image_size, self._config.min_box_side)
 
     def detect(self, image_bgr: np.ndarray) -> np.ndarray:
         """Finds the text in one image of any size.
@@ -91,8 +76,7 @@ class Detector:
             PSENetError: the device has too little memory; lower max_side_len.
         """
         prepared = self.prepare(image_bgr)
-        score_maps = self.score_maps(prepared.image_rgb)
-        return self.find_boxes(score_maps, prepared, image_bgr.shape[1::-1])
+        return find_boxes(self.score_maps(prepared.image_rgb), prepared.geometry, self.thresholds)
 
     def _warn_of_shrinking(self, image_size: Size) -> None:
         limit = self._config.max_side_len

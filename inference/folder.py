@@ -28,6 +28,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from inference.config import DetectConfig
+from inference.postprocess import find_boxes
 from inference.preprocess import NetworkInput
 from inference.results import write_result
 from utils.errors import PSENetError
@@ -271,11 +272,11 @@ def _read(detector: 'Detector', stem: str, path: str, read: Read) -> FolderImage
     except ImageError as error:
         return FolderImage(stem, path, error=error)
     prepared = detector.prepare(image_bgr)
-    if min(prepared.ratios) < _FACTOR_TO_WARN_OF:
+    geometry = prepared.geometry
+    if min(geometry.ratios) < _FACTOR_TO_WARN_OF:
         logger.warning('%s of %dx%d pixels is shrunk to %.2f of its size, %dx%d, which loses small '
                        'text; --tile or a larger --max_side_len keeps it', path,
-                       *image_bgr.shape[1::-1], min(prepared.ratios),
-                       *prepared.image_rgb.shape[1::-1])
+                       *geometry.image_size, min(geometry.ratios), *geometry.input_size)
     return FolderImage(stem, path, image_bgr, prepared)
 
 
@@ -283,7 +284,7 @@ class _Results:
     """Finds, writes and counts the boxes of one image after the other."""
 
     def __init__(self, detector: 'Detector', output_dir: str, write_images: bool):
-        self._detector = detector
+        self._thresholds = detector.thresholds
         self._output_dir = output_dir
         self._write_images = write_images
         self.summary = Summary()
@@ -295,7 +296,7 @@ class _Results:
             self._count(unreadable=1)
             return
         start = time.perf_counter()
-        boxes = self._detector.find_boxes(score_maps, image.prepared, image.image_bgr.shape[1::-1])
+        boxes = find_boxes(score_maps, image.prepared.geometry, self._thresholds)
         self._count(boxes=len(boxes), post_seconds=time.perf_counter() - start)
         write_result(self._output_dir, image.stem, boxes)
         if self._write_images:

@@ -1,7 +1,7 @@
-"""Score maps -> kernels -> labels -> rectangles, and rectangles -> boxes in the original image."""
+"""Score maps -> kernels -> labels -> rectangles -> boxes in the original image: ``find_boxes``."""
 
 import functools
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -12,11 +12,51 @@ from pse import pse_from_scores, row_extents
 MIN_SIDE = 5
 
 
+class Thresholds(NamedTuple):
+    """What decides over boxes; the field names are flag names, units are in the flags' help."""
+
+    seg_map_thresh: float = 0.9
+    min_area_thresh: int = 6
+    min_box_side: int = 0
+
+    def flags(self) -> str:
+        """The flags that say the same."""
+        return ' '.join(f'--{name}={value}' for name, value in self._asdict().items())
+
+
+class Geometry(NamedTuple):
+    """Sizes of an image, (width, height) in pixels: as the network sees it, and the original's."""
+
+    input_size: Tuple[int, int]
+    image_size: Tuple[int, int]
+
+    @property
+    def ratios(self) -> Tuple[float, float]:
+        """(x, y): size of the network's input divided by that of the original image."""
+        return (self.input_size[0] / self.image_size[0], self.input_size[1] / self.image_size[1])
+
+
+def find_boxes(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds) -> np.ndarray:
+    """Turns the network's output into boxes: threshold, expand, fit, map back.
+
+    Args:
+        score_maps: float32 (h, w, K), 0..1, smallest kernel first. Unchanged.
+        geometry: sizes of the image that they were made from.
+        thresholds: of ``detect`` and ``to_original``.
+
+    Returns:
+        int32 (N, 4, 2), x, y in pixels of the original image, clockwise.
+    """
+    quads = detect(score_maps, geometry.input_size, thresholds.seg_map_thresh,
+                   thresholds.min_area_thresh)
+    return to_original(quads, geometry, thresholds.min_box_side)
+
+
 def detect(
     score_maps: np.ndarray,
     image_size: Tuple[int, int],
-    seg_map_thresh: float = 0.9,
-    min_area_thresh: int = 6,
+    seg_map_thresh: float = Thresholds().seg_map_thresh,
+    min_area_thresh: int = Thresholds().min_area_thresh,
 ) -> np.ndarray:
     """Finds the rectangle of every text in the network's output.
 
@@ -86,16 +126,12 @@ def _enlarged_spans(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
     return borders[:-1].astype(np.int32), (borders[1:] - 1).astype(np.int32)
 
 
-def to_original(
-    quads: np.ndarray, ratios: Tuple[float, float], image_size: Tuple[int, int],
-    min_box_side: int = 0,
-) -> np.ndarray:
+def to_original(quads: np.ndarray, geometry: Geometry, min_box_side: int = 0) -> np.ndarray:
     """Maps boxes from the network's input to the original image; small ones are dropped.
 
     Args:
         quads: float32 (N, 4, 2), x, y in pixels of the network's input. Unchanged.
-        ratios: (x, y), size of the network's input divided by that of the original image.
-        image_size: (width, height) of the original image.
+        geometry: sizes of the image.
         min_box_side: pixels of the original image; without effect up to MIN_SIDE.
 
     Returns:
@@ -103,10 +139,15 @@ def to_original(
         truncated; points clockwise (y downwards) as scoring demands. A box with |p0 p1| or |p3 p0|
         below min_box_side or MIN_SIDE is left out.
     """
-    boxes = np.clip(quads / np.asarray(ratios, np.float32), 0, np.asarray(image_size, np.float32))
-    boxes = boxes.astype(np.int32)
+    boxes = np.clip(quads / np.asarray(geometry.ratios, np.float32), 0,
+                    np.asarray(geometry.image_size, np.float32)).astype(np.int32)
+    return clockwise(drop_small(boxes, max(MIN_SIDE, min_box_side)))
+
+
+def drop_small(boxes: np.ndarray, min_side: int) -> np.ndarray:
+    """Leaves out boxes, int32 (N, 4, 2), with |p0 p1| or |p3 p0| below ``min_side`` pixels."""
     sides = np.linalg.norm(boxes[:, [1, 0]] - boxes[:, [0, 3]], axis=2)
-    return clockwise(boxes[(sides >= max(MIN_SIDE, min_box_side)).all(axis=1)])
+    return boxes[(sides >= min_side).all(axis=1)]
 
 
 def clockwise(boxes: np.ndarray) -> np.ndarray:

@@ -12,10 +12,13 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 
+from inference.postprocess import Geometry
 from utils.errors import PSENetError
 from utils.utils_tool import cfg
 
 Size = Tuple[int, int]  # width, height in pixels
+# Longer images are shrunk to it by default.
+MAX_SIDE_LEN = 2400
 
 _SIZE = re.compile(r'([0-9]+)x([0-9]+)')
 
@@ -75,11 +78,11 @@ class NetworkInput(NamedTuple):
     """An image made ready, and how to find the way back.
 
     image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32.
-    ratios: (x, y), its size divided by that of the original image.
+    geometry: its size and that of the original image.
     """
 
     image_rgb: np.ndarray
-    ratios: Tuple[float, float]
+    geometry: Geometry
 
 
 def network_size(
@@ -120,10 +123,10 @@ def prepare_image(
         sizes: as for ``network_size``.
 
     Returns:
-        The network's input and the resize ratios.
+        The network's input and both sizes.
     """
     height, width = image_bgr.shape[:2]
     size = network_size((width, height), max_side_len, sizes)
     resized = cv2.resize(image_bgr, size, interpolation=cv2.INTER_LINEAR)
     image_rgb = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
-    return NetworkInput(image_rgb, (size[0] / width, size[1] / height))
+    return NetworkInput(image_rgb, Geometry(size, (width, height)))

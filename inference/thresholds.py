@@ -12,24 +12,13 @@ from typing import Any, Callable, Collection, Dict, NamedTuple
 
 from inference.config import DetectConfig, validate
 from inference.networks import graph_file
+from inference.postprocess import Thresholds
 from utils.errors import PSENetError
 from utils.files import file_digest, replacing
 from utils.utils_tool import logger
 
 SUFFIX = '.thresholds.json'
 _FINGERPRINT = 'fingerprint'
-
-
-class Thresholds(NamedTuple):
-    """What decides over boxes; the field names are flag names, units are in the flags' help."""
-
-    seg_map_thresh: float = DetectConfig().seg_map_thresh
-    min_area_thresh: int = DetectConfig().min_area_thresh
-    min_box_side: int = DetectConfig().min_box_side
-
-    def flags(self) -> str:
-        """The flags that say the same."""
-        return ' '.join(f'--{name}={value}' for name, value in self._asdict().items())
 
 
 class _Subject(NamedTuple):

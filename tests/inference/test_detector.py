@@ -23,11 +23,11 @@ def test_detect_puts_the_steps_together(detector):
     image.setflags(write=False)
     boxes = detector.detect(image)
     assert boxes.dtype == np.int32
-    image_rgb, ratios = prepare_image(image, 96)
+    image_rgb, geometry = prepare_image(image, 96)
     assert image_rgb.shape == (64, 96, 3)
     quads = detect(detector.score_maps(image_rgb), (96, 64), 0.5, 1)
     assert len(boxes)
-    np.testing.assert_array_equal(boxes, to_original(quads, ratios, (200, 70)))
+    np.testing.assert_array_equal(boxes, to_original(quads, geometry))
 
 
 def test_one_warning_tells_that_images_exceed_the_fixed_sizes(checkpoint, caplog, monkeypatch):

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from functools import partial
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from inference.folder import Summary, detect_folder, images_by_stem
+from inference.postprocess import Thresholds
 from inference.preprocess import prepare_image
 from inference.results import read_result
 from utils.errors import PSENetError
@@ -25,6 +27,7 @@ class SameBox:
 
     def __init__(self):
         self.threads = {}
+        self.thresholds = Thresholds()
 
     def prepare(self, image_bgr):
         self.threads['prepare'] = threading.current_thread()
@@ -34,9 +37,10 @@ class SameBox:
         self.threads['score_maps'] = threading.current_thread()
         return image_rgb[0, 0].astype(np.float32)
 
-    def find_boxes(self, score_maps, prepared, image_size):
+    def find_boxes(self, score_maps, geometry, thresholds):
         self.threads['find_boxes'] = threading.current_thread()
-        assert (score_maps == prepared.image_rgb[0, 0]).all()
+        assert geometry.image_size != (30, 20) or geometry.input_size == (32, 32)
+        assert thresholds is self.thresholds
         return BOX + int(score_maps[0])
 
 
@@ -81,7 +85,9 @@ def test_two_images_of_one_stem_are_refused(images):
 
 
 def detect(images, output, detector=None, **kwargs):
-    return detect_folder(detector or SameBox(), images_by_stem(str(images)), str(output), **kwargs)
+    detector = detector or SameBox()
+    with mock.patch('inference.folder.find_boxes', detector.find_boxes):
+        return detect_folder(detector, images_by_stem(str(images)), str(output), **kwargs)
 
 
 def test_every_image_gets_its_own_result_file(images, output, messages):

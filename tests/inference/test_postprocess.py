@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from shapely.geometry import Polygon
 
-from inference.postprocess import MIN_SIDE, clockwise, detect, label_rectangles, to_original
+from inference.postprocess import (
+    MIN_SIDE,
+    Geometry,
+    clockwise,
+    detect,
+    label_rectangles,
+    to_original,
+)
 
 TOLERANCE = 0.5
 
@@ -118,7 +125,7 @@ def assert_rectangles(labels, enlarged):
 
 def test_boxes_are_divided_clipped_and_truncated():
     quads = np.array([[(-8, 5), (100.6, 5), (100.6, 700), (-8, 700)]], np.float32)
-    boxes = to_original(quads, (2, 4), (60, 150))
+    boxes = to_original(quads, Geometry((120, 600), (60, 150)))
     assert boxes.dtype == np.int32
     assert boxes.tolist() == [[[0, 1], [50, 1], [50, 150], [0, 150]]]
 
@@ -127,23 +134,23 @@ def test_boxes_are_divided_clipped_and_truncated():
     (MIN_SIDE, MIN_SIDE, 1), (MIN_SIDE - 1, 50, 0), (50, MIN_SIDE - 1, 0), (4.99, 50, 0)])
 def test_small_boxes_are_dropped(width, height, kept):
     quads = np.array([[(0, 0), (width, 0), (width, height), (0, height)]], np.float32)
-    assert len(to_original(quads, (1, 1), (100, 100))) == kept
+    assert len(to_original(quads, Geometry((100, 100), (100, 100)))) == kept
 
 
 @pytest.mark.parametrize(('min_box_side', 'kept'), [(0, 2), (MIN_SIDE, 2), (8, 2), (9, 1), (21, 0)])
 def test_boxes_below_a_chosen_side_are_dropped(min_box_side, kept):
     quads = np.array([[(0, 0), (30, 0), (30, 8), (0, 8)], [(0, 0), (0, 40), (20, 40), (20, 0)]],
                      np.float32)
-    assert len(to_original(quads, (1, 1), (100, 100), min_box_side)) == kept
+    assert len(to_original(quads, Geometry((100, 100), (100, 100)), min_box_side)) == kept
 
 
 def test_a_box_outside_the_image_is_dropped():
     quads = np.array([[(200, 10), (220, 10), (220, 40), (200, 40)]], np.float32)
-    assert len(to_original(quads, (1, 1), (100, 100))) == 0
+    assert len(to_original(quads, Geometry((100, 100), (100, 100)))) == 0
 
 
 def test_no_boxes_stay_none():
-    assert to_original(np.zeros((0, 4, 2), np.float32), (1, 1), (9, 9)).shape == (0, 4, 2)
+    assert to_original(np.zeros((0, 4, 2), np.float32), Geometry((9, 9), (9, 9))).shape == (0, 4, 2)
 
 
 def test_counter_clockwise_boxes_are_reversed():
@@ -154,9 +161,9 @@ def test_counter_clockwise_boxes_are_reversed():
 
 @settings(max_examples=200, deadline=None)
 @given(hnp.arrays(np.float32, (3, 4, 2), elements=st.floats(-500, 500, width=32)),
-       st.floats(0.25, 4), st.integers(1, 300), st.integers(1, 300))
-def test_scoring_accepts_every_box(quads, ratio, width, height):
-    for box in to_original(quads, (ratio, ratio), (width, height)):
+       st.integers(1, 900), st.integers(1, 300), st.integers(1, 300))
+def test_scoring_accepts_every_box(quads, side, width, height):
+    for box in to_original(quads, Geometry((side, side), (width, height))):
         assert scoring_sum(box) <= 0
         assert (box >= 0).all()
         assert (box <= (width, height)).all()

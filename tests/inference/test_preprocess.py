@@ -29,7 +29,7 @@ def test_an_image_is_resized_bilinearly_and_turned_to_rgb():
     image = np.random.RandomState(0).randint(0, 256, (50, 70, 3)).astype(np.uint8)
     image.setflags(write=False)
     prepared = prepare_image(image, 2400)
-    assert prepared.ratios == (96 / 70, 64 / 50)
+    assert prepared.geometry.ratios == (96 / 70, 64 / 50)
     expected = cv2.resize(image, (96, 64), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
     np.testing.assert_array_equal(prepared.image_rgb, expected)
     assert prepared.image_rgb.flags.c_contiguous

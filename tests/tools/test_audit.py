@@ -7,7 +7,6 @@ import pytest
 
 from tools import audit, setup_env
 
-
 CLEAN = {'name': 'absl-py', 'version': '2.1.0', 'vulns': []}
 
 

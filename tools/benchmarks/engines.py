@@ -15,9 +15,9 @@ import numpy as np
 from inference.config import DetectConfig
 from inference.folder import images_by_stem
 from inference.networks import ScoreNetwork, open_network
-from inference.preprocess import prepare_image
+from inference.preprocess import MAX_SIDE_LEN, prepare_image
 from tools.benchmarks.measure import Case, Sample, timed_pass
-from tools.benchmarks.samples import MAX_SIDE_LEN, Samples
+from tools.benchmarks.samples import Samples
 from utils.image_io import read_image
 from utils.tf_env import configure_tensorflow
 

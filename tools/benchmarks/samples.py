@@ -17,7 +17,7 @@ import numpy as np
 
 from evaluation.parameters import DEFAULT_PARAMETERS
 from evaluation.protocol import GroundTruth, read_ground_truth
-from inference.preprocess import network_size
+from inference.preprocess import MAX_SIDE_LEN, network_size
 from tools.benchmarks.measure import Target
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 from utils.data_provider.targets import generate_seg
@@ -86,7 +86,6 @@ def _samples(name: str, folder: str) -> Samples:
     return Samples(name, *paths, (width, height))
 
 
-MAX_SIDE_LEN = 2400
 BASELINE = 'cv2.connectedComponents'
 
 # Logits outside of text, and how much higher they are inside.

@@ -5,10 +5,8 @@ import tempfile
 import time
 from typing import Iterator
 
-import numpy as np
-
 from evaluation.script import score_archives
-from inference.postprocess import detect, to_original
+from inference.postprocess import Geometry, Thresholds, find_boxes
 from inference.results import write_archive, write_result
 from tools.benchmarks.measure import Case, Sample, Target, timed_pass
 from tools.benchmarks.samples import Samples, as_scores, draw_scores, input_size
@@ -34,10 +32,9 @@ def open_case(samples: Samples) -> Iterator[Case]:
 
 def _write_results(samples: Samples, folder: str) -> int:
     """Writes what is found in the score maps; returns the number of images."""
-    size = input_size(samples)
-    ratios = tuple(np.divide(size, samples.image_size))
+    geometry = Geometry(input_size(samples), samples.image_size)
     scores = draw_scores(samples)
     for image_id, quantised in scores.items():
-        quads = detect(as_scores(quantised), size)
-        write_result(folder, f'img_{image_id}', to_original(quads, ratios, samples.image_size))
+        write_result(folder, f'img_{image_id}',
+                     find_boxes(as_scores(quantised), geometry, Thresholds()))
     return len(scores)

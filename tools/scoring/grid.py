@@ -20,9 +20,7 @@ from tqdm import tqdm
 from evaluation.protocol import GroundTruth
 from evaluation.scores import Score
 from inference.folder import FolderImage, Read, run_network
-from inference.postprocess import detect, to_original
-from inference.preprocess import Size
-from inference.thresholds import Thresholds
+from inference.postprocess import Geometry, Thresholds, drop_small, find_boxes
 from tools.scoring.validation import refuse_unreadable, score_boxes
 from utils.errors import PSENetError
 from utils.files import replacing
@@ -79,16 +77,12 @@ class StoredMaps(NamedTuple):
     """The levels of one image's score maps in a file, and what post-processing needs besides.
 
     path: zlib-compressed uint8 of ``shape``, (h, w, 6), smallest kernel first.
-    input_size: (width, height) of the network's input.
-    ratios: (x, y), that size divided by that of the original image.
-    image_size: (width, height) of the original image.
+    geometry: sizes of the image.
     """
 
     path: str
     shape: Tuple[int, int, int]
-    input_size: Size
-    ratios: Tuple[float, float]
-    image_size: Size
+    geometry: Geometry
 
     def read(self, levels: Levels) -> np.ndarray:
         """The score maps, float32 (h, w, 6), exact for the thresholds of ``levels``."""
@@ -120,9 +114,7 @@ def store_maps(detector: 'Detector', images: Dict[str, str], levels: Levels, fol
         refuse_unreadable(image)
         path = os.path.join(folder, image.stem)
         _write(path, zlib.compress(levels.of(score_maps).tobytes(), _COMPRESSION))
-        stored[image.stem] = StoredMaps(
-            path, score_maps.shape, image.prepared.image_rgb.shape[1::-1], image.prepared.ratios,
-            image.image_bgr.shape[1::-1])
+        stored[image.stem] = StoredMaps(path, score_maps.shape, image.prepared.geometry)
 
     run_network(detector, images, keep, read)
     return stored
@@ -201,16 +193,13 @@ def score_unit(task: Task, seg_map_thresh: float, min_area_thresh: int) -> List[
         A row for each of ``task.grid.min_box_sides``.
     """
     levels = Levels(task.grid.seg_map_threshs)
-    quads = {image_id: detect(maps.read(levels), maps.input_size, seg_map_thresh, min_area_thresh)
+    thresholds = Thresholds(seg_map_thresh, min_area_thresh)
+    found = {image_id: find_boxes(maps.read(levels), maps.geometry, thresholds)
              for image_id, maps in task.maps.items()}
-    return [Row(Thresholds(seg_map_thresh, min_area_thresh, side),
-                score_boxes(task.ground_truth, _boxes(task, quads, side)))
+    return [Row(thresholds._replace(min_box_side=side),
+                score_boxes(task.ground_truth, {image_id: drop_small(boxes, side)
+                                                for image_id, boxes in found.items()}))
             for side in task.grid.min_box_sides]
-
-
-def _boxes(task: Task, quads: Dict[str, np.ndarray], side: int) -> Dict[str, np.ndarray]:
-    return {image_id: to_original(quads[image_id], maps.ratios, maps.image_size, side)
-            for image_id, maps in task.maps.items()}
 
 
 def usable_cores() -> int:

@@ -9,6 +9,7 @@ import functools
 import json
 import math
 import os
+from concurrent.futures import CancelledError
 from typing import Callable, List, Optional, Tuple
 from urllib.parse import urlsplit
 
@@ -32,7 +33,6 @@ from tools.serving.options import is_loopback
 from tools.serving.service import (
     AbandonedError,
     Analysis,
-    ClosedError,
     Found,
     QueueFullError,
     Service,
@@ -110,7 +110,7 @@ def answer_errors(app: Flask) -> None:
     app.register_error_handler(QueueFullError, _queue_full)
     app.register_error_handler(AbandonedError, lambda _: _as_json(
         RequestTimeout('the connection was closed before the answer')))
-    app.register_error_handler(ClosedError, lambda _: _as_json(
+    app.register_error_handler(CancelledError, lambda _: _as_json(
         ServiceUnavailable('the server is about to end')))
     app.register_error_handler(PSENetError, _logged)
     app.register_error_handler(Exception, _logged_with_traceback)

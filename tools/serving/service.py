@@ -8,82 +8,39 @@ longest unused go first.
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
-from concurrent.futures import Future, wait
-from typing import Any, Callable, Deque, Dict, NamedTuple, Optional, Tuple
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from typing import Any, Callable, Dict, NamedTuple, Optional, Set
 
 import cv2
 import numpy as np
+from cachetools import LRUCache
 
 from inference.networks import ScoreNetwork
-from inference.postprocess import detect, to_original
-from inference.preprocess import Size, prepare_image
-from inference.thresholds import Thresholds
+from inference.postprocess import Geometry, Thresholds, find_boxes
+from inference.preprocess import MAX_SIDE_LEN, prepare_image
 from tools.serving.options import MEGABYTE, ServeOptions
 from utils.image_io import MAX_IMAGE_PIXELS, check_image, decode_image
 from utils.utils_tool import logger
 
 # What errors call an upload: "The image that was sent has ... pixels".
 UPLOAD = 'that was sent'
+# How often somebody who waits is looked for.
+_LOOK_SECONDS = 0.2
 
 
 class Analysis(NamedTuple):
     """What the network says of an image, and what post-processing needs besides.
 
     score_maps: float32 (h, w, 6), 0..1, smallest kernel first.
-    input_size: (width, height) of the network's input.
-    ratios: (x, y), that size divided by that of the image.
-    image_size: (width, height) of the image.
+    geometry: sizes of the image.
     read_seconds: what decoding and resizing took.
     network_seconds: what the network took.
     """
 
     score_maps: np.ndarray
-    input_size: Size
-    ratios: Tuple[float, float]
-    image_size: Size
+    geometry: Geometry
     read_seconds: float
     network_seconds: float
-
-
-def analyse(network: ScoreNetwork, data: bytes, max_side_len: int,
-            max_image_pixels: int) -> Analysis:
-    """Runs the network on an image.
-
-    Args:
-        network: any engine's.
-        data: the image's file.
-        max_side_len: longer images are shrunk to this many pixels.
-        max_image_pixels: an image with more is refused.
-
-    Returns:
-        The score maps and what belongs to them.
-
-    Raises:
-        PSENetError: the image cannot be decoded, or takes too much memory.
-    """
-    start = time.perf_counter()
-    image_bgr = decode_image(data, UPLOAD, max_image_pixels)
-    prepared = prepare_image(image_bgr, max_side_len)
-    read = time.perf_counter()
-    score_maps = np.ascontiguousarray(network.score_maps(prepared.image_rgb))
-    return Analysis(score_maps, prepared.image_rgb.shape[1::-1], prepared.ratios,
-                    image_bgr.shape[1::-1], read - start, time.perf_counter() - read)
-
-
-def find_boxes(analysis: Analysis, thresholds: Thresholds) -> np.ndarray:
-    """Turns score maps into boxes.
-
-    Args:
-        analysis: of an image. Unchanged.
-        thresholds: of post-processing.
-
-    Returns:
-        int32 (N, 4, 2), x, y in pixels of the image, clockwise.
-    """
-    quads = detect(analysis.score_maps, analysis.input_size, thresholds.seg_map_thresh,
-                   thresholds.min_area_thresh)
-    return to_original(quads, analysis.ratios, analysis.image_size, thresholds.min_box_side)
 
 
 def kernel_png(analysis: Analysis, index: int) -> bytes:
@@ -100,48 +57,8 @@ def kernel_png(analysis: Analysis, index: int) -> bytes:
     return cv2.imencode('.png', grey)[1].tobytes()
 
 
-class Store:
-    """Keeps analyses under ids that nobody can guess; threads may share it."""
-
-    def __init__(self, max_bytes: int, max_count: int):
-        """Takes the limits; the latest analysis is kept even where it alone exceeds them."""
-        self._max_bytes = max_bytes
-        self._max_count = max_count
-        self._kept: OrderedDict[str, Analysis] = OrderedDict()
-        self._lock = threading.Lock()
-        self.num_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def put(self, analysis: Analysis) -> str:
-        """Keeps an analysis; returns its id."""
-        key = secrets.token_urlsafe(16)
-        with self._lock:
-            self._kept[key] = analysis
-            self.num_bytes += analysis.score_maps.nbytes
-            while len(self._kept) > 1 and (
-                    self.num_bytes > self._max_bytes or len(self._kept) > self._max_count):
-                _, dropped = self._kept.popitem(last=False)
-                self.num_bytes -= dropped.score_maps.nbytes
-        return key
-
-    def get(self, key: str) -> Optional[Analysis]:
-        """The analysis of an id, which counts as used; None where there is none any more."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-
-# How often somebody who waits is looked for.
-_LOOK_SECONDS = 0.2
-
-Job = Tuple[Future, Callable[[], Any]]
-
-
 class QueueFullError(Exception):
-    """As many calls wait as may; ``seconds`` is after how long a place should be free."""
+    """As many images wait as may; ``seconds`` is after how long a place should be free."""
 
     def __init__(self, seconds: float):
         super().__init__()
@@ -152,32 +69,21 @@ class AbandonedError(Exception):
     """Nobody waits for the answer any more."""
 
 
-class ClosedError(Exception):
-    """The thread is ending."""
+class Queue:
+    """A thread that calls functions in the order of their arrival, and a bound on how many wait."""
 
-
-class Jobs:
-    """A thread that calls functions in the order of their arrival."""
-
-    def __init__(self, queue_size: int):
-        """Starts the thread.
-
-        Args:
-            queue_size: how many calls may wait while one is at work; 0 for none.
-        """
-        self._queue_size = queue_size
-        self._waiting: Deque[Job] = deque()
-        self._at_work = False
-        self._closed = False
-        self._last_seconds = 1.0
+    def __init__(self, size: int):
+        """Starts the thread; ``size`` calls may wait while one is at work."""
+        self._size = size
+        self._thread = ThreadPoolExecutor(1, 'network')
+        self._unfinished: Set[Future] = set()
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name='network', daemon=True)
-        self._thread.start()
+        self._last_seconds = 1.0
 
     @property
     def waiting(self) -> int:
         """How many calls wait."""
-        return len(self._waiting)
+        return sum(not future.running() for future in self._unfinished.copy())
 
     def run(self, function: Callable[[], Any], abandoned: Callable[[], bool]) -> Any:
         """Has a function called when its turn comes, and waits for what it returns.
@@ -192,78 +98,61 @@ class Jobs:
         Raises:
             QueueFullError: at once, when too many wait.
             AbandonedError: the answer is not wanted; a call that waited is dropped.
-            ClosedError: the thread is ending.
+            CancelledError: the thread is ending.
             Exception: what the function raised.
         """
-        future = self._submit(function)
+        future: Future = Future()
+        with self._changed:
+            if len(self._unfinished) > self._size:
+                raise QueueFullError(len(self._unfinished) * self._last_seconds)
+            try:
+                self._thread.submit(self._work, future, function)
+            except RuntimeError:  # shut down
+                raise CancelledError from None
+            self._unfinished.add(future)
         while not wait([future], _LOOK_SECONDS).done:
             if abandoned():
-                self._drop(future)
+                self.drop(future)
                 raise AbandonedError
         return future.result()
 
+    def drop(self, future: Future) -> None:
+        """Leaves a call out, unless its turn has come."""
+        with self._changed:
+            if future.cancel():
+                future.set_running_or_notify_cancel()
+                self._finish(future)
+
     def close(self, seconds: float) -> bool:
-        """Drops what waits and ends the thread after the call that is at work.
-
-        Args:
-            seconds: how long to wait for that.
-
-        Returns:
-            Whether the thread has ended.
-        """
+        """Drops what waits; returns whether the call at work ended within so many seconds."""
+        self._thread.shutdown(wait=False)
+        for future in self._unfinished.copy():
+            self.drop(future)
         with self._changed:
-            self._closed = True
-            for future, _ in self._waiting:
-                future.set_exception(ClosedError())
-            self._waiting.clear()
-            self._changed.notify_all()
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+            return self._changed.wait_for(lambda: not self._unfinished, seconds)
 
-    def _submit(self, function: Callable[[], Any]) -> Future:
+    def _work(self, future: Future, function: Callable[[], Any]) -> None:
         with self._changed:
-            if self._closed:
-                raise ClosedError
-            before = len(self._waiting) + self._at_work
-            if before > self._queue_size:
-                raise QueueFullError(before * self._last_seconds)
-            future: Future = Future()
-            self._waiting.append((future, function))
-            self._changed.notify_all()
-            return future
-
-    def _drop(self, future: Future) -> None:
-        with self._changed:
-            self._waiting = deque(job for job in self._waiting if job[0] is not future)
-
-    def _work(self) -> None:
-        job = self._next()
-        while job is not None:
-            self._call(*job)
-            job = self._next()
-
-    def _next(self) -> Optional[Job]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            if self._closed:
-                return None
-            self._at_work = True
-            return self._waiting.popleft()
-
-    def _call(self, future: Future, function: Callable[[], Any]) -> None:
+            if future.cancelled():
+                return
+            future.set_running_or_notify_cancel()
         start = time.perf_counter()
         try:
             answer, error = function(), None
         except BaseException as raised:  # the one who waits gets it
             answer, error = None, raised
-        with self._changed:
-            self._at_work = False
-            self._last_seconds = time.perf_counter() - start
+        self._last_seconds = time.perf_counter() - start
         # The next request of whoever gets this answer finds the place free.
+        self._finish(future)
         if error is None:
             future.set_result(answer)
         else:
             future.set_exception(error)
+
+    def _finish(self, future: Future) -> None:
+        with self._changed:
+            self._unfinished.discard(future)
+            self._changed.notify_all()
 
 
 # Clients that send tiny images would fill the memory with what surrounds their maps.
@@ -282,9 +171,16 @@ class Settings(NamedTuple):
 
     model: str
     thresholds: Thresholds = Thresholds()
-    max_side_len: int = 2400
+    max_side_len: int = MAX_SIDE_LEN
     max_image_pixels: int = MAX_IMAGE_PIXELS
     options: ServeOptions = ServeOptions()
+
+
+def kept_analyses(max_bytes: int, max_count: int) -> LRUCache:
+    """Keeps analyses within both limits; the latest is kept even where it alone exceeds them."""
+    def size(analysis: Analysis) -> int:
+        return min(max(analysis.score_maps.nbytes, max_bytes // max_count), max_bytes)
+    return LRUCache(max_bytes, size)
 
 
 class Found(NamedTuple):
@@ -305,7 +201,7 @@ class Found(NamedTuple):
 
     def answer(self) -> Dict[str, Any]:
         """What programs get."""
-        width, height = self.analysis.image_size
+        width, height = self.analysis.geometry.image_size
         return {
             'id': self.key,
             'image': {'width': width, 'height': height},
@@ -325,12 +221,13 @@ class Service:
         self.settings = settings
         self.network_runs = 0
         self._network = network
-        self._jobs = Jobs(settings.options.queue_size)
-        self._store = Store(settings.options.max_kept_mb * MEGABYTE, _MAX_KEPT)
+        self._queue = Queue(settings.options.queue_size)
+        self._kept = kept_analyses(settings.options.max_kept_mb * MEGABYTE, _MAX_KEPT)
+        self._lock = threading.Lock()
 
     def close(self, seconds: float) -> bool:
         """Ends the network's thread; returns whether that was done within so many seconds."""
-        return self._jobs.close(seconds)
+        return self._queue.close(seconds)
 
     def detect(self, data: bytes, thresholds: Thresholds, abandoned: Callable[[], bool]) -> Found:
         """Runs the network on an image, and keeps what it says.
@@ -338,46 +235,55 @@ class Service:
         Args:
             data: the image's file.
             thresholds: of post-processing.
-            abandoned: as for ``Jobs.run``.
+            abandoned: as for ``Queue.run``.
 
         Returns:
             The boxes, under a new id.
 
         Raises:
             PSENetError: the image cannot be decoded or has too many pixels.
-            Exception: as ``Jobs.run``.
+            Exception: as ``Queue.run``.
         """
         check_image(data, UPLOAD, self.settings.max_image_pixels)
-        analysis = self._jobs.run(lambda: self._analyse(data), abandoned)
-        found = self._find(self._store.put(analysis), analysis, thresholds)
+        analysis = self._queue.run(lambda: self._analyse(data), abandoned)
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            self._kept[key] = analysis
+        found = self._find(key, analysis, thresholds)
         logger.info('%d boxes in an image of %dx%d pixels; read %.3f s, network %.3f s, '
-                    'post-processing %.3f s', len(found.boxes), *analysis.image_size,
+                    'post-processing %.3f s', len(found.boxes), *analysis.geometry.image_size,
                     analysis.read_seconds, analysis.network_seconds, found.post_seconds)
         return found
 
     def find_again(self, key: str, thresholds: Thresholds) -> Optional[Found]:
         """Boxes at other thresholds of an image that is kept; None when it has been dropped."""
-        analysis = self._store.get(key)
+        analysis = self.kept(key)
         return analysis and self._find(key, analysis, thresholds)
 
     def kept(self, key: str) -> Optional[Analysis]:
         """What is kept under an id; None where there is nothing any more."""
-        return self._store.get(key)
+        with self._lock:
+            return self._kept.get(key)
 
     def health(self) -> Dict[str, Any]:
         """Figures about the server itself."""
+        with self._lock:
+            kept = list(self._kept.values())
         return {'status': 'ok', 'model': self.settings.model, 'network_runs': self.network_runs,
-                'waiting': self._jobs.waiting, 'kept_images': len(self._store),
-                'kept_bytes': self._store.num_bytes}
+                'waiting': self._queue.waiting, 'kept_images': len(kept),
+                'kept_bytes': sum(analysis.score_maps.nbytes for analysis in kept)}
 
     def _analyse(self, data: bytes) -> Analysis:
-        analysis = analyse(self._network, data, self.settings.max_side_len,
-                           self.settings.max_image_pixels)
+        start = time.perf_counter()
+        image_bgr = decode_image(data, UPLOAD, self.settings.max_image_pixels)
+        prepared = prepare_image(image_bgr, self.settings.max_side_len)
+        read = time.perf_counter()
+        score_maps = np.ascontiguousarray(self._network.score_maps(prepared.image_rgb))
         self.network_runs += 1
-        return analysis
+        return Analysis(score_maps, prepared.geometry, read - start, time.perf_counter() - read)
 
     @staticmethod
     def _find(key: str, analysis: Analysis, thresholds: Thresholds) -> Found:
         start = time.perf_counter()
-        boxes = find_boxes(analysis, thresholds)
+        boxes = find_boxes(analysis.score_maps, analysis.geometry, thresholds)
         return Found(key, analysis, thresholds, boxes, time.perf_counter() - start)

@@ -42,12 +42,12 @@ def data(tmp_path_factory):
 
 def ground_truth(number, width, height):
     """What the network finds at one pair of thresholds, the first box as a do-not-care region."""
-    from inference.postprocess import detect, to_original
+    from inference.postprocess import Thresholds, find_boxes
 
     network = Blots()
-    image_rgb, ratios = network.prepare(np.zeros((height, width, 3), np.uint8))
-    quads = detect(network.score_maps(image_rgb), image_rgb.shape[1::-1], 0.55, 3)
-    boxes = to_original(quads, ratios, (width, height)).reshape(-1, 8).tolist()
+    image_rgb, geometry = network.prepare(np.zeros((height, width, 3), np.uint8))
+    boxes = find_boxes(network.score_maps(image_rgb), geometry, Thresholds(0.55, 3))
+    boxes = boxes.reshape(-1, 8).tolist()
     assert len(boxes) > 1
     return ''.join(f'{",".join(map(str, box))},{"word" if place else "###"}\r\n'
                    for place, box in enumerate(boxes))

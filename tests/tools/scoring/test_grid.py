@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.script import score_archives
 from inference.folder import images_by_stem
-from inference.postprocess import detect, to_original
+from inference.postprocess import find_boxes
 from inference.results import prepare_output, write_archive, write_result
 from inference.thresholds import Thresholds
 from tests.tools.scoring.conftest import Blots
@@ -38,9 +38,8 @@ def score_of_files(data, thresholds, output):
     prepare_output(str(output))
     for stem, path in images_by_stem(str(data / 'images')).items():
         image = read_image(path)
-        image_rgb, ratios = network.prepare(image)
-        quads = detect(network.score_maps(image_rgb), image_rgb.shape[1::-1], *thresholds[:2])
-        boxes = to_original(quads, ratios, image.shape[1::-1], thresholds.min_box_side)
+        image_rgb, geometry = network.prepare(image)
+        boxes = find_boxes(network.score_maps(image_rgb), geometry, thresholds)
         write_result(str(output), stem, boxes)
     return score_archives(str(data / 'gt.zip'), write_archive(str(output))).score
 

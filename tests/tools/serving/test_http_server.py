@@ -112,12 +112,12 @@ def test_the_job_of_a_client_that_left_is_dropped():
         first.start()
         assert stage.network.entered.wait(60)
         left = threading.Event()
-        drop = stage.service._jobs._drop
+        drop = stage.service._queue.drop
 
         def dropped(future):
             drop(future)
             left.set()
-        stage.service._jobs._drop = dropped
+        stage.service._queue.drop = dropped
         with socket.create_connection(('127.0.0.1', server.port), timeout=60) as second:
             second.sendall(head(len(encoded())) + encoded())
         assert left.wait(60)

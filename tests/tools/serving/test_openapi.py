@@ -34,9 +34,9 @@ def key_of(stage):
 def full(stage):
     from tools.serving import service as jobs
 
-    def refuse(_):
+    def refuse(*_):
         raise jobs.QueueFullError(0.1)
-    stage.service._jobs._submit = refuse
+    stage.service._queue.run = refuse
     return upload(stage)
 
 
@@ -46,7 +46,7 @@ def failed(stage, path):
         os.remove(os.path.join(stage.service.settings.options.samples, 'a.png'))
         return stage.client.get('/samples/0')
     key = key_of(stage)
-    stage.service._store._kept[key] = stage.service.kept(key)._replace(score_maps=None)
+    stage.service._kept[key] = stage.service.kept(key)._replace(score_maps=None)
     return stage.client.get(address(path, key))
 
 

@@ -231,7 +231,7 @@ def test_loading_can_be_cancelled_and_controls_wait(page):
 
 def test_what_the_server_dropped_can_be_uploaded_again(page):
     page.upload()
-    page.stage.service._store._kept.clear()
+    page.stage.service._kept.clear()
     page.slide('seg_map_thresh', 0.5)
     page.wait(lambda: page.shown('alert'))
     assert 'upload the image again' in page.text('alert-text')
