@@ -2,8 +2,9 @@
 
 Werkzeug's server comes with Flask and gives each connection a thread and one request, which is all
 that one network with a short queue can use. What would make it a bad one is added: requests have to
-arrive in time, connections are limited, and who is refused can read why. A larger server in its
-place would be one more package to pin and to watch.
+arrive in time, connections are limited, and who is refused can read why. waitress, in its newest
+version for Python 3.7 (2.1.2), has CVE-2024-49769, and CVE-2024-49768 in the mode in which it can
+tell that a client has left.
 """
 
 import io

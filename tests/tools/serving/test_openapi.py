@@ -5,6 +5,7 @@ import os
 import re
 import socket
 
+import numpy as np
 import pytest
 
 from tests.tools.serving.stand_in import encoded, open_stage
@@ -46,7 +47,8 @@ def failed(stage, path):
         os.remove(os.path.join(stage.service.settings.options.samples, 'a.png'))
         return stage.client.get('/samples/0')
     key = key_of(stage)
-    stage.service._kept[key] = stage.service.kept(key)._replace(score_maps=None)
+    broken = stage.service.kept(key)._replace(score_maps=np.zeros(0), geometry=None)
+    stage.service._kept[key] = broken
     return stage.client.get(address(path, key))
 
 
