@@ -33,10 +33,10 @@ detect: setup ## find the text in IMAGES=folder with CHECKPOINT=checkpoint/icdar
 	  --checkpoint_path='$(or $(CHECKPOINT),checkpoint/icdar2015)'
 
 demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
-	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) tools/demo.py
+	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) -m tools.demo
 
 tools-demo: setup-tools ## run every tool on the demo's data, and leave their pictures in demo/tools
-	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) tools/tools_demo.py
+	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) -m tools.tools_demo
 
 test: setup-tools ## run the tests, two files at a time; ARGS='tests/pse -x' is passed to pytest
 	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
@@ -60,10 +60,10 @@ lint: setup ## check style, spelling and security
 	@.venv/bin/clang-format --dry-run -Werror pse/*.cpp
 	@for script in $$(git ls-files '*.sh' .ci/run); do bash -n "$$script" || exit 1; done
 	@.venv/bin/bandit -q -r . -x ./.venv,./tests -s B404,B603
-	@$(VENV_PYTHON) tools/audit.py $(AUDIT)
+	@$(VENV_PYTHON) -m tools.audit $(AUDIT)
 
 bench: setup-tools ## measure the parts of the system, each against a baseline
-	@$(VENV_PYTHON) tools/benchmark.py $(ARGS)
+	@$(VENV_PYTHON) -m tools.benchmark $(ARGS)
 
 clean: ## remove what builds, tests and the demo made; .venv and output/ stay
 	$(MAKE) -s -C pse clean

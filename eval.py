@@ -6,7 +6,7 @@
 
 For every image, res_<image>.txt in --output_dir holds a box a line, x1,y1,x2,y2,x3,y3,x4,y4,
 clockwise, in pixels of the image; beside it lies the image with its boxes drawn. Thresholds that
-tools/sweep.py --write has left beside the checkpoint count, unless flags give others. The exit code
+tools.sweep --write has left beside the checkpoint count, unless flags give others. The exit code
 is 3 when all is done but some images could not be read; their result files are empty.
 """
 

@@ -19,12 +19,7 @@ gt=${gt:-$here/evaluation/gt.zip}
 # As a shell expands it at the start of a word; env gt=~/gt.zip does not.
 output_dir=${output_dir/#\~\//$HOME/}
 gt=${gt/#\~\//$HOME/}
-if [ -z "${PYTHON:-}" ]; then
-  PYTHON=python3.7
-  if [ -x "$here/.venv/bin/python" ]; then
-    PYTHON=$here/.venv/bin/python
-  fi
-fi
+. "$here/tools/interpreter.sh"
 
 # Known before the images are gone through, which takes minutes.
 if [ ! -f "$gt" ]; then
@@ -48,6 +43,8 @@ if [ "$status" -ne 0 ]; then
   exit "$status"
 fi
 
-"$PYTHON" "$here/tools/pack_results.py" --output_dir="$output_dir" --gt="$gt"
-
-"$PYTHON" "$here/evaluation/script.py" -g="$gt" -s="$output_dir/results.zip"
+output_dir=$(cd -- "$output_dir" && pwd)
+gt=$(cd -- "$(dirname -- "$gt")" && pwd)/$(basename -- "$gt")
+cd -- "$here"
+"$PYTHON" -m tools.pack_results --output_dir="$output_dir" --gt="$gt"
+"$PYTHON" evaluation/script.py -g="$gt" -s="$output_dir/results.zip"

@@ -11,12 +11,7 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${PYTHON:-}" ]; then
-  PYTHON=python3.7
-  if [ -x "$here/.venv/bin/python" ]; then
-    PYTHON=$here/.venv/bin/python
-  fi
-fi
+. "$here/tools/interpreter.sh"
 
 export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2}
 export RANK_SIZE=${RANK_SIZE:-1}

@@ -12,12 +12,8 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${PYTHON:-}" ]; then
-  PYTHON=python3.7
-  if [ -x "$here/.venv/bin/python" ]; then
-    PYTHON=$here/.venv/bin/python
-  fi
-fi
+. "$here/tools/interpreter.sh"
 
-export PYTHON
-exec "$PYTHON" "$here/tools/launch_npu.py" "$@"
+export PYTHON START_DIRECTORY=$PWD
+cd -- "$here"
+exec "$PYTHON" -m tools.launch_npu "$@"

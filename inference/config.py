@@ -83,7 +83,7 @@ def define_model_flag() -> None:
     """Defines ``--model``."""
     define_path(
         'model', _DEFAULTS.model,
-        'Exported model (tools/export.py) to use in place of the checkpoint: a frozen graph, the '
+        'Exported model (tools.export) to use in place of the checkpoint: a frozen graph, the '
         'folder of a SavedModel or, with --engine=onnx, an .onnx file.', **group('files'))
 
 
@@ -210,13 +210,13 @@ def _tile_faults(config: DetectConfig) -> Iterator[str]:
 def _engine_faults(config: DetectConfig) -> Iterator[str]:
     is_onnx = config.model.lower().endswith('.onnx')
     if config.engine == 'onnx' and not config.model:
-        yield '--engine=onnx needs --model, an .onnx file that tools/export.py makes'
+        yield '--engine=onnx needs --model, an .onnx file that tools.export makes'
     if config.model and config.platform == 'npu':
         yield (f'--model={config.model} cannot be used with --platform=npu, which compiles the '
                'network of a checkpoint; leave --model out')
     if config.engine == 'onnx' and not is_onnx:
         yield (f'--engine=onnx takes an .onnx file, and --model={config.model} is not one; '
-               'tools/export.py makes one')
+               'tools.export makes one')
     if config.engine != 'onnx' and is_onnx:
         yield f'--model={config.model} is for --engine=onnx; give both'
 

@@ -353,7 +353,7 @@ def graph_file(model: str) -> str:
         PSENetError: there is none.
     """
     if not os.path.exists(model):
-        raise PSENetError(f'there is no model at --model={model}; tools/export.py makes one of a '
+        raise PSENetError(f'there is no model at --model={model}; tools.export makes one of a '
                           'checkpoint')
     path = os.path.join(model, SAVED_MODEL_GRAPH) if os.path.isdir(model) else model
     if not os.path.isfile(path):
@@ -363,13 +363,13 @@ def graph_file(model: str) -> str:
 
 
 def _other_model(model: str, lacking: str) -> PSENetError:
-    return PSENetError(f'--model={model} is not a PSENet model as tools/export.py writes them: it '
+    return PSENetError(f'--model={model} is not a PSENet model as tools.export writes them: it '
                        f'has no {lacking}')
 
 
 def _damaged_model(model: str, kind: str, detail: str) -> PSENetError:
     return PSENetError(f'--model={model} is damaged, or no {kind} ({detail}); export it anew with '
-                       'tools/export.py')
+                       'tools.export')
 
 
 def _too_little_memory(image_shape: Tuple[int, ...]) -> PSENetError:

@@ -1,6 +1,6 @@
 """The thresholds of post-processing that suit one checkpoint, kept in a file beside it.
 
-``tools/sweep.py --write`` makes the file, ``eval.py`` follows it. It names the checkpoint by what
+``tools.sweep --write`` makes the file, ``eval.py`` follows it. It names the checkpoint by what
 that holds, so another training's checkpoint of the same name is not taken for it. A model that is
 exported from the checkpoint gets a file of its own.
 """
@@ -162,5 +162,5 @@ def _read(path: str) -> Dict[str, Any]:
         validate(DetectConfig(**{name: read[name] for name in Thresholds._fields}))
     except (OSError, ValueError, KeyError, TypeError, PSENetError) as error:
         raise PSENetError(f'{path} holds no thresholds that can be used ({error}); make it anew '
-                          'with tools/sweep.py --write, or remove it') from None
+                          'with tools.sweep --write, or remove it') from None
     return {**content, **read}

@@ -10,6 +10,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = ROOT / 'tests' / 'data'
 SHARED = pathlib.Path(os.environ.get('PSENET_SHARED', str(ROOT.parent / 'shared')))
 
+# So that a test may run `python -m tools.x` from a directory of its own.
+os.environ['PYTHONPATH'] = f'{ROOT}:{os.environ.get("PYTHONPATH", "")}'.rstrip(':')
+
 # A shell starts what goes to its background with Ctrl-C ignored, and nohup with SIGHUP; children
 # would inherit that.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler),

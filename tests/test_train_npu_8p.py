@@ -13,7 +13,7 @@ OF_THE_JOB = ('RANK_SIZE', 'RANK_ID', 'RANK_TABLE_FILE', 'ASCEND_DEVICE_ID', 'DE
               'DEVICES', 'FIRST_RANK', 'RANK_OUTPUT', 'BIND_CORES', 'HCCL_CONNECT_TIMEOUT')
 # Stands for the interpreter, but for the launcher itself; what a rank does is in a file of its own.
 STAND_IN = """#!/usr/bin/env bash
-case $1 in */launch_npu.py) exec %s "$@" ;; esac
+case "$*" in "-m tools.launch_npu"*) exec %s "$@" ;; esac
 . ./play_$RANK_ID.sh
 """
 # Until told to stop, and then in good order.
@@ -199,7 +199,7 @@ def test_a_failing_first_rank_speaks_on_the_terminal(job):
 
 
 @pytest.mark.parametrize('variables, part', [
-    ({'RANK_TABLE_FILE': 'none.json'}, 'RANK_TABLE_FILE=none.json; make one with tools/make_rank'),
+    ({'RANK_TABLE_FILE': 'none.json'}, 'RANK_TABLE_FILE=none.json; make one with tools.make_rank'),
     ({'RANK_TABLE_FILE': ''}, 'rank_table_2p.json; make one'),
     ({'RANK_SIZE': '4'}, 'RANK_SIZE=4, and the rank table table.json has 2 ranks'),
     ({'RANK_SIZE': 'two'}, 'RANK_SIZE=two must be a whole number from 1 on'),

@@ -1,7 +1,7 @@
 """Compares the pinned packages with PyPI's list of known vulnerabilities; part of `make lint`.
 
-    python tools/audit.py               ends with exit code 1 where something is not accepted
-    python tools/audit.py --report      says so, and ends with 0
+    python -m tools.audit               ends with exit code 1 where something is not accepted
+    python -m tools.audit --report      says so, and ends with 0
 
 Python 3.7 and TensorFlow 1.15 get no more corrections, and no more do most packages for them. So
 what is known of these packages is accepted, each for a reason that is written here; what is known
@@ -35,7 +35,7 @@ ACCEPTED = {
     'opencv-python': 'decodes images of strangers: keep it at the newest version that installs',
     'werkzeug': _OLD + 'the demo server, which uses neither its debugger nor its reader of forms '
                 'nor its paths on Windows',
-    'onnx': _OLD + 'writes what tools/export.py makes, and reads none but that; models of others '
+    'onnx': _OLD + 'writes what tools.export makes, and reads none but that; models of others '
             'go to ONNX Runtime, and are trusted as the checkpoint is',
     'selenium': _TOOL, 'h11': _TOOL,
     'markdown': _OLD + "TensorBoard's server, which is never started by the project",

@@ -1,8 +1,8 @@
 """Measures parts of the system, each against a baseline measured in the same run.
 
     make bench                                  every case
-    python tools/benchmark.py --case=pse        one case, or several separated by commas
-    python tools/benchmark.py --json            one line of JSON a case, for programs
+    python -m tools.benchmark --case=pse        one case, or several separated by commas
+    python -m tools.benchmark --json            one line of JSON a case, for programs
 
 A line shows the median time of a unit of work with its 10th and 90th percentile, the rate, the
 ratio to the baseline, whether the target is met, and what data were worked on: real ICDAR2015
@@ -11,15 +11,10 @@ where they are not. docs/performance.md explains the cases.
 """
 
 import json
-import os
-import sys
 from typing import List
 
 import cv2
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from tools.benchmarks import CASES, find_case
 from tools.benchmarks.measure import describe, measure

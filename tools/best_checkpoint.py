@@ -1,7 +1,7 @@
 """Scores every checkpoint of a training on images with ground truth, and keeps the best.
 
-    python tools/best_checkpoint.py --checkpoint_path=./resnet_train/ --test_data_path=... --gt=...
-    python tools/best_checkpoint.py ... --once          scores what is there and ends
+    python -m tools.best_checkpoint --checkpoint_path=./resnet_train/ --test_data_path=... --gt=...
+    python -m tools.best_checkpoint ... --once          scores what is there and ends
 
 Runs beside the training until Ctrl-C. --best_path holds the best checkpoints: eval.py takes each,
 and for the best of them the folder. There, scores.csv and scores.png show all that were scored.
@@ -10,13 +10,9 @@ start this anew. With --once the exit code is 3 when a checkpoint could not be s
 """
 
 import os
-import sys
 from typing import List
 
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference import config as detect_config
 from tools.scoring.validation import define_ground_truth_flag, open_validation

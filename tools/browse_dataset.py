@@ -1,6 +1,6 @@
 """Draws training samples as the network sees them: crop and regions, the six kernels, the mask.
 
-    python tools/browse_dataset.py --training_data_path=./ocr/icdar2015/ --seed=7 --out=samples.png
+    python -m tools.browse_dataset --training_data_path=./ocr/icdar2015/ --seed=7 --out=samples.png
 
 A row is a sample, in the order of the batches. They are those that train.py gets with the same
 flags: with several devices or processes, multiply --batch_size_per_gpu by how many there are.
@@ -9,7 +9,6 @@ looks here).
 """
 
 import os
-import sys
 from typing import Iterator, List, NamedTuple
 
 import cv2
@@ -17,9 +16,6 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from training.config import define_folder_flags, define_sample_flags
 from utils import cli

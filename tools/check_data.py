@@ -1,6 +1,6 @@
 """Checks a training folder: what is in it, what is wrong with it, and how much of it can be learnt.
 
-    python tools/check_data.py --training_data_path=./ocr/icdar2015/ --out=data.png
+    python -m tools.check_data --training_data_path=./ocr/icdar2015/ --out=data.png
 
 Everything is read as training reads it; the counts are those that train.py logs at its start. Here
 every image is decoded as well, and each finding is named: images without a label file, label files
@@ -12,15 +12,10 @@ smallest kernel is smaller. "Whole" resizes each image to a square of the input 
 and cuts it at random, as training does, 4 times.
 """
 
-import os
-import sys
 from typing import List, Tuple
 
 from absl import flags
 from tqdm import tqdm
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference.config import DetectConfig
 from tools.data_report import draw_survey, format_report

@@ -1,6 +1,12 @@
-"""Curves of training runs: read from event files, drawn, and compared.
+"""Draws the losses of training runs, from their TensorBoard events, and compares them.
 
-Event files are read without TensorBoard; a run that was restored goes on in the same curves.
+    python -m tools.curves --run=./resnet_train/ --out=curves.png
+    python -m tools.curves --run=GPU=./gpu_run/ --run=NPU=./checkpoint/ --out=npu_gpu.png
+
+A run is a checkpoint directory or an event file, with a name before it or without; also one of
+another program, if it wrote the scalar. Of several runs the first is what the others are measured
+against: a gap is the difference of two smoothed curves at the same step, in the steps that both
+have. No TensorBoard server is needed, and a run that was restored goes on in the same curves.
 """
 
 import csv
@@ -10,12 +16,18 @@ import re
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
+from absl import flags
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
+from utils import cli
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
 # Weight of what was before in a smoothed curve, as TensorBoard's slider has it.
 SMOOTHING = 0.85
+# What is drawn of one run.
+TAGS = ('total_loss', 'model_loss')
 
 
 class Scalars(NamedTuple):
@@ -338,3 +350,91 @@ def _limits(runs: List[Compared]) -> Tuple[float, float]:
     top = max([np.percentile(raw, 99.5)] + [run.smoothed.max() for run in runs])
     bottom = min(0, raw.min())
     return bottom, bottom + 1.05 * (top - bottom or 1)
+
+
+def plot_loss(curves: Dict[str, Scalars], path: str) -> None:
+    """Draws each curve pale as it is and strong as smoothed, and saves the figure.
+
+    Args:
+        curves: what to draw, by the name that goes into the legend.
+        path: image file to write.
+    """
+    figure = new_figure(8, 5)
+    axes = figure.add_subplot(1, 1, 1)
+    for index, (name, curve) in enumerate(curves.items()):
+        draw_curve(axes, curve, smooth(curve.values), f'C{index}',
+                   f'{name.replace("_", " ")}, smoothed')
+    axes.set(xlabel='training step', ylabel='loss', title='Training loss', ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, path)
+
+
+def name_runs(arguments: List[str]) -> Dict[str, str]:
+    """Tells the names from the paths.
+
+    Args:
+        arguments: ``path`` or ``name=path`` each; what exists as it stands is a path.
+
+    Returns:
+        Path by name; a path without a name is called by its last part.
+
+    Raises:
+        PSENetError: there is none, or two have one name.
+    """
+    if not arguments:
+        raise PSENetError('--run is missing; name a checkpoint directory, --run=./resnet_train/, '
+                          'once for each run to compare')
+    runs: Dict[str, str] = {}
+    for argument in arguments:
+        name, equals, path = argument.partition('=')
+        if not equals or os.path.exists(argument):
+            path = os.path.expanduser(argument)
+            name = os.path.basename(os.path.abspath(path))
+        if name in runs:
+            raise PSENetError(f'Two runs are called "{name}"; give them names: '
+                              f'--run=A={runs[name]} --run=B={path}')
+        runs[name] = os.path.expanduser(path)
+    return runs
+
+
+def read_runs(runs: Dict[str, str], tag: str) -> Dict[str, Scalars]:
+    """Reads a scalar of each run, path by name, behind a progress bar."""
+    with logging_redirect_tqdm([logger]), tqdm(runs.items(), desc='reading', unit='run') as bar:
+        return {name: read_scalars(path, [tag])[tag] for name, path in bar}
+
+
+def define_curves_flags() -> None:
+    """Defines the flags of this command."""
+    group = cli.group('curves')
+    flags.DEFINE_multi_string('run', [], 'Checkpoint directory or event file, or name=path; once '
+                              'for each run, the one to measure against first.', **group)
+    flags.DEFINE_string('tag', 'total_loss', 'Scalar to compare; name scopes before it and numbers '
+                        'after it do not matter.', **group)
+    flags.DEFINE_float('smoothing', 0.9, 'Weight of what came before in the smoothed curves of a '
+                       "comparison, 0 .. 1, as TensorBoard's slider; from point to point of the "
+                       'run whose points lie farthest apart, over as many steps in the others.',
+                       0, 0.999, **group)
+    cli.define_path('out', './curves.png', 'Image file to write.', **group)
+    cli.define_path('csv', './curves.csv', 'Table of a comparison to write.', **group)
+
+
+def main(_: List[str]) -> None:
+    """Draws or compares the runs that the flags name."""
+    values = flags.FLAGS
+    runs = name_runs(values.run)
+    if len(runs) == 1:
+        path, = runs.values()
+        plot_loss(read_scalars(path, TAGS), values.out)
+        logger.info('The curves are in %s', values.out)
+        return
+    comparison = compare(read_runs(runs, values.tag), values.smoothing)
+    cli.print_text(format_table(comparison))
+    write_csv(comparison, values.csv)
+    draw_comparison(comparison, values.tag.replace('_', ' '), values.out)
+    logger.info('The curves are in %s and the table is in %s', values.out, values.csv)
+
+
+if __name__ == '__main__':
+    define_curves_flags()
+    cli.run(main, __doc__)

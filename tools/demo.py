@@ -8,18 +8,13 @@ Everything is written below one folder. A second run uses the data again and tra
 
 import json
 import os
-import sys
 from typing import Dict, List, NamedTuple
 
 from absl import flags
 
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
 from inference.results import write_archive
-from tools.curves import read_scalars
+from tools.curves import TAGS, plot_loss, read_scalars
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
-from tools.loss_curve import TAGS, plot_loss
 from tools.phases import Clock, interrupt_on_termination, run_child, script
 from utils import cli
 from utils.errors import PSENetError

@@ -1,18 +1,13 @@
 """Writes a synthetic data set in the official ICDAR2015 form: pictures, regions and gt.zip.
 
-    python tools/demo_data.py --out=demo/data --train_images=300 --test_images=60
+    python -m tools.demo_data --out=demo/data --train_images=300 --test_images=60
 
 The same flags and library versions give the same bytes. A data set that is there already is left
 alone; one that was cut short, or was made with other flags, is made anew.
 """
 
-import os
-import sys
 
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 from utils import cli

@@ -1,24 +1,20 @@
 """A web page, and an API for programs, that show what a trained checkpoint detects.
 
-    python tools/demo_server.py --checkpoint_path=./checkpoint/
-    python tools/demo_server.py --engine=onnx --model=./export/psenet.onnx --port=0
+    python -m tools.demo_server --checkpoint_path=./checkpoint/
+    python -m tools.demo_server --engine=onnx --model=./export/psenet.onnx --port=0
     curl -F image=@img_1.jpg http://127.0.0.1:8080/detect
 
 The page takes a picture and shows its boxes and kernels; thresholds can be moved there. Thresholds
-that tools/sweep.py --write has left beside the checkpoint count, unless flags give others. Nobody
+that tools.sweep --write has left beside the checkpoint count, unless flags give others. Nobody
 has to log in, so it listens to this machine alone, unless --host names another address. Ctrl-C ends
 it. docs/demo_server.md describes the API.
 """
 
 import logging
 import os
-import sys
 from typing import List
 
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference import config as detect_config
 from inference.networks import Platform, open_network
@@ -63,7 +59,7 @@ def serve(config: detect_config.DetectConfig, options: ServeOptions) -> int:
     Raises:
         PSENetError: the network, the address or the samples cannot be used.
     """
-    with extra_package('tools/demo_server.py'):
+    with extra_package('tools.demo_server'):
         from tools.serving.app import create_app
         from tools.serving.server import Server, serve_until_signalled
 

@@ -1,6 +1,6 @@
 """Exports a checkpoint for other programs: a frozen graph, a SavedModel, an ONNX model.
 
-    python tools/export.py --checkpoint_path=./resnet_train/ --output_dir=./export/
+    python -m tools.export --checkpoint_path=./resnet_train/ --output_dir=./export/
     python eval.py --engine=onnx --model=./export/psenet.onnx ...       detects with what it wrote
 
 Each model is loaded again in its own engine and compared with the checkpoint on images at two
@@ -9,14 +9,9 @@ name stays, and the exit code is 1. model.json tells programs what the models ta
 docs/export.md how to run them.
 """
 
-import os
-import sys
 from typing import List
 
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference import config as detect_config
 from tools.exporting.comparison import find_pictures, inputs_at_two_sizes, sizes_of

@@ -7,7 +7,7 @@ them). Environment, each with its default:
 
     RANK_SIZE=8             how many ranks the job has, on all its servers
     RANK_TABLE_FILE=rank_table_<RANK_SIZE>p.json, beside train_npu_8p.sh
-                            which device is which rank; tools/make_rank_table.py makes it
+                            which device is which rank; tools.make_rank_table makes it
     FIRST_RANK=0            the first rank that starts here; on the second of two servers, 8
     DEVICES=<as the table>  devices as this machine or container numbers them: 0,1,2,3
     JOB_ID=10087            name of the job; the same on all servers
@@ -28,11 +28,9 @@ import os
 import sys
 from typing import FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
 from tools.rank_processes import Rank, run_ranks
 from training.devices.npu.job import RankedDevice, read_rank_table
+from utils import cli
 from utils.errors import PSENetError
 from utils.utils_tool import configure_logging, logger
 
@@ -102,7 +100,7 @@ def _number(environment: Mapping[str, str], name: str, default: int, least: int 
 def _table(path: str, size: int) -> Tuple[RankedDevice, ...]:
     if not os.path.exists(path):
         raise PSENetError('there is no rank table at RANK_TABLE_FILE=%s; make one with '
-                          'tools/make_rank_table.py (--help shows how)' % path)
+                          'tools.make_rank_table (--help shows how)' % path)
     table = read_rank_table(path)
     if len(table) != size:
         raise PSENetError('RANK_SIZE=%d, and the rank table %s has %d ranks; make them the same'
@@ -174,8 +172,10 @@ def checkpoint_folder(arguments: Sequence[str]) -> Optional[str]:
 def main(arguments: List[str]) -> int:
     """Runs the job; returns its exit code."""
     if any(argument in _HELP_ARGUMENTS for argument in arguments):
-        print(__doc__.strip())
+        cli.print_text(__doc__.strip())
         return 0
+    # Of train_npu_8p.sh, which changed to the project's directory for `python -m`.
+    os.chdir(os.environ.pop('START_DIRECTORY', '.'))
     grace = _number(os.environ, 'GRACE_SECONDS', 30)
     ranks = plan(os.environ, arguments, ROOT, frozenset(os.sched_getaffinity(0)))
     logger.info('starting %s', ', '.join(rank.name for rank in ranks))

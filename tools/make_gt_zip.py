@@ -1,6 +1,6 @@
 """Packs a folder of ground-truth files into the gt.zip that evaluation/script.py scores against.
 
-    python tools/make_gt_zip.py --folder=./ocr/ch4_test_gt --out=./evaluation/gt.zip
+    python -m tools.make_gt_zip --folder=./ocr/ch4_test_gt --out=./evaluation/gt.zip
 
 The folder holds ``gt_<image>.txt`` files, or ``<image>.txt`` files alone, with lines as ICDAR2015,
 ICDAR2013 or MLT has them; other kinds of files may lie beside them. Every line is checked first.
@@ -9,13 +9,9 @@ Fractions are rounded, with a message. The same files give the same bytes.
 
 import os
 import re
-import sys
 from typing import Dict, List, Tuple
 
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.archive import decode, write_archive
 from evaluation.errors import ProtocolError

@@ -1,10 +1,10 @@
 """Makes the rank table of a training job on several Ascend NPUs, or checks one.
 
-    python tools/make_rank_table.py                     all NPUs of this server, from /etc/hccn.conf
-    python tools/make_rank_table.py --devices=0,1,2,3   these of them
-    python tools/make_rank_table.py --server=10.0.0.1:a/hccn.conf --server=10.0.0.2:b/hccn.conf
-    python tools/make_rank_table.py --devices=0,1 --device_ips=192.168.100.101,192.168.101.101
-    python tools/make_rank_table.py --check=rank_table_8p.json
+    python -m tools.make_rank_table                     all NPUs of this server, from /etc/hccn.conf
+    python -m tools.make_rank_table --devices=0,1,2,3   these of them
+    python -m tools.make_rank_table --server=10.0.0.1:a/hccn.conf --server=10.0.0.2:b/hccn.conf
+    python -m tools.make_rank_table --devices=0,1 --device_ips=192.168.100.101,192.168.101.101
+    python -m tools.make_rank_table --check=rank_table_8p.json
 
 Ranks follow the order of the servers, and on each that of the devices. The file is the one that
 train_npu_8p.sh looks for when it is made in the folder of the project.
@@ -13,13 +13,9 @@ train_npu_8p.sh looks for when it is made in the folder of the project.
 import json
 import os
 import re
-import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from training.devices.npu.job import (
     RankedDevice,

@@ -1,19 +1,14 @@
 """Packs the result files of eval.py into the archive that evaluation/script.py scores.
 
-    python tools/pack_results.py --output_dir=./output [--gt=./evaluation/gt.zip]
+    python -m tools.pack_results --output_dir=./output [--gt=./evaluation/gt.zip]
 
 Writes results.zip into that folder, with every res_img_<number>.txt in it, or with every
 res_<image>.txt where the ground truth has images of any name or, without --gt, there is no number.
 """
 
-import os
-import sys
 from typing import List
 
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.errors import ProtocolError
 from evaluation.parameters import DEFAULT_PARAMETERS

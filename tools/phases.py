@@ -1,6 +1,7 @@
 """Commands run so that nothing of them is left behind, and the phases of demos that run them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def _end(child: subprocess.Popen) -> None:
 
 def _name(command: Sequence[str]) -> str:
     """Returns the script's name where an interpreter runs one, else the program's."""
-    scripts = [argument for argument in command if argument.endswith('.py')]
+    scripts = [argument for argument in command if re.search(r'\.py$|^tools\.', argument)]
     return os.path.basename((scripts or command)[0])
 
 
@@ -126,17 +127,18 @@ def script(name: str, **flag_values: object) -> List[str]:
     """The command line of one of the project's scripts.
 
     Args:
-        name: path of the script, from the project's folder.
+        name: path of the script, from the project's directory, or ``tools.<name>``.
         flag_values: by flag; a list gives the flag once for each of its values.
     """
     flags = [f'--{flag}={value}' for flag, values in flag_values.items()
              for value in (values if isinstance(values, list) else [values])]
-    return [sys.executable, os.path.join(ROOT, name), *flags]
+    program = ['-m', name] if name.startswith('tools.') else [os.path.join(ROOT, name)]
+    return [sys.executable, *program, *flags]
 
 
 @contextmanager
 def demo_server(**flag_values: object) -> Iterator[str]:
-    """Runs ``tools/demo_server.py`` on a free port; its log goes to the screen.
+    """Runs ``tools.demo_server`` on a free port; its log goes to the screen.
 
     Args:
         flag_values: its flags, but ``port``.
@@ -147,9 +149,9 @@ def demo_server(**flag_values: object) -> Iterator[str]:
     Raises:
         PSENetError: it does not start.
     """
-    command = script('tools/demo_server.py', **flag_values, port=0)
+    command = script('tools.demo_server', **flag_values, port=0)
     with running_child(command, capture=True) as child:
         url = child.stdout.readline().partition(' ')[0]
         if not url:
-            raise PSENetError('tools/demo_server.py did not start; its messages are above')
+            raise PSENetError('tools.demo_server did not start; its messages are above')
         yield url

@@ -1,7 +1,7 @@
 """Finds the thresholds of post-processing that score best on images with ground truth.
 
-    python tools/sweep.py --test_data_path=... --gt=gt.zip --checkpoint_path=./resnet_train/
-    python tools/sweep.py ... --write       eval.py uses the best with this checkpoint from then on
+    python -m tools.sweep --test_data_path=... --gt=gt.zip --checkpoint_path=./resnet_train/
+    python -m tools.sweep ... --write       eval.py uses the best with this checkpoint from then on
 
 The network runs once. Then every combination of the values is scored as eval.sh would score it. In
 --output_dir, sweep.csv holds a line a combination and sweep.png shows them.
@@ -9,14 +9,10 @@ The network runs once. Then every combination of the values is scored as eval.sh
 
 import csv
 import os
-import sys
 import tempfile
 from typing import Callable, List, Sequence
 
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.scores import Score
 from inference import config as detect_config

@@ -7,13 +7,9 @@ The pictures are in the folder tools of the demo's folder.
 """
 
 import os
-import sys
 from typing import Callable, Dict, List, NamedTuple
 
 from absl import flags
-
-# Run as a file, a script has its own folder on the path, not the project's.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from inference.results import make_folder
 from tools.demo import (
@@ -29,7 +25,7 @@ from tools.serving.screenshot import MISSING, has_browser, screenshot
 from utils import cli
 from utils.errors import PSENetError
 
-# Of the demo's steps, those of the second run that compare_runs.py sets beside it.
+# Of the demo's steps, those of the second run that is compared with it.
 _SHARE_OF_STEPS = 0.4
 _SECOND_RATE = 3e-4
 # 454 MB each.
@@ -75,11 +71,11 @@ def plan_steps(config: DemoConfig) -> List[Step]:
 def _steps_on_data(config: DemoConfig, places: _Places) -> List[Step]:
     return [
         Step('check_data', 'what the training folder holds, and how much of it can be learnt',
-             _tool('check_data.py', training_data_path=places.train,
+             _tool('check_data', training_data_path=places.train,
                    input_sizes='64,128,192,256', out=places.out('check_data.png')),
              ['check_data.png']),
         Step('browse_dataset', 'training samples as the network sees them',
-             _tool('browse_dataset.py', training_data_path=places.train, count=4, seed=0,
+             _tool('browse_dataset', training_data_path=places.train, count=4, seed=0,
                    input_size=config.input_size, out=places.out('browse_dataset.png')),
              ['browse_dataset.png']),
     ]
@@ -94,10 +90,10 @@ def _steps_on_runs(config: DemoConfig, places: _Places) -> List[Step]:
         Step('train', f'{steps} steps at a lower learning rate, a run to compare with',
              lambda: run_child(training), []),
         Step('loss_curve', "the losses of the demo's run",
-             _tool('loss_curve.py', run=places.run, out=places.out('loss_curve.png')),
+             _tool('curves', run=places.run, out=places.out('loss_curve.png')),
              ['loss_curve.png']),
         Step('compare_runs', 'both runs side by side',
-             _tool('compare_runs.py', run=[f'first={places.run}', f'second={places.second_run}'],
+             _tool('curves', run=[f'first={places.run}', f'second={places.second_run}'],
                    out=places.out('compare_runs.png'), csv=places.out('compare_runs.csv')),
              ['compare_runs.png', 'compare_runs.csv']),
     ]
@@ -107,10 +103,10 @@ def _steps_on_checkpoints(places: _Places) -> List[Step]:
     common = {'gpu_list': '', 'test_data_path': places.test, 'gt': places.gt}
     return [
         Step('sweep', 'which thresholds score best',
-             _tool('sweep.py', checkpoint_path=places.run, output_dir=places.output, **common),
+             _tool('sweep', checkpoint_path=places.run, output_dir=places.output, **common),
              ['sweep.png', 'sweep.csv']),
         Step('best_checkpoint', 'which checkpoint of the second run scores best',
-             _tool('best_checkpoint.py', checkpoint_path=places.second_run, once='true', keep=1,
+             _tool('best_checkpoint', checkpoint_path=places.second_run, once='true', keep=1,
                    best_path=places.out('best'), **common),
              ['best/scores.png', 'best/scores.csv']),
     ]
@@ -124,7 +120,7 @@ def _steps_on_models(config: DemoConfig, places: _Places) -> List[Step]:
                        test_data_path=places.test, output_dir=places.out('onnx_output'))
     return [
         Step('export', 'frozen graph, SavedModel and ONNX, each compared with the checkpoint',
-             _tool('export.py', checkpoint_path=places.run, test_data_path=places.test,
+             _tool('export', checkpoint_path=places.run, test_data_path=places.test,
                    output_dir=models, **limit),
              [f'models/{name}' for name in ('psenet.pb', 'saved_model', 'psenet.onnx',
                                             'model.json')]),
@@ -136,7 +132,7 @@ def _steps_on_models(config: DemoConfig, places: _Places) -> List[Step]:
 
 
 def _tool(name: str, **flag_values: object) -> Callable[[], str]:
-    return lambda: run_child(script(f'tools/{name}', **flag_values))
+    return lambda: run_child(script(f'tools.{name}', **flag_values))
 
 
 def _photograph_server(places: _Places) -> None:

@@ -46,7 +46,7 @@ class Place:
                     f'{line},word\r\n' for line in path.read_text().split()))
 
     def command(self, tool, *arguments):
-        return [sys.executable, str(self.root / 'tools' / tool), '--gpu_list=',
+        return [sys.executable, '-m', f'tools.{tool}', '--gpu_list=',
                 f'--test_data_path={self.images}', f'--gt={self.gt}', *arguments]
 
     def run(self, tool, *arguments):

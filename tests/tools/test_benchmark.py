@@ -34,8 +34,8 @@ def lines(folder, project_root):
 
 
 def run(project_root, *arguments):
-    return subprocess.run([sys.executable, 'tools/benchmark.py', *arguments], cwd=str(project_root),
-                          capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, '-m', 'tools.benchmark', *arguments],
+                          cwd=str(project_root), capture_output=True, text=True, check=False)
 
 
 def case_of(*samples_made, **fields):

@@ -1,4 +1,4 @@
-"""tools/best_checkpoint.py as a person runs it, beside a training that has one checkpoint."""
+"""tools.best_checkpoint as a person runs it, beside a training that has one checkpoint."""
 
 import csv
 import os
@@ -21,7 +21,7 @@ def run(place, tmp_path_factory):
     folder = tmp_path_factory.mktemp('run')
     for path in files_of(place.prefix):
         os.link(path, str(folder / os.path.basename(path)))
-    command = place.command('best_checkpoint.py', f'--checkpoint_path={folder}', *FLAGS)
+    command = place.command('best_checkpoint', f'--checkpoint_path={folder}', *FLAGS)
     with subprocess.Popen(command, stderr=subprocess.PIPE, encoding='utf-8') as process:
         lines = []
         for line in process.stderr:
@@ -54,7 +54,7 @@ def test_the_checkpoint_is_kept_whole_and_scores_and_pictures_are_there(run):
 def test_a_second_process_scores_nothing_again_and_names_what_cannot_be_scored(place, run):
     for suffix in ('.index', '.data-00000-of-00001'):
         (run / f'model.ckpt-2{suffix}').write_bytes(b'nothing')
-    result = place.run('best_checkpoint.py', f'--checkpoint_path={run}', '--once', *FLAGS)
+    result = place.run('best_checkpoint', f'--checkpoint_path={run}', '--once', *FLAGS)
     assert result.returncode == 3
     assert 'model.ckpt-2 is damaged' in result.stderr
     assert 'Hmean' not in result.stderr
@@ -65,7 +65,7 @@ def test_a_second_process_scores_nothing_again_and_names_what_cannot_be_scored(p
     (('--checkpoint_path=/none', '--best_path=/none/'), '--best_path'),
     (('--checkpoint_path=/none', '--once'), 'no checkpoint in the folder')])
 def test_a_mistake_is_one_sentence(place, arguments, word):
-    result = place.run('best_checkpoint.py', *arguments)
+    result = place.run('best_checkpoint', *arguments)
     assert result.returncode == 1
     assert word in result.stderr
     assert result.stderr.startswith('error: ')

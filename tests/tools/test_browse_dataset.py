@@ -61,7 +61,7 @@ def test_a_row_shows_crop_kernels_and_mask(samples):
 
 
 def _run(project_root, cwd, *arguments):
-    command = [sys.executable, str(project_root / 'tools' / 'browse_dataset.py'), *arguments]
+    command = [sys.executable, '-m', 'tools.browse_dataset', *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=str(cwd), check=False)
 
 

@@ -20,7 +20,7 @@ def good(tmp_path_factory):
 
 
 def _run(project_root, folder, cwd, *arguments):
-    command = [sys.executable, str(project_root / 'tools' / 'check_data.py'),
+    command = [sys.executable, '-m', 'tools.check_data',
                f'--training_data_path={folder}', '--input_sizes=96', *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=str(cwd), check=False)
 

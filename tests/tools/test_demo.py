@@ -42,9 +42,9 @@ class TestSteps:
             demo._steps_from_environment()
 
 
-def _run_demo(project_root, folder, script='demo.py'):
+def _run_demo(project_root, folder, script='demo'):
     """Runs a demo on a handful of small pictures; returns its exit code and output."""
-    command = [sys.executable, str(project_root / 'tools' / script), f'--folder={folder}',
+    command = [sys.executable, '-m', f'tools.{script}', f'--folder={folder}',
                '--train_images=8', '--test_images=3', '--size=128', '--input_size=64']
     ended = subprocess.run(command, env=dict(os.environ, DEMO_STEPS='2'), stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True, check=False)
@@ -96,7 +96,7 @@ def test_failed_phase_fails_the_demo(project_root, tmp_path):
 def test_the_tools_run_on_what_the_demo_left(project_root, short_run):
     folder = short_run[0]
     before = (folder / 'run' / 'checkpoint').stat().st_mtime_ns
-    exit_code, output = _run_demo(project_root, folder, 'tools_demo.py')
+    exit_code, output = _run_demo(project_root, folder, 'tools_demo')
     assert exit_code == 0, output
     assert (folder / 'run' / 'checkpoint').stat().st_mtime_ns == before
     left = {str(path.relative_to(folder / 'tools')) for path in (folder / 'tools').rglob('*')}

@@ -254,7 +254,7 @@ class TestSpec:
 
 
 def test_command_writes_the_data_set(project_root, tmp_path, made):
-    command = [sys.executable, str(project_root / 'tools' / 'demo_data.py'), f'--out={tmp_path}',
+    command = [sys.executable, '-m', 'tools.demo_data', f'--out={tmp_path}',
                '--train_images=12', '--test_images=4', '--size=128', '--seed=5']
     messages = subprocess.run(command, stderr=subprocess.PIPE, text=True,
                               check=True, cwd=str(tmp_path.parent)).stderr

@@ -1,4 +1,4 @@
-"""tools/demo_server.py as a person runs it, with a real network of random weights."""
+"""tools.demo_server as a person runs it, with a real network of random weights."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ pytest.importorskip('flask', reason='Flask is not installed; run make setup-tool
 
 
 def command(root, *arguments):
-    return [sys.executable, str(root / 'tools' / 'demo_server.py'), '--port=0', *arguments]
+    return [sys.executable, '-m', 'tools.demo_server', '--port=0', *arguments]
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,4 @@
-"""tools/export.py as a person runs it, and eval.py with the models that it writes."""
+"""tools.export as a person runs it, and eval.py with the models that it writes."""
 
 import json
 import os
@@ -38,7 +38,8 @@ class Exports:
             os.link(place.prefix + suffix, self.prefix + suffix)
 
     def command(self, script, *arguments):
-        return [sys.executable, str(self.place.root / script),
+        program = ['-m', script] if script.startswith('tools.') else [self.place.root / script]
+        return [sys.executable, *map(str, program),
                 f'--checkpoint_path={self.prefix}', f'--test_data_path={self.images}',
                 f'--max_side_len={MAX_SIDE}', *arguments]
 
@@ -47,7 +48,7 @@ class Exports:
                               encoding='utf-8', env={**os.environ, **variables})
 
     def export(self, *arguments, **variables):
-        return self.run('tools/export.py', f'--output_dir={self.output}', *arguments, **variables)
+        return self.run('tools.export', f'--output_dir={self.output}', *arguments, **variables)
 
     def boxes(self, *arguments):
         """Runs eval.py: its messages, and the text of the result files."""
@@ -200,7 +201,7 @@ def test_a_model_that_differs_is_not_kept_and_the_earlier_one_is(exports, export
 
 def test_ctrl_c_leaves_nothing(exports):
     output = exports.folder / 'interrupted'
-    with subprocess.Popen(exports.command('tools/export.py', f'--output_dir={output}'),
+    with subprocess.Popen(exports.command('tools.export', f'--output_dir={output}'),
                           stderr=subprocess.PIPE, encoding='utf-8') as process:
         for line in process.stderr:
             if 'writing' in line:
@@ -220,7 +221,7 @@ def test_ctrl_c_leaves_nothing(exports):
     ('--test_data_path=none', 'none'), ('--checkpoint_path=none', 'no checkpoint at none'),
 ])
 def test_a_mistake_is_one_sentence(project_root, argument, sentence, tmp_path):
-    done = subprocess.run([sys.executable, str(project_root / 'tools' / 'export.py'), argument],
+    done = subprocess.run([sys.executable, '-m', 'tools.export', argument],
                           capture_output=True, encoding='utf-8', check=False, cwd=str(tmp_path))
     assert done.returncode == 1
     assert sentence in done.stderr

@@ -132,7 +132,7 @@ def test_an_archive_that_cannot_be_written(folder, tmp_path):
 
 def command(project_root, *arguments, **options):
     return subprocess.run(
-        [sys.executable, str(project_root / 'tools' / 'make_gt_zip.py'), *map(str, arguments)],
+        [sys.executable, '-m', 'tools.make_gt_zip', *map(str, arguments)],
         capture_output=True, text=True, timeout=60, check=False, **options)
 
 

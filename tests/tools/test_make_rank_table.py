@@ -112,7 +112,7 @@ def test_a_table_that_is_there_is_kept(tmp_path):
 
 def command(project_root, folder, *arguments):
     return subprocess.run(
-        [sys.executable, str(project_root / 'tools' / 'make_rank_table.py'), *arguments],
+        [sys.executable, '-m', 'tools.make_rank_table', *arguments],
         cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
         check=False)
 

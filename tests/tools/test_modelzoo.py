@@ -15,7 +15,7 @@ OF_THE_JOB = ('RANK_SIZE', 'RANK_ID', 'RANK_TABLE_FILE', 'ASCEND_DEVICE_ID', 'DE
               'DEVICES', 'FIRST_RANK', 'RANK_OUTPUT', 'PYTHONPATH')
 # Stands for the interpreter, but for the launcher itself: its arguments and a log, then STAND_IN.
 STAND_IN = """#!/usr/bin/env bash
-case $1 in */launch_npu.py) exec %s "$@" ;; esac
+case "$*" in "-m tools.launch_npu"*) exec %s "$@" ;; esac
 printf '%%s\\n' "$RANK_SIZE $RANK_ID ${RANK_TABLE_FILE:-no table}" "$@" >"$ARGUMENTS.$RANK_ID"
 echo 'I see dataset] Step by step, and, commas'
 for step in 10 20; do
@@ -148,7 +148,7 @@ def test_eight_devices(zoo, script, case, steps):
 def test_eight_devices_need_a_table(zoo):
     exit_code, output, errors = zoo.run('train_full_8p.sh', '--data_path=../../data')
     assert exit_code == 1
-    assert 'make one with tools/make_rank_table.py' in errors
+    assert 'make one with tools.make_rank_table' in errors
     assert 'Final' not in output
 
 

@@ -7,7 +7,7 @@ import zipfile
 
 
 def pack(project_root, folder):
-    return subprocess.run([sys.executable, str(project_root / 'tools' / 'pack_results.py'),
+    return subprocess.run([sys.executable, '-m', 'tools.pack_results',
                            f'--output_dir={folder}'], stderr=subprocess.PIPE, encoding='utf-8',
                           cwd=str(folder), check=False)
 

@@ -1,4 +1,4 @@
-"""tools/sweep.py as a person runs it, and eval.sh, which follows what it wrote."""
+"""tools.sweep as a person runs it, and eval.sh, which follows what it wrote."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ VALUES = ('--seg_map_threshs=0.3,0.35,0.4', '--min_area_threshs=2,8', '--min_box
 
 
 def sweep(place, *arguments):
-    return place.run('sweep.py', f'--checkpoint_path={place.checkpoint}', *VALUES,
+    return place.run('sweep', f'--checkpoint_path={place.checkpoint}', *VALUES,
                      f'--output_dir={place.folder / "sweep"}', *arguments)
 
 

@@ -59,7 +59,7 @@ def read_manifest(output_dir: str) -> Dict[str, Any]:
         return {name: model for name, model in models.items() if name in FORMATS
                 and os.path.exists(os.path.join(output_dir, FORMATS[name].file))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise PSENetError(f'{path} was not written by tools/export.py; move it away or choose '
+        raise PSENetError(f'{path} was not written by tools.export; move it away or choose '
                           'another --output_dir') from None
 
 

@@ -40,7 +40,7 @@ class Validation(NamedTuple):
 def define_ground_truth_flag() -> None:
     """Defines ``--gt``."""
     define_path('gt', './evaluation/gt.zip', 'Ground truth of the images: a zip archive '
-                'with gt_<image>.txt (tools/make_gt_zip.py).', **group('files'))
+                'with gt_<image>.txt (tools.make_gt_zip).', **group('files'))
 
 
 def open_validation(folder: str, ground_truth_path: str) -> Validation:

@@ -28,5 +28,5 @@ def test_of_earlier_models_those_that_are_there_stay(tmp_path):
 @pytest.mark.parametrize('text', ['', '[]', '{"models": []}', '{"layers": 3}'])
 def test_a_file_of_another_program_is_left_alone(tmp_path, text):
     (tmp_path / MANIFEST).write_text(text)
-    with pytest.raises(PSENetError, match=f'{MANIFEST} was not written by tools/export.py'):
+    with pytest.raises(PSENetError, match=f'{MANIFEST} was not written by tools.export'):
         read_manifest(str(tmp_path))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from evaluation.scores import Score
 from inference.config import DetectConfig
-from tools.loss_curve import read_scalars
+from tools.curves import read_scalars
 from tools.scoring import follower as follower_module
 from tools.scoring.follower import Follower, Places, Settings
 from training.checkpoints import resolve_checkpoint

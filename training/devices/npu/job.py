@@ -3,7 +3,7 @@
 The adapter aborts the process on some values of the environment, ignores others, and takes a rank
 table that was left over from another job for an order to start collectives. What the collective
 library makes of a wrong table, or of processes that disagree about their job, is a time-out after
-minutes. So all of it is checked before anything starts. tools/make_rank_table.py writes and checks
+minutes. So all of it is checked before anything starts. tools.make_rank_table writes and checks
 tables by the same rules: those of CANN's documents for the Ascend 910 (Atlas training products);
 those that newer products do not have are warnings.
 """
@@ -385,7 +385,7 @@ def _check_job(given: Mapping[str, str], size: int) -> None:
                               'describes the job; unset one of them')
     elif 'CM_WORKER_SIZE' not in given:
         raise PSENetError('RANK_TABLE_FILE must be set for %s, to the rank table that all its '
-                          'processes share; tools/make_rank_table.py makes one' % job)
+                          'processes share; tools.make_rank_table makes one' % job)
     else:
         missing = [name for name in _CHIEF if name not in given]
         if missing:
@@ -395,7 +395,7 @@ def _check_job(given: Mapping[str, str], size: int) -> None:
 def _check_rank_table(given: Mapping[str, str], found: NpuRank) -> None:
     """A rank table makes the adapter start collectives, so it has to be about this job."""
     path = given['RANK_TABLE_FILE']
-    remedy = ('tools/make_rank_table.py makes one' if found.size > 1
+    remedy = ('tools.make_rank_table makes one' if found.size > 1
               else 'unset RANK_TABLE_FILE to use one NPU')
     try:
         table = read_rank_table(path)

@@ -1,0 +1,8 @@
+# Sourced by the published scripts, with `here` set: PYTHON from the environment, else .venv's.
+
+if [ -z "${PYTHON:-}" ]; then
+  PYTHON=python3.7
+  if [ -x "$here/.venv/bin/python" ]; then
+    PYTHON=$here/.venv/bin/python
+  fi
+fi
