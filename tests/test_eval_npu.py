@@ -79,7 +79,7 @@ def place(project_root, tmp_path_factory):
 def on_npu(place):
     """A run through the script, the four images in three sizes."""
     return place.evaluate('npu', '--platform=npu', f'--npu_input_sizes={SIZES}',
-                          '--op_select_implmode=high_precision', *SENSITIVE)
+                          '--npu_option=op_select_implmode=high_precision', *SENSITIVE)
 
 
 def test_each_size_that_occurs_is_compiled_once(place, on_npu):

@@ -16,6 +16,8 @@ from utils.errors import PSENetError
 from utils.utils_tool import configure_logging
 
 _GROUP_PREFIX = 'psenet: '
+# Name of a flag that is gone -> what to give in its place.
+MOVED_FLAGS: Dict[str, str] = {}
 _HELP_ARGUMENTS = ('-h', '-?', '-help', '--help', '--helpshort', '--helpfull')
 
 
@@ -104,6 +106,9 @@ def _parse_flags(usage: str, argv: List[str]) -> List[str]:
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
+        name = getattr(error, 'flagname', '')
+        if name in MOVED_FLAGS:
+            _fail('--%s is given as %s' % (name, MOVED_FLAGS[name]), 1)
         _fail('%s (%s --help lists the flags)' % (error, argv[0]), 1)
     if len(rest) > 1:
         _fail('%r is not a flag; every argument has the form --flag=value (%s --help lists them)'

@@ -68,7 +68,7 @@ def test_what_a_release_cannot_be_told_is_named(parameters, release, options, pa
     ({'max_steps': 101}, {'iterations_per_loop': 2}, 1, '--max_steps=101 must be a multiple'),
     ({'save_checkpoint_steps': 5}, {'iterations_per_loop': 10}, 1, '--save_checkpoint_steps=5'),
     ({'save_summary_steps': 5}, {'iterations_per_loop': 10}, 1, '--save_summary_steps=5'),
-    ({}, {'iterations_per_loop': 2, 'aoe_mode': '1'}, 1, '--aoe_mode needs'),
+    ({}, {'iterations_per_loop': 2, 'aoe_mode': '1'}, 1, 'aoe_mode=... needs'),
     ({}, {'compress_weight_conf': 'a.cfg'}, 1, 'compress_weight_conf cannot be given'),
     ({}, {}, 8, 'the job has 8 ranks; --api=session trains on several'),
 ])
@@ -103,8 +103,8 @@ def test_the_environment_is_checked(environment, part):
 
 
 @pytest.mark.parametrize(('error', 'named'), [
-    (ValueError('jit_compile must be a bool'), r'\(jit_compile must be a bool\): --jit_compile;'),
-    (TypeError('unexpected argument'), r': --jit_compile, --dump_path; leave that one out')])
+    (ValueError('jit_compile must be a bool'), r'must be a bool\): --npu_option=jit_compile=...;'),
+    (TypeError('unexpected argument'), r': --npu_option=jit_compile=..., --dump_path; leave')])
 def test_what_the_constructor_refuses_is_a_sentence_with_the_option(error, named):
     with pytest.raises(PSENetError, match=f'--api=estimator: NPUEstimator .*{named}'), \
             named_refusal(['jit_compile', 'dump_path']):

@@ -193,6 +193,14 @@ def test_a_mistake_costs_one_line(run, arguments, sentence):
     assert re.match(r'error: [^\n]*%s[^\n]*\n\Z' % sentence, done.stderr), done.stderr
 
 
+@pytest.mark.parametrize('flag', ['--jit_compile=auto', '--mix_compile_mode'])
+def test_a_flag_that_is_gone_says_what_to_give(run, flag):
+    done = run('eval.py', flag)
+    assert done.returncode == 1
+    name = flag.partition('=')[0]
+    assert done.stderr == f'error: {name} is given as --npu_option={name[2:]}=<value>\n'
+
+
 @pytest.mark.parametrize('what, exit_code', [('nothing', 0), ('zero', 0), ('four', 4)])
 def test_the_exit_code_is_what_main_returns(run, script, what, exit_code):
     done = run(script, '--what=%s' % what, '--number=3')

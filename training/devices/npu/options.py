@@ -28,8 +28,8 @@ from typing import (
 from absl import flags
 
 from training.config import TrainConfig
-from training.devices.npu.table import OPTIONS, OTHER_KEYS, UNUSABLE_KEYS
-from utils.cli import group
+from training.devices.npu.table import CHECKED_KEYS, FLAGS, OPTIONS, UNUSABLE_KEYS
+from utils.cli import MOVED_FLAGS, group
 from utils.errors import PSENetError, first_line
 from utils.utils_tool import logger
 
@@ -66,8 +66,9 @@ def define_option_flags() -> None:
     """Defines the flags of the adapter's options, which are for training and detection alike."""
     npu = group('NPU (left to the adapter unless given)')
     define = {'b': flags.DEFINE_boolean, 'i': flags.DEFINE_integer, 's': flags.DEFINE_string}
-    for key, option in OPTIONS.items():
+    for key, option in FLAGS.items():
         define[option.field](key, None, option.help, **npu)
+    MOVED_FLAGS.update({key: f'--npu_option={key}=<value>' for key in CHECKED_KEYS})
     flags.DEFINE_multi_string(
         'npu_option', [],
         'Any other option of the adapter, key=value; may be given several times. An option that '
@@ -134,7 +135,7 @@ def options_from_flags(flag_values: flags.FlagValues) -> Dict[str, Value]:
 
 
 def _read_options(flag_values: flags.FlagValues) -> Dict[str, Value]:
-    given = {key: getattr(flag_values, key) for key in OPTIONS}
+    given = {key: getattr(flag_values, key) for key in FLAGS}
     options = {key: _expanded(value) for key, value in given.items() if value is not None}
     options.update(parse_npu_options(flag_values.npu_option))
     return options
@@ -165,7 +166,7 @@ def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
             '--npu_option=%s is given twice; give it once' % key if key in options else None)
         if fault:
             raise PSENetError(fault)
-        field = OTHER_KEYS.get(key) or _field_of_unknown(key, value)
+        field = OPTIONS[key].field if key in OPTIONS else _field_of_unknown(key, value)
         options[key] = _parse_value(text, field, value)
     return options
 
@@ -173,7 +174,7 @@ def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
 def _key_fault(text: str, key: str, has_value: bool) -> Optional[str]:
     if not has_value:
         return '--npu_option=%s must have the form key=value' % text
-    if key in OPTIONS:
+    if key in FLAGS:
         return '--npu_option=%s has a flag of its own: give --%s' % (text, text)
     if key in UNUSABLE_KEYS:
         return '--npu_option=%s cannot be set: %s' % (text, UNUSABLE_KEYS[key])
@@ -187,7 +188,7 @@ def _field_of_unknown(key: str, value: str) -> str:
         field = 'b'
     elif re.fullmatch('-?[0-9]+', value):
         field = 'i'
-    similar = difflib.get_close_matches(key, [*OPTIONS, *OTHER_KEYS], 1, 0.8)
+    similar = difflib.get_close_matches(key, OPTIONS, 1, 0.8)
     logger.warning('--npu_option=%s: no known release of the adapter has %r, and one that does not '
                    'know it ignores it; it is passed on as %s%s', key, key,
                    {'b': 'true or false', 'i': 'a whole number', 's': 'a text'}[field],
@@ -233,8 +234,8 @@ def check_for_ranks(options: Dict[str, Value], world_size: int) -> None:
         PSENetError: the sentence names the flag.
     """
     if world_size == 1 and 'mstune_mode' in options:
-        raise PSENetError('--mstune_mode tunes on several NPUs only, and this process trains alone;'
-                          ' --aoe_mode tunes one')
+        raise PSENetError('--npu_option=mstune_mode=... tunes on several NPUs only, and this '
+                          'process trains alone; --npu_option=aoe_mode=... tunes one')
     if world_size > 1 and options.get('op_compiler_cache_mode') == 'force':
         raise PSENetError('--op_compiler_cache_mode=force empties the cache that other processes '
                           'of the job use; give enable')
@@ -265,7 +266,8 @@ def _fed_faults(options: Dict[str, Value]) -> List[str]:
 def _value_faults(options: Dict[str, Value]) -> List[str]:
     checked = ((key, value, OPTIONS[key].check(value)) for key, value in options.items()
                if key in OPTIONS and OPTIONS[key].check)
-    return ['--%s=%s %s' % fault for fault in checked if fault[2]]
+    return ['--%s%s=%s %s' % ('' if key in FLAGS else 'npu_option=', key, value, fault)
+            for key, value, fault in checked if fault]
 
 
 # Option -> those of which one has to be on as well; the adapter ignores it, or aborts, without.
@@ -296,7 +298,7 @@ def _given(options: Dict[str, Value], key: str) -> bool:
 
 
 def _flag(key: str) -> str:
-    return '--%s' % key if key in OPTIONS else '--npu_option=%s=...' % key
+    return '--%s' % key if key in FLAGS else '--npu_option=%s=...' % key
 
 
 def _partner_faults(options: Dict[str, Value]) -> List[str]:
@@ -307,8 +309,9 @@ def _partner_faults(options: Dict[str, Value]) -> List[str]:
     if _given(options, 'modify_mixlist') and not (
             str(options.get('precision_mode', '')).startswith('allow_mix_precision')
             or str(options.get('precision_mode_v2', '')).startswith('mixed_')):
-        faults.append('--modify_mixlist is only for --precision_mode=allow_mix_precision (later '
-                      'also _fp16, _bf16) or --precision_mode_v2=mixed_...; give both or neither')
+        faults.append('--npu_option=modify_mixlist=... is only for '
+                      '--precision_mode=allow_mix_precision (later also _fp16, _bf16) or '
+                      '--precision_mode_v2=mixed_...; give both or neither')
     mode = options.get('op_compiler_cache_mode')
     if _given(options, 'op_compiler_cache_dir') and mode not in ('enable', 'force'):
         faults.append('--op_compiler_cache_dir has no effect without '
@@ -321,7 +324,7 @@ def _conflicts(options: Dict[str, Value]) -> List[str]:
               for (one, other), why in _CONFLICTS.items()
               if one in options and other in options]
     if options.get('mix_compile_mode') and options.get('iterations_per_loop', 1) != 1:
-        faults.append('--mix_compile_mode needs --iterations_per_loop=1')
+        faults.append('--npu_option=mix_compile_mode=true needs --iterations_per_loop=1')
     return faults
 
 
@@ -382,7 +385,7 @@ def _loop_faults(train: TrainConfig, npu: NpuConfig) -> List[str]:
               % (name, getattr(train, name), steps)
               for name in _INTERVALS if getattr(train, name) % steps]
     if steps > 1 and 'aoe_mode' in npu.options:
-        faults.append('--aoe_mode needs --iterations_per_loop=1')
+        faults.append('--npu_option=aoe_mode=... needs --iterations_per_loop=1')
     return faults
 
 
@@ -463,7 +466,7 @@ def named_refusal(options: Collection[str], refuser: str = 'NPUEstimator') -> It
         yield
     except (TypeError, ValueError) as error:
         named = [key for key in options if re.search(rf'\b{re.escape(key)}\b', str(error))]
-        named = ', '.join(f'--{key}' for key in named or options)
+        named = ', '.join(map(_flag, named or options))
         raise PSENetError('--api=estimator: %s of the installed adapter does not take the options '
                           'given (%s)%s; leave that one out, or give --api=session'
                           % (refuser, first_line(error), f': {named}' if named else '')) from error

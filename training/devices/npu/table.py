@@ -1,7 +1,8 @@
 """What the NPU adapter's releases of 2021 to 2026 read from ``NpuOptimizer``'s ``parameter_map``.
 
-``OPTIONS`` have a flag each, ``OTHER_KEYS`` go through ``--npu_option``, and ``UNUSABLE_KEYS``
-would be ignored, or break the run, in a loop that feeds one device a graph of static shapes.
+Of ``OPTIONS`` those in ``FLAGS`` have a flag each, and the others go through ``--npu_option``;
+``UNUSABLE_KEYS`` would be ignored, or break the run, in a loop that feeds one device a graph of
+static shapes.
 """
 
 import json
@@ -15,14 +16,15 @@ _MAX_DUMP_PARTS = 100
 
 
 class NpuOption(NamedTuple):
-    """An option with a flag of its own, which has the option's key for a name.
+    """An option of the adapter.
 
     field: the oneof field that the adapter reads: 'b', 'i' or 's'.
+    help: of its flag, which has the option's key for a name; '' where it has none.
     check: value -> what is wrong with it, to stand behind ``--key=value``; None: nothing.
     """
 
     field: str
-    help: str
+    help: str = ''
     check: Optional[Check] = None
 
 
@@ -88,7 +90,7 @@ def _dump_step(value: str) -> Optional[str]:
 _bytes = _matches('[1-9][0-9]*', 'a number of bytes, such as 16106127360')
 _not_empty = _matches('.+', 'a text that is not empty')
 
-OPTIONS = {
+FLAGS = {
     'precision_mode': NpuOption(
         's', 'How float32 operators run: allow_fp32_to_fp16 (the default of training), force_fp16 '
         '(that of detection), must_keep_origin_dtype, allow_mix_precision, force_fp32; from late '
@@ -102,19 +104,6 @@ OPTIONS = {
         'mixed_float16, mixed_bfloat16; later also cube_hif8, mixed_hif8.',
         _one_of('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16', 'mixed_bfloat16',
                 'cube_hif8', 'mixed_hif8')),
-    'modify_mixlist': NpuOption(
-        's', 'JSON file that adds operator types to the lists of --precision_mode='
-        'allow_mix_precision or --precision_mode_v2=mixed_... or removes them; from r1.5.0 on.',
-        _json_file),
-    'op_precision_mode': NpuOption(
-        's', 'INI file with precision or performance per operator; from r1.5.0 on.', _file),
-    'op_select_implmode': NpuOption(
-        's', 'high_performance (the default) or high_precision operators.',
-        _one_of('high_performance', 'high_precision')),
-    'optypelist_for_implmode': NpuOption(
-        's', 'Operator types, separated by commas, that --op_select_implmode is for.', _not_empty),
-    'mix_compile_mode': NpuOption(
-        'b', 'Let operators that the device lacks run on the host.'),
     'iterations_per_loop': NpuOption(
         'i', 'Steps that the device takes by itself before the host sees one; more than 1 with '
         '--api=estimator only.', _at_least_1),
@@ -131,54 +120,43 @@ OPTIONS = {
         's', 'Existing folder for dumps.', _folder),
     'dump_step': NpuOption(
         's', 'Steps to dump, such as 0|5|10-20; all when not given.', _dump_step),
-    'dump_mode': NpuOption(
-        's', 'What to dump of an operator: input, output (the default) or all.',
-        _one_of('input', 'output', 'all')),
-    'dump_debug_mode': NpuOption(
-        's', 'Overflows to look for: aicore_overflow, atomic_overflow or all (the default).',
-        _one_of('aicore_overflow', 'atomic_overflow', 'all')),
     'profiling_mode': NpuOption(
         'b', 'Profile; --profiling_options says what, which newer releases have a default for.'),
     'profiling_options': NpuOption(
         's', 'Before April 2021 a text like training_trace:task_trace, later JSON: {"output": '
         '"/folder", "training_trace": "on", "task_trace": "on"}.', _profiling),
     'auto_tune_mode': NpuOption(
-        's', 'Tune operators when they are built: RL, GA or RL,GA.', _one_of('RL', 'GA', 'RL,GA',
-                                                                        'GA,RL')),
-    'aoe_mode': NpuOption(
-        's', 'Tune with AOE: 1, 2 or 4; from r1.5.0 on, instead of --auto_tune_mode.',
-        _one_of('1', '2', '4')),
-    'mstune_mode': NpuOption(
-        's', 'Tune on several NPUs: 1, 2, 3 or 4; until r1.5.0, which has --aoe_mode instead.',
-        _one_of('1', '2', '3', '4')),
-    'work_path': NpuOption(
-        's', 'Existing folder for what --aoe_mode or --mstune_mode finds.', _folder),
+        's', 'Tune operators when they are built: RL, GA or RL,GA.',
+        _one_of('RL', 'GA', 'RL,GA', 'GA,RL')),
     'op_compiler_cache_mode': NpuOption(
         's', 'Cache of compiled operators: enable, force (empty it first) or disable.',
         _one_of('enable', 'force', 'disable')),
     'op_compiler_cache_dir': NpuOption(
         's', 'Folder of the cache of compiled operators.', _not_empty),
-    'op_debug_level': NpuOption(
-        'i', "How much of the operators' building is kept for debugging; 0 (the default): nothing.",
-        _at_least_0),
-    'debug_dir': NpuOption(
-        's', 'Folder for what compiling leaves behind.', _not_empty),
-    'enable_exception_dump': NpuOption(
-        'i', 'Dump inputs and outputs of an operator that fails: 0, 1, or from late 2023 on 2.',
-        _between(0, 2)),
-    'fusion_switch_file': NpuOption(
-        's', 'JSON file that switches fusion rules on and off.', _json_file),
-    'buffer_optimize': NpuOption(
-        's', 'l2_optimize (the default) or off_optimize.', _one_of('l2_optimize', 'off_optimize')),
+}
+
+# Through --npu_option as OTHER_KEYS, with values that are checked; formerly flags.
+CHECKED_KEYS = {
+    'modify_mixlist': NpuOption('s', check=_json_file),
+    'op_precision_mode': NpuOption('s', check=_file),
+    'op_select_implmode': NpuOption('s', check=_one_of('high_performance', 'high_precision')),
+    'optypelist_for_implmode': NpuOption('s', check=_not_empty),
+    'mix_compile_mode': NpuOption('b'),
+    'dump_mode': NpuOption('s', check=_one_of('input', 'output', 'all')),
+    'dump_debug_mode': NpuOption('s', check=_one_of('aicore_overflow', 'atomic_overflow', 'all')),
+    'aoe_mode': NpuOption('s', check=_one_of('1', '2', '4')),
+    'mstune_mode': NpuOption('s', check=_one_of('1', '2', '3', '4')),
+    'work_path': NpuOption('s', check=_folder),
+    'op_debug_level': NpuOption('i', check=_at_least_0),
+    'debug_dir': NpuOption('s', check=_not_empty),
+    'enable_exception_dump': NpuOption('i', check=_between(0, 2)),
+    'fusion_switch_file': NpuOption('s', check=_json_file),
+    'buffer_optimize': NpuOption('s', check=_one_of('l2_optimize', 'off_optimize')),
     'stream_max_parallel_num': NpuOption(
-        's', 'Streams per engine, such as DNN_VM_AICPU:20 or DNN_VM_TF:10,DNN_V100:1.',
-        _matches(r'\w+:[1-9]\d*(,\w+:[1-9]\d*)*', 'ENGINE:number, separated by commas')),
-    'session_device_id': NpuOption(
-        'i', 'Logical number of the device, instead of ASCEND_DEVICE_ID.', _at_least_0),
-    'deterministic': NpuOption(
-        'i', '1 for results that repeat; from late 2023 on.', _between(0, 1)),
-    'jit_compile': NpuOption(
-        's', 'true, false or auto; from late 2023 on.', _one_of('true', 'false', 'auto')),
+        's', check=_matches(r'\w+:[1-9]\d*(,\w+:[1-9]\d*)*', 'ENGINE:number, separated by commas')),
+    'session_device_id': NpuOption('i', check=_at_least_0),
+    'deterministic': NpuOption('i', check=_between(0, 1)),
+    'jit_compile': NpuOption('s', check=_one_of('true', 'false', 'auto')),
 }
 
 _ONE_DEVICE = 'this process uses one device'
@@ -202,7 +180,7 @@ UNUSABLE_KEYS = {
     'is_tailing_optimization': 'it goes with an optimizer that is not used here',
 }
 
-# Every other key, by the field that it is read from.
+# All other keys, by the field that each is read from.
 OTHER_KEYS = {
     **dict.fromkeys((
         'all_tensor_not_empty', 'compile_dynamic_mode', 'enable_compress_weight',
@@ -228,3 +206,5 @@ OTHER_KEYS = {
         'op_tune_mode', 'optimization_switch', 'quant_dumpable', 'resource_config_path',
         'shape_generalization_mode', 'soc_config', 'variable_placement'), 's'),
 }
+
+OPTIONS = {**FLAGS, **CHECKED_KEYS, **{key: NpuOption(field) for key, field in OTHER_KEYS.items()}}
