@@ -7,9 +7,8 @@ import pytest
 
 from tests.test_architecture import MODULES, PROJECT
 
-# The one use: from the trainer to readers that it has started itself, over a nameless socket.
-PICKLING = {'utils.data_provider.readers': ['write_job', 'read_job', 'send_order',
-                                              'receive_order']}
+# The one use: from the trainer to readers that it has started itself, in a nameless file.
+PICKLING = {'utils.data_provider.readers': ['pickled', 'unpickled']}
 UNSAFE_MODULES = {'pickle', 'cPickle', 'dill', 'cloudpickle', 'marshal', 'shelve', 'yaml', 'joblib'}
 UNSAFE_CALLS = {'eval', 'exec', 'compile', '__import__', 'os.system', 'os.popen', 'tempfile.mktemp',
                 'subprocess.getoutput', 'subprocess.getstatusoutput', 'np.fromstring'}

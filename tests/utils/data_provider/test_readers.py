@@ -1,8 +1,12 @@
-"""Worker processes: order, bounds, and every way in which they or their consumer can end."""
+"""Worker processes: order, bounds, room, and every way in which they or their consumer can end."""
 
+import errno
 import gc
+import json
 import os
 import pathlib
+import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -24,7 +28,13 @@ from process_probe import (
 )
 
 from utils.data_provider import readers
-from utils.data_provider.readers import RemoteError, WorkerError, WorkerPool
+from utils.data_provider.readers import (
+    RemoteError,
+    WorkerError,
+    WorkerPool,
+    read_report,
+    reserve,
+)
 from utils.errors import PSENetError
 
 HERE = pathlib.Path(__file__).parent
@@ -336,3 +346,84 @@ def test_the_main_program_is_not_run_again_and_tensorflow_stays_there(script):
         'print(loaded("self"), *map(loaded, children()))\n')
     output, errors = process.communicate(timeout=60)
     assert output.split() == ['started', 'True', 'False', 'False'], errors
+
+
+def test_a_report_arrives_as_it_was_sent():
+    sent = {'indices': [3, 1], 'unreadable': {5: 'img_5.jpg is empty.'}, 'skipped_draws': 2,
+            'failed_draws': 0}
+    assert vars(read_report(json.dumps({'report': sent}).encode())) == sent
+
+
+def test_nothing_of_a_worker_is_unpickled():
+    with pytest.raises(RemoteError, match='not a report'):
+        read_report(pickle.dumps(os.getcwd))
+
+
+def shared_files():
+    """What this process has open of files without a name."""
+    paths = (f'/proc/self/fd/{name}' for name in os.listdir('/proc/self/fd'))
+    return [os.readlink(path) for path in paths if os.path.islink(path)
+            and os.readlink(path).endswith(' (deleted)')]
+
+
+def test_no_file_and_no_descriptor_remain():
+    before = len(shared_files())
+    pool = WorkerPool(make_batch, LAYOUT, 1)
+    pool.get()
+    assert len(shared_files()) > before
+    pool.close()
+    del pool
+    gc.collect()
+    assert len(shared_files()) == before
+
+
+@pytest.fixture
+def folders(monkeypatch, tmp_path):
+    """The folder in memory, and the one for temporary files."""
+    made = tmp_path / 'memory', tmp_path / 'disk'
+    for folder in made:
+        folder.mkdir()
+    monkeypatch.setattr(readers, '_MEMORY_FOLDER', str(made[0]))
+    monkeypatch.setattr(readers.tempfile, 'gettempdir', lambda: str(made[1]))
+    return made
+
+
+def test_a_folder_in_memory_without_room_is_passed_over_with_a_sentence(folders, monkeypatch,
+                                                                       warnings):
+    allocate, sizes = os.posix_fallocate, []
+
+    def full_at_first(descriptor, offset, size):
+        sizes.append(size)
+        if len(sizes) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        allocate(descriptor, offset, size)
+    monkeypatch.setattr(os, 'posix_fallocate', full_at_first)
+    descriptor = reserve(3 * 2 ** 20 + 3)
+    assert os.fstat(descriptor).st_size == 3 * 2 ** 20 + 3
+    os.close(descriptor)
+    assert sizes == [3 * 2 ** 20 + 3] * 2
+    message, = [record.getMessage() for record in warnings.records]
+    assert f'a file in {folders[1]}' in message
+    assert f'{folders[0]}: No space left on device' in message
+    assert 'share 4 MB' in message
+
+
+def test_no_folder_in_memory_at_all(folders, warnings, start):
+    folders[0].rmdir()
+    assert start(make_batch, 1).get()[0].indices == [0]
+    assert f'{folders[0]}: No such file or directory' in warnings.text
+
+
+@pytest.fixture
+def small_files():
+    """No file may grow beyond a megabyte: as if every file system were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 ** 20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_room_anywhere_is_an_error_before_anything_is_written(small_files):
+    with pytest.raises(PSENetError, match=r'need 3 MB to share .*: File too large; .*: File too '
+                                          r'large\): lower --num_readers or .*--shm-size'):
+        reserve(3 * 2 ** 20)
