@@ -18,7 +18,6 @@ from inference.config import DetectConfig, define_detect_flags, detect_config_fr
 from inference.detector import open_detector
 from inference.folder import Summary, detect_folder, image_reader, images_by_stem
 from inference.networks import Platform
-from inference.preprocess import parse_sizes
 from inference.results import prepare_output
 from inference.thresholds import Thresholds, follow_thresholds
 from training.devices.npu.options import Value, define_option_flags, options_from_flags
@@ -39,7 +38,7 @@ def find_platform(config: DetectConfig, npu_options: Dict[str, Value]) -> Platfo
     # TensorFlow comes with it.
     from training.devices.npu.session import inference_session_config
     return Platform(session_config=inference_session_config(npu_options),
-                    input_sizes=parse_sizes(config.npu_input_sizes))
+                    input_sizes=config.input_sizes)
 
 
 def evaluate(config: DetectConfig, npu_options: Dict[str, Value],

@@ -1,18 +1,22 @@
 """Everything that a detection run can be told, as one frozen tuple, and the flags that fill it."""
 
 import os
-from typing import Collection, Iterator, NamedTuple
+import re
+from typing import Collection, Iterator, NamedTuple, Tuple
 
 from absl import flags
 
 from inference.postprocess import MIN_SIDE, Thresholds
-from inference.preprocess import MAX_SIDE_LEN, parse_sizes
 from inference.tiles import MIN_TILE_SIDE
 from utils.cli import define_path, group
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
 from utils.tf_env import define_gpu_flag, parse_gpu_list
 from utils.utils_tool import cfg, logger
+
+Size = Tuple[int, int]  # width, height in pixels
+# Longer images are shrunk to it by default.
+MAX_SIDE_LEN = 2400
 
 
 class DetectConfig(NamedTuple):
@@ -40,6 +44,11 @@ class DetectConfig(NamedTuple):
     def thresholds(self) -> Thresholds:
         """Those of post-processing."""
         return Thresholds(self.seg_map_thresh, self.min_area_thresh, self.min_box_side)
+
+    @property
+    def input_sizes(self) -> Tuple[Size, ...]:
+        """The sizes of ``--npu_input_sizes``, smallest first."""
+        return parse_sizes(self.npu_input_sizes)
 
 
 _DEFAULTS = DetectConfig()
@@ -229,3 +238,25 @@ def _check_given(config: DetectConfig, given: Collection[str]) -> None:
     # No fault: eval.sh always gives a checkpoint.
     if config.model and 'checkpoint_path' in given:
         logger.info('--model=%s is used, and no checkpoint', config.model)
+
+
+def parse_sizes(text: str) -> Tuple[Size, ...]:
+    """Reads ``--npu_input_sizes``.
+
+    Args:
+        text: ``<width>x<height>,...``, each once.
+
+    Returns:
+        (width, height) of each, the smallest area first.
+
+    Raises:
+        PSENetError: it has another form, or a side that the network cannot take.
+    """
+    matches = [re.fullmatch('([0-9]+)x([0-9]+)', part.strip()) for part in text.split(',')]
+    sizes = {tuple(map(int, match.groups())) for match in matches if match}
+    usable = all(side and side % cfg.SIDE_MULTIPLE == 0 for size in sizes for side in size)
+    if len(sizes) != len(matches) or not usable:
+        raise PSENetError(
+            f'--npu_input_sizes={text} must be sizes such as 1280x736,736x1280 (width x height), '
+            f'each once, all sides multiples of {cfg.SIDE_MULTIPLE}')
+    return tuple(sorted(sizes, key=lambda size: (size[0] * size[1], size)))

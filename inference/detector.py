@@ -1,15 +1,78 @@
-"""The trained network with everything around it: image -> text boxes."""
+"""The trained network with everything around it: image -> text boxes.
 
-from typing import Sequence
+Some devices compile the network for each size of its input, so that there are few of them. An image
+then is resized as for any other device, and padded on the right and at the bottom to the next size;
+the padding's scores are cut off again. The network sees some 130 pixels far: further from a padded
+edge the scores are what they are without padding, within 0.001.
+"""
 
+from typing import NamedTuple, Sequence
+
+import cv2
 import numpy as np
 
-from inference.config import DetectConfig
-from inference.networks import GPU_OR_CPU, Platform, ScoreNetwork, open_network
-from inference.postprocess import find_boxes
-from inference.preprocess import NetworkInput, Size, network_size, prepare_image
+from inference.config import DetectConfig, Size
+from inference.networks import GPU_OR_CPU, Platform, ScoreNetwork, next_size, open_network
+from inference.postprocess import Geometry, find_boxes
 from inference.tiles import tiled_score_maps
 from utils.utils_tool import cfg, logger
+
+
+class NetworkInput(NamedTuple):
+    """An image made ready, and how to find the way back.
+
+    image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32.
+    geometry: its size and that of the original image.
+    """
+
+    image_rgb: np.ndarray
+    geometry: Geometry
+
+
+def network_size(image_size: Size, max_side_len: int, sizes: Sequence[Size] = ()) -> Size:
+    """Chooses the size at which an image goes into the network.
+
+    Args:
+        image_size: (width, height) of the original image.
+        max_side_len: longer images are shrunk to this, their aspect kept.
+        sizes: where the sizes of the input are fixed, all of them. An image that exceeds each is
+            shrunk, its aspect kept, by as little as any of them allows.
+
+    Returns:
+        (width, height); each side is then rounded up to a multiple of 32, so it may exceed
+        max_side_len by up to 31, and the aspect may change a little.
+    """
+    size = _scaled(image_size, min(1.0, max_side_len / max(image_size)))
+    if not sizes or next_size(size, sizes):
+        return size
+    # The size that suits it best.
+    return _scaled(image_size, max(min(one[0] / image_size[0], one[1] / image_size[1])
+                                   for one in sizes))
+
+
+def _scaled(image_size: Size, scale: float) -> Size:
+    multiple = cfg.SIDE_MULTIPLE
+    width, height = (-(-max(1, int(side * scale)) // multiple) * multiple for side in image_size)
+    return width, height
+
+
+def prepare_image(image_bgr: np.ndarray, max_side_len: int, sizes: Sequence[Size] = ()
+                  ) -> NetworkInput:
+    """Resizes an image bilinearly to its network size and turns it to RGB.
+
+    Args:
+        image_bgr: uint8 (H, W, 3), BGR, not empty. Unchanged.
+        max_side_len: as for ``network_size``.
+        sizes: as for ``network_size``.
+
+    Returns:
+        The network's input and both sizes.
+    """
+    height, width = image_bgr.shape[:2]
+    size = network_size((width, height), max_side_len, sizes)
+    resized = cv2.resize(image_bgr, size, interpolation=cv2.INTER_LINEAR)
+    image_rgb = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
+    return NetworkInput(image_rgb, Geometry(size, (width, height)))
 
 
 class Detector:

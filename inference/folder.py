@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import (
-    TYPE_CHECKING,
     Any,
     Callable,
     Deque,
@@ -28,8 +27,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from inference.config import DetectConfig
+from inference.detector import Detector, NetworkInput
 from inference.postprocess import find_boxes
-from inference.preprocess import NetworkInput
 from inference.results import write_result
 from utils.errors import PSENetError
 from utils.image_io import (
@@ -131,9 +130,6 @@ class WriteBehind:
             self._thread.shutdown()
 
 
-if TYPE_CHECKING:
-    from inference.detector import Detector
-
 # Path of an image -> uint8 (H, W, 3), BGR; raises ImageError.
 Read = Callable[[str], np.ndarray]
 _FACTOR_TO_WARN_OF = 0.5
@@ -198,7 +194,7 @@ class FolderImage(NamedTuple):
 
 
 def detect_folder(
-    detector: 'Detector',
+    detector: Detector,
     images: Dict[str, str],
     output_dir: str,
     write_images: bool = True,
@@ -231,7 +227,7 @@ def detect_folder(
 
 
 def run_network(
-    detector: 'Detector',
+    detector: Detector,
     images: Dict[str, str],
     consume: Callable[[FolderImage, Optional[np.ndarray]], None],
     read: Read = read_image,
@@ -266,7 +262,7 @@ def run_network(
     return net_seconds
 
 
-def _read(detector: 'Detector', stem: str, path: str, read: Read) -> FolderImage:
+def _read(detector: Detector, stem: str, path: str, read: Read) -> FolderImage:
     try:
         image_bgr = read(path)
     except ImageError as error:
@@ -283,7 +279,7 @@ def _read(detector: 'Detector', stem: str, path: str, read: Read) -> FolderImage
 class _Results:
     """Finds, writes and counts the boxes of one image after the other."""
 
-    def __init__(self, detector: 'Detector', output_dir: str, write_images: bool):
+    def __init__(self, detector: Detector, output_dir: str, write_images: bool):
         self._thresholds = detector.thresholds
         self._output_dir = output_dir
         self._write_images = write_images

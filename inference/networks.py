@@ -6,12 +6,12 @@ An engine is imported when a network of it is opened: none waits for the package
 import abc
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
 
+import cv2
 import numpy as np
 
-from inference.config import DetectConfig
-from inference.preprocess import Size, next_size, pad_image
+from inference.config import DetectConfig, Size
 from utils.errors import PSENetError, extra_package, first_line
 from utils.tf_env import warn_of_missing_gpus
 from utils.utils_tool import cfg
@@ -48,6 +48,30 @@ class Platform(NamedTuple):
 
 
 GPU_OR_CPU = Platform()
+
+
+def next_size(size: Size, sizes: Sequence[Size]) -> Optional[Size]:
+    """The first of the sizes, smallest first, that holds ``size``; None where none does."""
+    return next((one for one in sizes if one[0] >= size[0] and one[1] >= size[1]), None)
+
+
+def pad_image(image_rgb: np.ndarray, size: Size) -> np.ndarray:
+    """Pads an image on the right and at the bottom with its outermost pixels.
+
+    Of black, the mean colour and a mirrored image none changes the scores near the edge as little.
+
+    Args:
+        image_rgb: uint8 (H, W, 3), RGB. Unchanged.
+        size: (width, height), at least that of the image.
+
+    Returns:
+        uint8 (height, width, 3); the image itself where it has this size.
+    """
+    height, width = image_rgb.shape[:2]
+    if (width, height) == size:
+        return image_rgb
+    return cv2.copyMakeBorder(image_rgb, 0, size[1] - height, 0, size[0] - width,
+                              cv2.BORDER_REPLICATE)
 
 
 class ScoreNetwork(abc.ABC):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from inference.config import DetectConfig
-from inference.detector import Detector
+from inference.detector import Detector, prepare_image
 from inference.networks import Network, Platform
 from inference.postprocess import detect, to_original
-from inference.preprocess import prepare_image
 
 
 @pytest.fixture(scope='module')

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference.detector import prepare_image
 from inference.folder import Summary, detect_folder, images_by_stem
 from inference.postprocess import Thresholds
-from inference.preprocess import prepare_image
 from inference.results import read_result
 from utils.errors import PSENetError
 from utils.image_io import read_image, write_image

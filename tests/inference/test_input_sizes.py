@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from inference.config import DetectConfig
-from inference.preprocess import largest_scale, next_size, pad_image, parse_sizes
+from inference.config import DetectConfig, parse_sizes
+from inference.detector import network_size
+from inference.networks import next_size, pad_image
 from utils.errors import PSENetError
 
 SIZES = ((64, 64), (128, 64), (64, 128), (128, 128))
@@ -40,8 +41,8 @@ def test_the_default_sizes_hold_every_image_of_the_default_length():
 
 
 def test_an_image_that_is_too_large_fills_the_size_that_suits_it():
-    assert largest_scale((200, 100), [(64, 64), (100, 64)]) == 0.5
-    assert largest_scale((100, 200), [(100, 64), (64, 100)]) == 0.5
+    assert network_size((256, 128), 2400, [(64, 64), (128, 64)]) == (128, 64)
+    assert network_size((128, 256), 2400, [(128, 64), (64, 128)]) == (64, 128)
 
 
 def test_padding_repeats_the_outermost_pixels_right_and_below():

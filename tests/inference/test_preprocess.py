@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from inference.preprocess import network_size, prepare_image
+from inference.detector import network_size, prepare_image
 
 
 @pytest.mark.parametrize(('image_size', 'expected'), [

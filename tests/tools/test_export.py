@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from inference.detector import prepare_image
 from inference.networks import Network
-from inference.preprocess import prepare_image
 from inference.thresholds import SUFFIX, Thresholds, write_thresholds
 from tools import export
 from tools.exporting.formats import FORMATS

@@ -12,10 +12,10 @@ from typing import Dict, Iterator, List
 
 import numpy as np
 
-from inference.config import DetectConfig
+from inference.config import MAX_SIDE_LEN, DetectConfig
+from inference.detector import prepare_image
 from inference.folder import images_by_stem
 from inference.networks import ScoreNetwork, open_network
-from inference.preprocess import MAX_SIDE_LEN, prepare_image
 from tools.benchmarks.measure import Case, Sample, timed_pass
 from tools.benchmarks.samples import Samples
 from utils.image_io import read_image

@@ -17,7 +17,8 @@ import numpy as np
 
 from evaluation.parameters import DEFAULT_PARAMETERS
 from evaluation.protocol import GroundTruth, read_ground_truth
-from inference.preprocess import MAX_SIDE_LEN, network_size
+from inference.config import MAX_SIDE_LEN
+from inference.detector import network_size
 from tools.benchmarks.measure import Target
 from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
 from utils.data_provider.targets import generate_seg

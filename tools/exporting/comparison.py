@@ -7,9 +7,9 @@ from typing import List, NamedTuple, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from inference.detector import prepare_image
 from inference.folder import images_by_stem
 from inference.networks import ScoreNetwork
-from inference.preprocess import prepare_image
 from tools.demo_synth.scene import draw_scene
 from utils.image_io import read_image
 

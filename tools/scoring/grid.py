@@ -12,13 +12,14 @@ import zlib
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import product
-from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
 
 from evaluation.protocol import GroundTruth
 from evaluation.scores import Score
+from inference.detector import Detector
 from inference.folder import FolderImage, Read, run_network
 from inference.postprocess import Geometry, Thresholds, drop_small, find_boxes
 from tools.scoring.validation import refuse_unreadable, score_boxes
@@ -66,9 +67,6 @@ class Levels:
         return self._scores[levels]
 
 
-if TYPE_CHECKING:
-    from inference.detector import Detector
-
 # Maps are nearly empty: a higher level takes longer and gains little.
 _COMPRESSION = 1
 
@@ -91,7 +89,7 @@ class StoredMaps(NamedTuple):
         return levels.restore(stored.reshape(self.shape))
 
 
-def store_maps(detector: 'Detector', images: Dict[str, str], levels: Levels, folder: str,
+def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, folder: str,
                read: Read) -> Dict[str, StoredMaps]:
     """Runs the network on every image and keeps what it answers.
 

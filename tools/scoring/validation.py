@@ -6,7 +6,7 @@ truth has as ``gt_<name>.txt``, and samples of it without an image count as miss
 
 import re
 from os.path import basename, splitext
-from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
+from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
@@ -19,15 +19,13 @@ from evaluation.protocol import (
     with_names_of,
 )
 from evaluation.scores import Score, evaluate
+from inference.detector import Detector
 from inference.folder import FolderImage, Read, images_by_stem, run_network
 from inference.postprocess import find_boxes
 from inference.results import result_path
 from utils.cli import define_path, group
 from utils.errors import PSENetError
 from utils.utils_tool import logger
-
-if TYPE_CHECKING:
-    from inference.detector import Detector
 
 
 class Validation(NamedTuple):
@@ -108,7 +106,7 @@ def refuse_unreadable(image: FolderImage) -> None:
         raise PSENetError(f'{image.error}; nothing is scored: mend or remove the image')
 
 
-def score_detector(detector: 'Detector', validation: Validation, read: Read,
+def score_detector(detector: Detector, validation: Validation, read: Read,
                    after_image: Callable[[], None]) -> Score:
     """Finds the boxes in all images and scores them.
 

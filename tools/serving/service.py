@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from cachetools import LRUCache
 
+from inference.config import MAX_SIDE_LEN
+from inference.detector import prepare_image
 from inference.networks import ScoreNetwork
 from inference.postprocess import Geometry, Thresholds, find_boxes
-from inference.preprocess import MAX_SIDE_LEN, prepare_image
 from tools.serving.options import MEGABYTE, ServeOptions
 from utils.image_io import MAX_IMAGE_PIXELS, check_image, decode_image
 from utils.utils_tool import logger

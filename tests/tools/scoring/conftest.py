@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from inference.preprocess import prepare_image
+from inference.detector import prepare_image
 from utils.image_io import write_image
 
 NUMBERS = range(1, 5)
