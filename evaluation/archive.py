@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from typing import Dict, Iterable, List, NamedTuple, Pattern, Tuple
 
-from evaluation.errors import ProtocolError, shown
+from evaluation.parameters import ProtocolError, shown
 
 # ICDAR2015's own archives hold 500 entries of at most 4 KB.
 MAX_ENTRIES = 100000

@@ -1,10 +1,27 @@
-"""The parameters of the protocol, under the names by which ICDAR's interface takes them as JSON."""
+"""Parameters of scoring, by the names of ICDAR's script, and the error that scoring raises."""
 
 import json
 import re
 from typing import Any, Dict, NamedTuple, Optional
 
-from evaluation.errors import ProtocolError, shown
+
+class ProtocolError(Exception):
+    """``str(error)`` is one sentence that names the archive, entry and line, or the flag."""
+
+    exit_code = 1
+
+
+def shown(text: str, limit: int = 80) -> str:
+    """Quotes text from a stranger's file for a message: control characters escaped, cut to size.
+
+    Args:
+        text: what the file says.
+        limit: number of characters from which on the rest is left out.
+
+    Returns:
+        The quoted text.
+    """
+    return repr(text) if len(text) <= limit else f'{text[:limit]!r}...'
 
 
 class Parameters(NamedTuple):

@@ -15,13 +15,14 @@ from typing import Dict, List, NamedTuple, Pattern, Tuple
 import numpy as np
 
 from evaluation.archive import list_names, read_archive
-from evaluation.errors import ProtocolError, shown
 from evaluation.overlap import signed_areas
 from evaluation.parameters import (
     ANY_DET_NAME,
     ANY_GT_NAME,
     DEFAULT_PARAMETERS,
     Parameters,
+    ProtocolError,
+    shown,
 )
 
 # Pairs of a region and a detection of one sample: bounds time and memory. A page of 10,000 words

@@ -16,11 +16,9 @@ from typing import List, Optional
 # Run as a file, a script has its own folder on the path, not the one that holds the package.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from evaluation.errors import ProtocolError
-from evaluation.parameters import DEFAULT_PARAMETERS, Parameters, parse_parameters
+from evaluation.parameters import DEFAULT_PARAMETERS, Parameters, ProtocolError, parse_parameters
 from evaluation.protocol import read_detections, read_ground_truth, with_names_of
-from evaluation.report import write_report
-from evaluation.scores import Evaluation, evaluate
+from evaluation.report import Evaluation, evaluate, write_report
 
 
 def score_archives(ground_truth_path: str, results_path: str,

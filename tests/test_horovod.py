@@ -18,7 +18,7 @@ import pytest
 from tests.test_train import LOG_LINE, processes_of
 from tests.training.conftest import write_checkpoint
 from tests.training.horovod_stand_in import HorovodStandIn
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from training.checkpoints import open_checkpoint
 from training.run_folder import find_checkpoints
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.npu_ranks import FAKES, Ranks
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from training.checkpoints import open_checkpoint
 from training.config import TrainConfig
 from training.devices.gpu import GpuDevice

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from training.checkpoints import open_checkpoint
 from training.run_folder import find_checkpoints
 

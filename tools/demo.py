@@ -14,7 +14,7 @@ from absl import flags
 
 from inference.results import write_archive
 from tools.curves import TAGS, plot_loss, read_scalars
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from tools.phases import Clock, interrupt_on_termination, run_child, script
 from utils import cli
 from utils.errors import PSENetError

@@ -14,8 +14,7 @@ from typing import Dict, List, Tuple
 from absl import flags
 
 from evaluation.archive import decode, write_archive
-from evaluation.errors import ProtocolError
-from evaluation.parameters import ANY_GT_NAME, DEFAULT_PARAMETERS
+from evaluation.parameters import ANY_GT_NAME, DEFAULT_PARAMETERS, ProtocolError
 from evaluation.protocol import parse_ground_truth
 from utils import cli
 from utils.errors import PSENetError

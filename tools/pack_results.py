@@ -10,8 +10,7 @@ from typing import List
 
 from absl import flags
 
-from evaluation.errors import ProtocolError
-from evaluation.parameters import DEFAULT_PARAMETERS
+from evaluation.parameters import DEFAULT_PARAMETERS, ProtocolError
 from evaluation.protocol import with_names_of
 from inference.results import write_archive
 from utils import cli

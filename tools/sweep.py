@@ -14,7 +14,7 @@ from typing import Callable, List, Sequence
 
 from absl import flags
 
-from evaluation.scores import Score
+from evaluation.report import Score
 from inference import config as detect_config
 from inference.detector import open_detector
 from inference.folder import image_reader

@@ -14,7 +14,7 @@ import pytest
 
 from evaluation import archive
 from evaluation.archive import decode, list_names, logger, read_archive, write_archive
-from evaluation.errors import ProtocolError
+from evaluation.parameters import ProtocolError
 
 PATTERN = r'res_img_([0-9]+)\.txt'
 

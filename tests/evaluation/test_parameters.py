@@ -2,8 +2,7 @@
 
 import pytest
 
-from evaluation.errors import ProtocolError, shown
-from evaluation.parameters import DEFAULT_PARAMETERS, parse_parameters
+from evaluation.parameters import DEFAULT_PARAMETERS, ProtocolError, parse_parameters, shown
 
 
 def test_defaults_are_those_of_the_protocol():

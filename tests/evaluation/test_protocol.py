@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation import protocol
-from evaluation.errors import ProtocolError
-from evaluation.parameters import DEFAULT_PARAMETERS
+from evaluation.parameters import DEFAULT_PARAMETERS, ProtocolError
 from evaluation.protocol import (
     parse_detections,
     parse_ground_truth,

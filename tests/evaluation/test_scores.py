@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from evaluation.parameters import DEFAULT_PARAMETERS
 from evaluation.protocol import Detections, GroundTruth
-from evaluation.scores import average_precision, evaluate
+from evaluation.report import average_precision, evaluate
 
 
 def squares(*places):

@@ -11,8 +11,7 @@ import zipfile
 import pytest
 
 from evaluation import report as report_module
-from evaluation.errors import ProtocolError
-from evaluation.parameters import DEFAULT_PARAMETERS
+from evaluation.parameters import DEFAULT_PARAMETERS, ProtocolError
 from evaluation.script import main, score_archives
 
 BOX = '0,0,10,0,10,10,0,10'

@@ -13,7 +13,7 @@ from typing import List
 import numpy as np
 
 from tests.conftest import SHARED
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from utils.image_io import ImageError, list_images, read_image, read_image_size
 
 

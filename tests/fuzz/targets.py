@@ -8,8 +8,7 @@ from typing import Callable, Dict, List, NamedTuple
 import numpy as np
 
 from evaluation.archive import decode
-from evaluation.errors import ProtocolError
-from evaluation.parameters import DEFAULT_PARAMETERS, parse_parameters
+from evaluation.parameters import DEFAULT_PARAMETERS, ProtocolError, parse_parameters
 from evaluation.protocol import (
     GroundTruth,
     parse_detections,

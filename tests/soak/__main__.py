@@ -17,7 +17,7 @@ from typing import Dict
 from tests.soak.faults import FAULTS, Place, unlucky_run
 from tests.soak.kills import kill_and_go_on
 from tests.soak.training_run import remove
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from tools.phases import interrupt_on_termination
 
 KILLS = 30

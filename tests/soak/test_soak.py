@@ -6,7 +6,7 @@ from tests.soak import __main__ as command
 from tests.soak.faults import FAULTS, Place, unlucky_run
 from tests.soak.kills import kill_and_go_on
 from tests.soak.training_run import remove
-from tools.demo_synth.dataset import ensure_dataset
+from tools.demo_data import ensure_dataset
 
 pytestmark = pytest.mark.timeout(3000)  # for a machine that does a lot besides
 KILLS = 3

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tools import benchmarks
-from tools.benchmarks import samples
+from tools.benchmarks import find_case, samples
 from tools.benchmarks.measure import Case, Sample, Target, describe, measure, timed_pass
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from utils.errors import PSENetError
 
 FIGURES = ('median_ms', 'p10_ms', 'p90_ms', 'per_second')
@@ -131,7 +131,8 @@ def test_real_samples_are_taken_where_they_are(icdar_dir, monkeypatch):
         assert found.name == 'ICDAR2015'
         assert found.image_size == (1280, 720)
         assert samples.input_size(found) == (1280, 736)
-        assert samples.ratio_target(found, 5) == (Target('ratio', 5),)
+        with find_case('pse')(found) as case:
+            assert case.targets == (Target('ratio', 1.5),)
 
 
 def test_samples_are_drawn_where_there_are_no_real_ones(tmp_path, monkeypatch):
@@ -140,7 +141,8 @@ def test_samples_are_drawn_where_there_are_no_real_ones(tmp_path, monkeypatch):
     with samples.open_samples() as found:
         assert found.name == 'the demo'
         assert len(samples.draw_kernels(found)) == 1
-        assert samples.ratio_target(found, 5) == ()
+        with find_case('detect')(found) as case:
+            assert case.targets == ()
 
 
 def test_a_folder_without_samples_is_refused(tmp_path):

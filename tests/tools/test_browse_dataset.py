@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tools.browse_dataset import draw_row, make_samples
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from utils.data_provider.batching import BatchOptions
 from utils.data_provider.data_provider import get_batch
 from utils.data_provider.datasets import load_dataset

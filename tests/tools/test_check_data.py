@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from utils.data_provider.datasets import load_dataset
 from utils.image_io import read_image
 

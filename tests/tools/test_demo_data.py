@@ -9,24 +9,24 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.demo_synth import background, dataset, scene, words
+from tools import demo_data, demo_scene
 from utils.data_provider.annotation import read_icdar
 
-SPEC = dataset.DatasetSpec(train_images=12, test_images=4, size=128, seed=5)
+SPEC = demo_data.DatasetSpec(train_images=12, test_images=4, size=128, seed=5)
 
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     """A data set of SPEC."""
     folder = tmp_path_factory.mktemp('demo_data')
-    assert dataset.ensure_dataset(str(folder), SPEC)
+    assert demo_data.ensure_dataset(str(folder), SPEC)
     return folder
 
 
 @pytest.fixture(scope='module')
 def scenes():
     """Forty scenes, enough to meet every kind of word."""
-    return [scene.draw_scene(np.random.RandomState([9, index]), 192) for index in range(40)]
+    return [demo_scene.draw_scene(np.random.RandomState([9, index]), 192) for index in range(40)]
 
 
 def _contents(folder):
@@ -50,8 +50,8 @@ class TestForm:
             assert data.count(b'\n') == data.count(b'\r\n')
 
     def test_line_has_eight_integers_and_the_transcription(self):
-        word = scene.Word(np.arange(8, dtype=np.int32).reshape(4, 2), '12,500')
-        assert dataset.format_annotation([word]) == '\ufeff0,1,2,3,4,5,6,7,12,500\r\n'
+        word = demo_scene.Word(np.arange(8, dtype=np.int32).reshape(4, 2), '12,500')
+        assert demo_data.format_annotation([word]) == '\ufeff0,1,2,3,4,5,6,7,12,500\r\n'
 
     def test_images_have_the_size(self, made):
         for path in made.rglob('*.jpg'):
@@ -62,9 +62,9 @@ class TestForm:
             assert sorted(archive.namelist()) == [f'gt_img_{number}.txt' for number in range(1, 5)]
 
     def test_manifest_lists_every_file(self, made):
-        manifest = json.loads((made / dataset.MANIFEST).read_text())
+        manifest = json.loads((made / demo_data.MANIFEST).read_text())
         assert manifest['complete'] is True
-        assert set(manifest['files']) | {dataset.MANIFEST} == set(_contents(made))
+        assert set(manifest['files']) | {demo_data.MANIFEST} == set(_contents(made))
 
 
 class TestUse:
@@ -93,17 +93,18 @@ class TestUse:
 
 class TestDeterminism:
     def test_same_seed_gives_the_same_bytes(self, made, tmp_path):
-        dataset.ensure_dataset(str(tmp_path), SPEC)
+        demo_data.ensure_dataset(str(tmp_path), SPEC)
         assert _contents(tmp_path) == _contents(made)
 
     def test_picture_does_not_depend_on_the_number_of_pictures(self, made, tmp_path):
-        dataset.ensure_dataset(str(tmp_path), SPEC._replace(train_images=2, test_images=1))
+        demo_data.ensure_dataset(str(tmp_path), SPEC._replace(train_images=2, test_images=1))
         for name, data in _contents(tmp_path).items():
             if name.endswith(('.jpg', '.txt')):
                 assert (made / name).read_bytes() == data
 
     def test_other_seed_gives_other_pictures(self, made, tmp_path):
-        dataset.ensure_dataset(str(tmp_path), SPEC._replace(train_images=1, test_images=1, seed=6))
+        demo_data.ensure_dataset(str(tmp_path),
+                                 SPEC._replace(train_images=1, test_images=1, seed=6))
         assert (tmp_path / 'train' / 'img_1.jpg').read_bytes() != \
             (made / 'train' / 'img_1.jpg').read_bytes()
 
@@ -131,7 +132,7 @@ class TestScene:
 
     def test_words_are_turned_up_to_30_degrees(self, scenes):
         sides = [word.quad[1] - word.quad[0] for drawn in scenes for word in drawn.words
-                 if word.transcription != scene.DO_NOT_CARE]
+                 if word.transcription != demo_scene.DO_NOT_CARE]
         angles = [np.degrees(np.arctan2(y, x)) for x, y in sides]
         assert min(angles) < -20
         assert max(angles) > 20
@@ -146,42 +147,42 @@ class TestScene:
 
     def test_every_picture_has_a_readable_word(self, scenes):
         for drawn in scenes:
-            assert any(word.transcription != scene.DO_NOT_CARE for word in drawn.words)
+            assert any(word.transcription != demo_scene.DO_NOT_CARE for word in drawn.words)
 
     def test_some_regions_are_not_to_be_cared_for_and_some_texts_have_commas(self, scenes):
         texts = [word.transcription for drawn in scenes for word in drawn.words]
-        assert 0.02 < texts.count(scene.DO_NOT_CARE) / len(texts) < 0.3
+        assert 0.02 < texts.count(demo_scene.DO_NOT_CARE) / len(texts) < 0.3
         assert any(',' in text for text in texts)
 
     def test_quad_is_tight_on_the_glyphs(self):
         glyphs = np.full((60, 240), 255, np.uint8)
-        painter = scene._Painter(np.random.RandomState(3), 128)
+        painter = demo_scene._Painter(np.random.RandomState(3), 128)
         corners = painter._find_room(glyphs.shape, gap=3)
-        ink = scene._warp(glyphs, corners, 128) > 0.5
+        ink = demo_scene._warp(glyphs, corners, 128) > 0.5
         quad = corners.round().astype(np.int32)
         filled = cv2.fillConvexPoly(np.zeros((128, 128), np.uint8), quad, 1).astype(bool)
         assert (ink & filled).sum() / (ink | filled).sum() > 0.9
 
     def test_edges_are_smooth(self):
-        glyphs = words.glyph_mask('Wave', words.draw_font(np.random.RandomState(1)), 90)
-        corners = scene._turned_rectangle(glyphs.shape[1] / 3, glyphs.shape[0] / 3, 20)
-        opacity = scene._warp(glyphs, corners, 128)
+        glyphs = demo_scene.glyph_mask('Wave', demo_scene.draw_font(np.random.RandomState(1)), 90)
+        corners = demo_scene._turned_rectangle(glyphs.shape[1] / 3, glyphs.shape[0] / 3, 20)
+        opacity = demo_scene._warp(glyphs, corners, 128)
         assert ((opacity > 0.1) & (opacity < 0.9)).sum() > 100
 
 
 class TestWords:
     def test_glyph_mask_touches_all_four_borders(self):
-        mask = words.glyph_mask('hotel', words.draw_font(np.random.RandomState(0)), 40)
+        mask = demo_scene.glyph_mask('hotel', demo_scene.draw_font(np.random.RandomState(0)), 40)
         for border in (mask[0], mask[-1], mask[:, 0], mask[:, -1]):
             assert border.any()
 
     def test_blank_is_refused(self):
         with pytest.raises(ValueError, match='nothing to draw'):
-            words.glyph_mask(' ', words.draw_font(np.random.RandomState(0)), 40)
+            demo_scene.glyph_mask(' ', demo_scene.draw_font(np.random.RandomState(0)), 40)
 
     def test_transcriptions_hold_no_blanks(self):
         random_state = np.random.RandomState(0)
-        drawn = [words.draw_transcription(random_state) for _ in range(300)]
+        drawn = [demo_scene.draw_transcription(random_state) for _ in range(300)]
         assert not any(' ' in text for text in drawn)
         assert len(set(drawn)) > 50
 
@@ -191,14 +192,14 @@ class TestColour:
     def test_contrast_is_kept(self, level):
         behind = np.full((50, 3), level, np.float32)
         for seed in range(20):
-            colour = background.contrasting_colour(np.random.RandomState(seed), behind, 80)
-            assert abs(background.luma(colour) - level) >= 80
+            colour = demo_scene.contrasting_colour(np.random.RandomState(seed), behind, 80)
+            assert abs(demo_scene.luma(colour) - level) >= 80
 
 
 class TestOwnership:
     def test_complete_data_set_is_left_alone(self, made):
         before = {path: path.stat().st_mtime_ns for path in made.rglob('*')}
-        assert not dataset.ensure_dataset(str(made), SPEC)
+        assert not demo_data.ensure_dataset(str(made), SPEC)
         assert {path: path.stat().st_mtime_ns for path in made.rglob('*')} == before
 
     def test_interrupted_run_is_redone(self, made, tmp_path, monkeypatch):
@@ -206,40 +207,40 @@ class TestOwnership:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(dataset, 'make_gt_zip', interrupt)
+            patch.setattr(demo_data, 'make_gt_zip', interrupt)
             with pytest.raises(KeyboardInterrupt):
-                dataset.ensure_dataset(str(tmp_path), SPEC)
+                demo_data.ensure_dataset(str(tmp_path), SPEC)
         (tmp_path / 'train' / 'img_2.jpg').write_bytes(b'half')
-        assert dataset.ensure_dataset(str(tmp_path), SPEC)
+        assert demo_data.ensure_dataset(str(tmp_path), SPEC)
         assert _contents(tmp_path) == _contents(made)
 
     def test_missing_file_is_noticed(self, tmp_path):
         small = SPEC._replace(train_images=1, test_images=1)
-        dataset.ensure_dataset(str(tmp_path), small)
+        demo_data.ensure_dataset(str(tmp_path), small)
         (tmp_path / 'test' / 'img_1.jpg').unlink()
-        assert dataset.ensure_dataset(str(tmp_path), small)
+        assert demo_data.ensure_dataset(str(tmp_path), small)
 
     def test_smaller_data_set_replaces_a_larger_one(self, tmp_path):
-        dataset.ensure_dataset(str(tmp_path), SPEC._replace(train_images=3, test_images=2))
-        dataset.ensure_dataset(str(tmp_path), SPEC._replace(train_images=1, test_images=1))
+        demo_data.ensure_dataset(str(tmp_path), SPEC._replace(train_images=3, test_images=2))
+        demo_data.ensure_dataset(str(tmp_path), SPEC._replace(train_images=1, test_images=1))
         assert len(list(tmp_path.rglob('*.jpg'))) == 2
 
-    @pytest.mark.parametrize('name', ['photo.jpg', 'train/img_1.jpg', dataset.MANIFEST])
+    @pytest.mark.parametrize('name', ['photo.jpg', 'train/img_1.jpg', demo_data.MANIFEST])
     def test_foreign_file_stops_it(self, tmp_path, name):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text('mine')
-        with pytest.raises(dataset.DatasetError, match=f'holds {name}'):
-            dataset.ensure_dataset(str(tmp_path), SPEC)
+        with pytest.raises(demo_data.DatasetError, match=f'holds {name}'):
+            demo_data.ensure_dataset(str(tmp_path), SPEC)
         assert _contents(tmp_path) == {name: b'mine'}
 
     def test_file_added_to_our_data_set_stops_a_rewrite(self, tmp_path):
         small = SPEC._replace(train_images=1, test_images=1)
-        dataset.ensure_dataset(str(tmp_path), small)
+        demo_data.ensure_dataset(str(tmp_path), small)
         (tmp_path / 'train' / 'notes.txt').write_text('mine')
         before = _contents(tmp_path)
-        with pytest.raises(dataset.DatasetError, match=r'train/notes\.txt'):
-            dataset.ensure_dataset(str(tmp_path), small._replace(seed=1))
+        with pytest.raises(demo_data.DatasetError, match=r'train/notes\.txt'):
+            demo_data.ensure_dataset(str(tmp_path), small._replace(seed=1))
         assert _contents(tmp_path) == before
 
 
@@ -248,8 +249,8 @@ class TestSpec:
         ({'size': 64}, 'at least 96'), ({'train_images': 0}, 'at least 1'),
         ({'test_images': 0}, 'at least 1'), ({'seed': -1}, 'not between')])
     def test_impossible_spec_is_refused(self, tmp_path, change, message):
-        with pytest.raises(dataset.DatasetError, match=message):
-            dataset.ensure_dataset(str(tmp_path), SPEC._replace(**change))
+        with pytest.raises(demo_data.DatasetError, match=message):
+            demo_data.ensure_dataset(str(tmp_path), SPEC._replace(**change))
         assert not list(tmp_path.iterdir())
 
 

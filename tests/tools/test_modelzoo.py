@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 
 PATIENCE_SECONDS = 480
 OF_THE_JOB = ('RANK_SIZE', 'RANK_ID', 'RANK_TABLE_FILE', 'ASCEND_DEVICE_ID', 'DEVICE_ID', 'JOB_ID',

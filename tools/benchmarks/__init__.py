@@ -1,13 +1,9 @@
-"""The cases of the benchmark, a module each, and what they share.
+"""The cases of the benchmark, and what they share.
 
-A case is a module of this package that is named in CASES and has a function
-
-    open_case(samples: Samples) -> ContextManager[Case]
-
-which prepares what is measured, and cleans up after it. ``measure`` measures cases and words the
-result; ``samples`` finds or draws images and ground truth; ``maps`` turns ground truth into what
-the network would answer. A case is imported when it is asked for, so none of them pays for the
-packages of another.
+``CASES`` names a function of a module of this package for each, which takes ``Samples`` and is a
+context manager that prepares the ``Case`` and cleans up after it. ``measure`` measures cases and
+words the result; ``samples`` finds or draws images, ground truth and score maps. A case is imported
+when it is asked for, so none of them pays for the packages of another.
 """
 
 import importlib
@@ -16,16 +12,10 @@ from typing import Callable, ContextManager
 from tools.benchmarks.measure import Case
 from tools.benchmarks.samples import Samples
 
-CASES = ('pse', 'detect', 'scoring', 'reader', 'loop', 'eval', 'engines')
+CASES = {'pse': 'maps', 'detect': 'maps', 'scoring': 'maps', 'reader': 'batches',
+         'loop': 'batches', 'eval': 'networks', 'engines': 'networks'}
 
 
 def find_case(name: str) -> Callable[[Samples], ContextManager[Case]]:
-    """Imports a case.
-
-    Args:
-        name: one of CASES.
-
-    Returns:
-        The case's function open_case.
-    """
-    return importlib.import_module(f'{__name__}.{name}').open_case
+    """Imports the function of a case, one of CASES."""
+    return getattr(importlib.import_module(f'{__name__}.{CASES[name]}'), f'open_{name}')

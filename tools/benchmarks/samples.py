@@ -19,8 +19,7 @@ from evaluation.parameters import DEFAULT_PARAMETERS
 from evaluation.protocol import GroundTruth, read_ground_truth
 from inference.config import MAX_SIDE_LEN
 from inference.detector import network_size
-from tools.benchmarks.measure import Target
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 from utils.data_provider.targets import generate_seg
 from utils.errors import PSENetError
 from utils.geometry import validate_polygons
@@ -87,8 +86,6 @@ def _samples(name: str, folder: str) -> Samples:
     return Samples(name, *paths, (width, height))
 
 
-BASELINE = 'cv2.connectedComponents'
-
 # Logits outside of text, and how much higher they are inside.
 _OUTSIDE, _RISE = -4, 12
 _NOISE = 1.5
@@ -144,17 +141,3 @@ def _soften(kernels: np.ndarray, noise: np.ndarray) -> np.ndarray:
 def as_scores(quantised: np.ndarray) -> np.ndarray:
     """Score maps in new memory, as the network hands them over: float32 (h, w, 6), 0..1."""
     return quantised / np.float32(255)
-
-
-def ratio_target(samples: Samples, limit: float) -> Tuple[Target, ...]:
-    """A target for the ratio, for the maps of ICDAR2015 alone.
-
-    Expansion works on text and the baseline on the whole map: the demo's close-ups are a fifth
-    text, ten times as much.
-    """
-    return (Target('ratio', limit),) if samples.name == ICDAR else ()
-
-
-def label_smallest(kernel: np.ndarray) -> None:
-    """The baseline: labels a smallest kernel, uint8 (h, w), the least that expansion has to do."""
-    cv2.connectedComponents(kernel, connectivity=4)

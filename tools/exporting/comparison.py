@@ -10,7 +10,7 @@ from tqdm import tqdm
 from inference.detector import prepare_image
 from inference.folder import images_by_stem
 from inference.networks import ScoreNetwork
-from tools.demo_synth.scene import draw_scene
+from tools.demo_scene import draw_scene
 from utils.image_io import read_image
 
 # Lying and standing, so that mixed up axes are noticed.

@@ -11,7 +11,7 @@ import shutil
 import time
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set
 
-from evaluation.scores import Score
+from evaluation.report import Score
 from inference.config import DetectConfig
 from inference.detector import open_detector
 from inference.folder import image_reader

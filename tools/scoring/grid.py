@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from evaluation.protocol import GroundTruth
-from evaluation.scores import Score
+from evaluation.report import Score
 from inference.detector import Detector
 from inference.folder import FolderImage, Read, run_network
 from inference.postprocess import Geometry, Thresholds, drop_small, find_boxes

@@ -10,15 +10,14 @@ from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
-from evaluation.errors import ProtocolError
-from evaluation.parameters import DEFAULT_PARAMETERS, Parameters
+from evaluation.parameters import DEFAULT_PARAMETERS, Parameters, ProtocolError
 from evaluation.protocol import (
     Detections,
     GroundTruth,
     read_ground_truth,
     with_names_of,
 )
-from evaluation.scores import Score, evaluate
+from evaluation.report import Score, evaluate
 from inference.detector import Detector
 from inference.folder import FolderImage, Read, images_by_stem, run_network
 from inference.postprocess import find_boxes

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from evaluation.scores import Score
+from evaluation.report import Score
 from inference.config import DetectConfig
 from tools.curves import read_scalars
 from tools.scoring import follower as follower_module

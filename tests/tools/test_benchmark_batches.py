@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from tools.benchmarks import loop, reader
+from tools.benchmarks import batches as cases
 from tools.benchmarks.measure import children, cpu_seconds, measure, resident_mb
 from tools.benchmarks.samples import open_samples
-from tools.demo_synth.dataset import DatasetSpec, ensure_dataset
+from tools.demo_data import DatasetSpec, ensure_dataset
 
 
 @pytest.fixture(scope='module')
@@ -23,10 +23,10 @@ def folder(tmp_path_factory):
 
 def test_reader(folder, monkeypatch):
     for name, value in (('BATCH_SIZE', 2), ('INPUT_SIZE', 32), ('BATCHES_A_PASS', 3),
-                        ('_keep_freed_memory', lambda: None)):
-        monkeypatch.setattr(reader, name, value)
+                        ('_THRESHOLDS', {})):
+        monkeypatch.setattr(cases, name, value)
     before = set(children())
-    with open_samples(folder) as samples, reader.open_case(samples) as case:
+    with open_samples(folder) as samples, cases.open_reader(samples) as case:
         result = measure('reader', case, passes=2)
     assert set(children()) <= before
     assert result.data == f'4 images of {folder}, 2 readers, batches of 2 at 32'
@@ -40,10 +40,10 @@ def test_reader(folder, monkeypatch):
 
 
 def test_loop(folder, monkeypatch):
-    monkeypatch.setattr(loop, 'CONFIG', loop.CONFIG._replace(input_size=64, batch_size_per_gpu=2))
-    monkeypatch.setattr(loop, 'STEPS_A_PASS', 2)
-    monkeypatch.setattr(loop, 'STEP_SECONDS', 0.001)
-    with open_samples(folder) as samples, loop.open_case(samples) as case:
+    monkeypatch.setattr(cases, 'CONFIG', cases.CONFIG._replace(input_size=64, batch_size_per_gpu=2))
+    monkeypatch.setattr(cases, 'STEPS_A_PASS', 2)
+    monkeypatch.setattr(cases, 'STEP_SECONDS', 0.001)
+    with open_samples(folder) as samples, cases.open_loop(samples) as case:
         result = measure('loop', case, passes=2)
     # Two pictures of 64 x 64 x 3, and seven maps of 16 x 16 for each.
     assert result.figures['handed_over_mb'] == 2 * (64 * 64 * 3 + 16 * 16 * 7) / 1e6

@@ -1,0 +1,177 @@
+"""Cases reader (annotated images -> training batches) and loop (what a step pays for its batch).
+
+Two readers have two processors at their best, so the ratio to decoding alone says what a processor
+that decodes can make of an image besides. Passes of the readers and of the baseline alternate, and
+the readers are idle while it runs.
+
+In loop the network is stood in for by a step that takes the same inputs and gives the same outputs
+and, in between, leaves the processors to the readers, as a device does that computes by itself: the
+time of the network says nothing about what surrounds it. The wait for data is timed as training
+times it.
+"""
+
+import contextlib
+import ctypes
+import itertools
+import os
+import time
+from typing import Dict, Iterator, List
+
+import cv2
+import numpy as np
+
+from tools.benchmarks.measure import (
+    Case,
+    Sample,
+    Target,
+    children,
+    cpu_seconds,
+    resident_mb,
+    timed_pass,
+)
+from tools.benchmarks.samples import Samples
+from training.config import TrainConfig
+from utils.data_provider.data_provider import Batches, get_batch
+from utils.image_io import list_images
+from utils.tf_env import configure_tensorflow
+
+NUM_READERS = 2
+INPUT_SIZE = 512
+BATCH_SIZE = 14
+BATCHES_A_PASS = 50
+# 2,000 batches, after 200 in which buffers are filled: from there on memory shall not grow.
+_PASSES = 40
+_WARM_UP = 4
+# A crop may still come that is the largest so far; 200 bytes lost a sample would be more than this.
+_GROWTH_MB = 5
+
+# Parameters of mallopt(3), with the values that the readers have.
+_THRESHOLDS = {-3: 2 ** 25, -1: 2 ** 27}
+
+
+@contextlib.contextmanager
+def open_reader(samples: Samples) -> Iterator[Case]:
+    """Starts the readers on the samples' training images."""
+    jpegs = [np.fromfile(path, np.uint8) for path in list_images(samples.train_dir)]
+    # This process reuses the memory of decoded images, as the readers do. Otherwise the baseline
+    # would spend half of its time on fresh pages.
+    libc = ctypes.CDLL(None)
+    for parameter, value in _THRESHOLDS.items():
+        libc.mallopt(parameter, value)
+    before = set(children())
+    with get_batch(samples.train_dir, NUM_READERS, INPUT_SIZE, BATCH_SIZE, seed=0) as batches:
+        run = _ReaderRun(batches, sorted(set(children()) - before), jpegs)
+        yield Case(f'{len(jpegs)} images of {samples.name}, {NUM_READERS} readers, batches of '
+                   f'{BATCH_SIZE} at {INPUT_SIZE}', 'sample', run.sample, passes=_PASSES,
+                   warm_up=_WARM_UP, baseline='cv2.imdecode', by_rate=True, figures=run.figures,
+                   targets=(Target('ratio', 1.2, at_least=True), Target('growth_mb', _GROWTH_MB)))
+
+
+class _ReaderRun:
+    """The passes, and what is noted on the way."""
+
+    def __init__(self, batches: Batches, readers: List[int], jpegs: List[np.ndarray]):
+        self._batches = batches
+        self._readers = readers
+        self._jpegs = jpegs
+        self._cpu_ratios: List[float] = []
+        self._resident: List[float] = []            # MB after each pass
+
+    def sample(self) -> Sample:
+        """Times some batches, then the decoding of every image."""
+        # What the readers have made while nobody waited for it.
+        self._take(NUM_READERS)
+        count = BATCHES_A_PASS * BATCH_SIZE
+        began, cpu_began = time.perf_counter(), cpu_seconds(self._readers)
+        self._take(BATCHES_A_PASS)
+        seconds = (time.perf_counter() - began) / count
+        cpu = (cpu_seconds(self._readers) - cpu_began) / count
+        self._resident.append(resident_mb([os.getpid(), *self._readers]))
+        # Once for nothing: meanwhile each reader finishes the batch that it is at.
+        self._decode()
+        cpu_began = time.process_time()
+        baseline = self._decode()
+        cpu_baseline = (time.process_time() - cpu_began) / len(self._jpegs)
+        self._cpu_ratios.append(NUM_READERS * cpu_baseline / cpu)
+        return Sample(seconds, baseline)
+
+    def figures(self) -> Dict[str, float]:
+        """The ratio if processors had nothing else to do, and memory in MB."""
+        settled = self._resident[_WARM_UP - 1:]
+        return {'cpu_ratio': float(np.median(self._cpu_ratios[_WARM_UP:])),
+                'resident_mb': settled[-1], 'growth_mb': max(settled) - settled[0],
+                'batches': self._batches.next_batch}
+
+    def _take(self, count: int) -> None:
+        for _ in itertools.islice(self._batches, count):
+            pass
+
+    def _decode(self) -> float:
+        return timed_pass(lambda jpeg: cv2.imdecode(jpeg, cv2.IMREAD_COLOR), self._jpegs)
+
+
+CONFIG = TrainConfig(input_size=512, batch_size_per_gpu=14)
+STEPS_A_PASS = 10
+# A ResNet-50 takes longer on any device for a batch of 14 at 512.
+STEP_SECONDS = 0.2
+
+
+@contextlib.contextmanager
+def open_loop(samples: Samples) -> Iterator[Case]:
+    """Starts the readers on the samples' training images, and a session."""
+    configure_tensorflow('')
+    # Only now may TensorFlow start.
+    from tools.benchmarks.stand_in import build_stand_in
+    config = CONFIG._replace(training_data_path=samples.train_dir)
+    with get_batch(samples.train_dir, NUM_READERS, config.input_size, config.batch_size_per_gpu,
+                   seed=0) as batches:
+        stand_in = build_stand_in(config, STEP_SECONDS)
+        run = _LoopRun(batches, stand_in)
+        yield Case(f'batches of {config.batch_size_per_gpu} at {config.input_size} from '
+                   f'{samples.name}, {NUM_READERS} readers, a stand-in of {STEP_SECONDS:g} s for '
+                   'the network', 'step', run.sample, passes=10,
+                   baseline='the step with its inputs there', figures=run.figures,
+                   targets=(Target('handed_over_mb', 13), Target('data_wait_percent', 1)))
+        stand_in.close()
+
+
+class _LoopRun:
+    """The passes, and what is noted on the way."""
+
+    def __init__(self, batches: Batches, stand_in):
+        self._batches = batches
+        self._stand_in = stand_in
+        self._waits: List[float] = []
+        self._steps: List[float] = []
+        self._there: List[float] = []
+        self._handed_over = 0
+
+    def sample(self) -> Sample:
+        """Times some steps with a feed, then as many with their inputs there."""
+        steps = [self._fed_step() for _ in range(STEPS_A_PASS)]
+        there = [self._step_there() for _ in range(STEPS_A_PASS)]
+        self._steps += steps
+        self._there += there
+        return Sample(float(np.mean(steps)), float(np.mean(there)))
+
+    def figures(self) -> Dict[str, float]:
+        """MB (10^6 bytes) a step, and what of a step goes into waiting and feeding."""
+        return {'handed_over_mb': self._handed_over / 1e6,
+                'data_wait_percent': 100 * sum(self._waits) / sum(self._steps),
+                'wait_ms': 1000 * float(np.median(self._waits)),
+                'feed_ms': 1000 * float(np.median(self._steps) - np.median(self._waits)
+                                        - np.median(self._there))}
+
+    def _fed_step(self) -> float:
+        began = time.perf_counter()
+        images, _, seg_maps, training_masks = next(self._batches)
+        self._waits.append(time.perf_counter() - began)
+        arrays = (images, seg_maps, training_masks)
+        self._stand_in.fed(arrays)
+        self._handed_over = sum(array.nbytes for array in arrays)
+        return time.perf_counter() - began
+
+    def _step_there(self) -> float:
+        began = time.perf_counter()
+        self._stand_in.there()
+        return time.perf_counter() - began

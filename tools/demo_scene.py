@@ -1,0 +1,395 @@
+"""Draws the images of the demo: words of known outline on backgrounds that compete with them.
+
+A scene has a common tilt, as a photographed sign has, and every word its own small deviation from
+it. Sizes are fractions of the image's side, so the same scene can be had at any size. All
+randomness arrives as an ``np.random.RandomState``; colours are BGR, 0..255.
+"""
+
+import functools
+import os
+from typing import List, NamedTuple, Optional, Tuple
+
+import cv2
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_WORDS = (
+    'OPEN', 'EXIT', 'Coffee', 'Market', 'STATION', 'Bakery', 'hotel', 'PARKING', 'Pharmacy',
+    'museum', 'TICKETS', 'Welcome', 'Books', 'SALE', 'garden', 'Platform', 'LIBRARY', 'Street',
+    'Bridge', 'CINEMA', 'school', 'Harbour', 'DANGER', 'Private', 'Kitchen', 'TAXI', 'Flowers',
+    'office', 'CAFÉ', 'Straße', 'Señor', 'PUSH', 'Pull', 'Menu', 'FRESH', 'Music', 'village',
+    'AIRPORT', 'Theatre', 'stop', 'North', 'SOUTH', 'Queen', 'river', 'Summit', 'BANK',
+)
+_DAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
+_FONT_FILES = (
+    'DejaVuSans.ttf', 'DejaVuSans-Bold.ttf', 'DejaVuSans-Oblique.ttf',
+    'DejaVuSans-BoldOblique.ttf', 'DejaVuSansMono.ttf', 'DejaVuSansMono-Bold.ttf',
+    'DejaVuSerif.ttf', 'DejaVuSerif-Bold.ttf', 'DejaVuSerif-Italic.ttf',
+)
+
+
+def draw_transcription(random_state: np.random.RandomState) -> str:
+    """Draws a word as signs have them: mostly plain, now and then a price, number or days.
+
+    Returns:
+        str without blanks; some hold commas, as ICDAR2015 transcriptions do.
+    """
+    kind = random_state.choice(('word', 'number', 'price', 'days'), p=(0.9, 0.04, 0.02, 0.04))
+    if kind == 'word':
+        return random_state.choice(_WORDS)
+    if kind == 'number':
+        return f'{random_state.randint(1000, 100000):,}'
+    if kind == 'price':
+        return f'${random_state.randint(100, 500000) / 100:,.2f}'
+    return ','.join(random_state.choice(_DAYS, 2, replace=False))
+
+
+def draw_font(random_state: np.random.RandomState) -> str:
+    """Draws one of the DejaVu faces that matplotlib ships; returns the file's path."""
+    return os.path.join(matplotlib.get_data_path(), 'fonts', 'ttf',
+                        random_state.choice(_FONT_FILES))
+
+
+def glyph_mask(transcription: str, font_path: str, em: int) -> np.ndarray:
+    """Draws a word upright and cuts it out along the outermost pixels of its glyphs.
+
+    Args:
+        transcription: what to write, one line.
+        font_path: a TrueType file.
+        em: font size in pixels.
+
+    Returns:
+        uint8 (H, W), 255 where ink covers a pixel fully.
+
+    Raises:
+        ValueError: the transcription leaves no ink.
+    """
+    font = _load_font(font_path, em)
+    left, top, right, bottom = font.getbbox(transcription)
+    canvas = Image.new('L', (right - left + 2, bottom - top + 2))
+    ImageDraw.Draw(canvas).text((1 - left, 1 - top), transcription, fill=255, font=font)
+    box = canvas.getbbox()
+    if box is None:
+        raise ValueError(f'nothing to draw in {transcription!r}')
+    return np.asarray(canvas.crop(box))
+
+
+@functools.lru_cache(maxsize=256)
+def _load_font(font_path: str, em: int) -> ImageFont.FreeTypeFont:
+    # The basic layout is in every build of Pillow; the other one changes the outlines where it is.
+    return ImageFont.truetype(font_path, em, layout_engine=ImageFont.Layout.BASIC)
+
+
+# Rec. 601 weights of blue, green and red in perceived brightness.
+_LUMA_BGR = np.array([0.114, 0.587, 0.299], np.float32)
+
+
+def chance(random_state: np.random.RandomState, probability: float) -> bool:
+    """Throws a coin that says True with the given probability, 0..1."""
+    return random_state.rand() < probability
+
+
+def luma(bgr: np.ndarray) -> np.ndarray:
+    """Perceived brightness.
+
+    Args:
+        bgr: float (..., 3), blue, green, red, 0..255.
+
+    Returns:
+        float (...), 0..255.
+    """
+    return np.asarray(bgr, np.float32) @ _LUMA_BGR
+
+
+def contrasting_colour(random_state: np.random.RandomState, behind: np.ndarray,
+                       min_difference: float) -> np.ndarray:
+    """Draws a colour that stands out from nearly all of what is behind it.
+
+    Args:
+        random_state: source of the colour.
+        behind: (N, 3) BGR, 0..255, the pixels that the colour will be seen against.
+        min_difference: least difference of luma from the darkest and the brightest of them, of
+            which a tenth is left out at either end. Where no drawn colour has it, the result is
+            the nearly black or nearly white one that comes closest.
+
+    Returns:
+        float32 (3,) BGR, 0..255.
+    """
+    dark, bright = np.percentile(luma(behind), (10, 90))
+    for _ in range(20):
+        colour = random_state.uniform(0, 255, 3).astype(np.float32)
+        if max(dark - luma(colour), luma(colour) - bright) >= min_difference:
+            return colour
+    return np.full(3, 10 if dark > 255 - bright else 245, np.float32)
+
+
+def draw_background(random_state: np.random.RandomState, size: int) -> np.ndarray:
+    """Paints a gradient, soft texture and a few shapes.
+
+    Args:
+        random_state: source of every choice.
+        size: side of the square image in pixels.
+
+    Returns:
+        float32 (size, size, 3) BGR, 0..255.
+    """
+    image = _gradient(random_state, size) + _texture(random_state, size)
+    image = np.clip(image, 0, 255)
+    if chance(random_state, 0.3):
+        _draw_stripes(random_state, image)
+    for _ in range(random_state.randint(1, 5)):
+        _draw_shape(random_state, image)
+    return image
+
+
+def _gradient(random_state: np.random.RandomState, size: int) -> np.ndarray:
+    """Runs from one colour to a related one in a random direction; float32 (size, size, 3)."""
+    first = random_state.uniform(30, 225) + random_state.normal(0, 25, 3)
+    second = first + random_state.uniform(-60, 60) + random_state.normal(0, 15, 3)
+    angle = random_state.uniform(0, 2 * np.pi)
+    axis = np.linspace(-0.5, 0.5, size)
+    ramp = np.cos(angle) * axis[None, :] + np.sin(angle) * axis[:, None]
+    ramp = (ramp - ramp.min()) / (ramp.max() - ramp.min())
+    return (first + ramp[:, :, None] * (second - first)).astype(np.float32)
+
+
+def _texture(random_state: np.random.RandomState, size: int) -> np.ndarray:
+    """Smooth brightness noise, coarse and medium; float32 (size, size, 1)."""
+    texture = np.zeros((size, size), np.float32)
+    for cells in (random_state.randint(3, 8), random_state.randint(12, 40)):
+        grid = random_state.standard_normal((cells, cells)).astype(np.float32)
+        amplitude = random_state.uniform(2, 12)
+        texture += amplitude * cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
+    return texture[:, :, None]
+
+
+def _draw_stripes(random_state: np.random.RandomState, image: np.ndarray) -> None:
+    """Rules parallel lines across the image, as planks, tiles and blinds do."""
+    size = image.shape[0]
+    step = random_state.uniform(0.08, 0.25) * size
+    colour = _shade_of(random_state, image.mean(axis=(0, 1)))
+    vertical = chance(random_state, 0.5)
+    for offset in np.arange(random_state.uniform(0, step), size, step):
+        start, end = (int(offset), 0), (int(offset), size)
+        if not vertical:
+            start, end = start[::-1], end[::-1]
+        cv2.line(image, start, end, colour, random_state.randint(1, 3), cv2.LINE_AA)
+
+
+def _draw_shape(random_state: np.random.RandomState, image: np.ndarray) -> None:
+    """Blends one filled or outlined shape, or a thick line, into the image."""
+    size = image.shape[0]
+    centre = random_state.uniform(0, size, 2)
+    colour = _shade_of(random_state, image[tuple(np.int32(centre)[::-1])])
+    layer = image.copy()
+    if chance(random_state, 0.25):
+        end = centre + random_state.uniform(-0.7, 0.7, 2) * size
+        cv2.line(layer, tuple(map(int, centre)), tuple(map(int, end)), colour,
+                 random_state.randint(1, 5), cv2.LINE_AA)
+    else:
+        outline = _outline(random_state, centre, random_state.uniform(0.04, 0.3, 2) * size)
+        if chance(random_state, 0.6):
+            cv2.fillPoly(layer, [outline], colour, cv2.LINE_AA)
+        else:
+            cv2.polylines(layer, [outline], True, colour, random_state.randint(1, 4), cv2.LINE_AA)
+    image += random_state.uniform(0.4, 1.0) * (layer - image)
+
+
+def _outline(random_state: np.random.RandomState, centre: np.ndarray,
+             radii: np.ndarray) -> np.ndarray:
+    """Places corners evenly around an ellipse: 3, 4, or enough to look round; int32 (N, 2)."""
+    corners = random_state.choice((3, 4, 40))
+    angles = random_state.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners
+    points = centre + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return points.round().astype(np.int32)
+
+
+def _shade_of(random_state: np.random.RandomState, colour: np.ndarray) -> Tuple[float, ...]:
+    """Moves a colour away far enough to be seen; what OpenCV takes as a colour."""
+    moved = np.clip(np.asarray(colour) + random_state.uniform(-100, 100, 3), 0, 255)
+    return tuple(float(value) for value in moved)
+
+
+# Words are drawn this much larger and averaged down, which smooths the edges of turned glyphs.
+_SUPERSAMPLING = 3
+_MAX_ANGLE = 30.0
+# Font sizes as fractions of the picture's side.
+_READABLE_EM = (0.10, 0.19)
+_TINY_EM = (0.03, 0.04)
+# How far a sign reaches beyond its word, as a share of the font size.
+_SIGN_MARGIN = 0.12
+# What is kept free around a word, as a share of the font size, and along the picture's edge.
+_GAP = 0.45
+_EDGE = 0.02
+_PLACING_TRIES = 25
+DO_NOT_CARE = '###'
+
+
+class Word(NamedTuple):
+    """A text region.
+
+    ``quad`` is int32 (4, 2) x, y, clockwise from the text's top-left corner, inside the picture;
+    ``transcription`` is ``###`` where the region is not to be cared for.
+    """
+
+    quad: np.ndarray
+    transcription: str
+
+
+class Scene(NamedTuple):
+    """``image`` uint8 (size, size, 3) BGR and the words on it."""
+
+    image: np.ndarray
+    words: Tuple[Word, ...]
+
+
+class _Style(NamedTuple):
+    """How words of one kind look: ``em`` is a range, ``blur`` a share of the font size."""
+
+    em: Tuple[float, float]
+    min_contrast: float
+    blur: float = 0.0
+    readable: bool = True
+
+
+_READABLE = _Style(_READABLE_EM, 80)
+_TINY = _Style(_TINY_EM, 50, readable=False)
+_BLURRED = _Style((0.10, 0.14), 80, blur=0.1, readable=False)
+
+
+def draw_scene(random_state: np.random.RandomState, size: int) -> Scene:
+    """Draws a picture with at least one readable word.
+
+    Args:
+        random_state: source of every choice; equal states give equal scenes.
+        size: side of the square picture in pixels, at least 96.
+
+    Returns:
+        the Scene.
+    """
+    painter = _Painter(random_state, size)
+    painter.place_first()
+    for _ in range(random_state.randint(1, 6)):
+        painter.place(_READABLE)
+    for style in (_TINY, _BLURRED):
+        if chance(random_state, 0.15):
+            painter.place(style)
+    return Scene(_finish(random_state, painter.image), tuple(painter.words))
+
+
+class _Painter:
+    """The picture while it grows: pixels, words, and the area that is taken."""
+
+    def __init__(self, random_state: np.random.RandomState, size: int) -> None:
+        self._random = random_state
+        self._size = size
+        self._tilt = random_state.uniform(-_MAX_ANGLE, _MAX_ANGLE)
+        self._taken = np.zeros((size, size), np.uint8)
+        self.image = draw_background(random_state, size)
+        self.words: List[Word] = []
+
+    def place_first(self) -> None:
+        """Places one readable word for certain: tries until one fits the empty picture."""
+        while not self.place(_READABLE):
+            pass
+
+    def place(self, style: _Style) -> bool:
+        """Draws a word where there is room; returns False when no place was found."""
+        text = draw_transcription(self._random)
+        em = self._random.uniform(*style.em) * self._size
+        glyphs = glyph_mask(text, draw_font(self._random),
+                                  max(1, int(round(em * _SUPERSAMPLING))))
+        corners = self._find_room(glyphs.shape, gap=_GAP * em)
+        if corners is None:
+            return False
+        self._paint(glyphs, corners, style, em)
+        quad = corners.round().astype(np.int32)
+        self.words.append(Word(quad, text if style.readable else DO_NOT_CARE))
+        return True
+
+    def _find_room(self, shape: Tuple[int, int], gap: float) -> Optional[np.ndarray]:
+        """Returns the corners, float32 (4, 2), of a free place for glyphs of that shape."""
+        width, height = shape[1] / _SUPERSAMPLING, shape[0] / _SUPERSAMPLING
+        for _ in range(_PLACING_TRIES):
+            angle = np.clip(self._tilt + self._random.uniform(-5, 5), -_MAX_ANGLE, _MAX_ANGLE)
+            corners = _turned_rectangle(width, height, angle)
+            edge = _EDGE * self._size
+            room = self._size - 1 - 2 * edge - corners.max(axis=0)
+            if room.min() <= 0:
+                continue
+            corners += (edge + self._random.uniform(0, 1, 2) * room).astype(np.float32)
+            zone = self._zone(corners, gap)
+            if not (self._taken & zone).any():
+                self._taken |= self._zone(corners, 0)
+                return corners
+        return None
+
+    def _zone(self, corners: np.ndarray, gap: float) -> np.ndarray:
+        """Marks a quad and everything within ``gap`` pixels of it; uint8 (size, size), 0 or 1."""
+        zone = np.zeros_like(self._taken)
+        points = corners.round().astype(np.int32)
+        cv2.fillPoly(zone, [points], 1)
+        cv2.polylines(zone, [points], True, 1, 1 + 2 * int(round(gap)))
+        return zone
+
+    def _paint(self, glyphs: np.ndarray, corners: np.ndarray, style: _Style, em: float) -> None:
+        """Puts the glyphs onto the picture, some of them on a sign or with an edge."""
+        margin = _SIGN_MARGIN * em
+        inside = self._zone(corners, margin).astype(bool)
+        if chance(self._random, 0.25):
+            self._paint_sign(corners, margin)
+        colour = contrasting_colour(self._random, self.image[inside],
+                                               style.min_contrast)
+        opacity = _warp(glyphs, corners, self._size)
+        if chance(self._random, 0.2):
+            edge = cv2.dilate(opacity, np.ones((3, 3), np.uint8))
+            self._blend(edge, 255 - colour)
+        if style.blur:
+            opacity = cv2.GaussianBlur(opacity, (0, 0), style.blur * em)
+        self._blend(opacity, colour)
+
+    def _paint_sign(self, corners: np.ndarray, margin: float) -> None:
+        """Lays a plain plate behind a word."""
+        plate = self._zone(corners, margin).astype(np.float32)
+        plate = cv2.GaussianBlur(plate, (0, 0), 0.6)
+        self._blend(plate, self._random.uniform(0, 255, 3).astype(np.float32))
+
+    def _blend(self, opacity: np.ndarray, colour: np.ndarray) -> None:
+        self.image += opacity[:, :, None] * (colour - self.image)
+
+
+def _turned_rectangle(width: float, height: float, angle: float) -> np.ndarray:
+    """Corners clockwise from the top-left one, turned by ``angle`` degrees and moved to x, y >= 0.
+
+    Returns:
+        float32 (4, 2).
+    """
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    turned = corners @ np.array([[cos, sin], [-sin, cos]], np.float32)
+    return turned - turned.min(axis=0)
+
+
+def _warp(glyphs: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
+    """Lays upright glyphs into a quad; float32 (size, size), 0..1."""
+    height, width = glyphs.shape
+    source = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    left, top = np.floor(corners.min(axis=0)).astype(int)
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
+    patch = (corners - (left, top)).astype(np.float32) * _SUPERSAMPLING
+    matrix = cv2.getPerspectiveTransform(source, patch)
+    shape = int(right - left), int(bottom - top)
+    warped = cv2.warpPerspective(glyphs, matrix, tuple(_SUPERSAMPLING * side for side in shape))
+    opacity = np.zeros((size, size), np.float32)
+    opacity[top:bottom, left:right] = cv2.resize(warped, shape, interpolation=cv2.INTER_AREA)
+    return opacity / 255
+
+
+def _finish(random_state: np.random.RandomState, image: np.ndarray) -> np.ndarray:
+    """Adds what a camera adds: uneven light, slight blur, noise; uint8 of the same shape."""
+    size = image.shape[0]
+    light = cv2.resize(random_state.uniform(0.8, 1.15, (2, 2)).astype(np.float32), (size, size))
+    image = cv2.GaussianBlur(image * light[:, :, None], (0, 0), random_state.uniform(0.3, 0.8))
+    image = image + random_state.normal(0, random_state.uniform(1, 8), image.shape)
+    return np.clip(image, 0, 255).round().astype(np.uint8)
