@@ -37,7 +37,7 @@ def data_dir() -> pathlib.Path:
 def shared_dir() -> pathlib.Path:
     """The shared folder beside the project; without it, tests that need it skip and say so."""
     if not SHARED.is_dir():
-        pytest.skip('needs the shared folder with real ICDAR2015 samples at %s' % SHARED)
+        pytest.skip(f'needs the shared folder with real ICDAR2015 samples at {SHARED}')
     return SHARED
 
 
@@ -46,5 +46,5 @@ def icdar_dir(shared_dir) -> pathlib.Path:
     """1,000 real training images, 100 real test images and the official ground truth."""
     folder = shared_dir / 'data' / 'icdar2015'
     if not folder.is_dir():
-        pytest.skip('needs the real ICDAR2015 samples at %s' % folder)
+        pytest.skip(f'needs the real ICDAR2015 samples at {folder}')
     return folder

@@ -62,9 +62,9 @@ class Steps:
         values = session.run({one.op.name: one for one in tf.global_variables()})
         digests = {name: hashlib.sha256(value.tobytes()).hexdigest()
                    for name, value in values.items()}
-        self._seen['%s/digests' % scenario] = json.dumps(digests)
+        self._seen[f'{scenario}/digests'] = json.dumps(digests)
         if self._device.rank == 0 and 'shared' not in scenario:
-            self._seen.update({'%s/%s' % (scenario, one.op.name): values[one.op.name + '/Adam']
+            self._seen.update({f'{scenario}/{one.op.name}': values[one.op.name + '/Adam']
                                for one in tf.trainable_variables()})
 
     def write(self, path):
@@ -87,7 +87,7 @@ def main(folder):
     else:
         steps.run('first', [20])
         steps.run('second', [21])
-    steps.write(os.path.join(folder, 'rank_%d.npz' % place.rank if together else 'alone.npz'))
+    steps.write(os.path.join(folder, f'rank_{place.rank}.npz' if together else 'alone.npz'))
 
 
 if __name__ == '__main__':

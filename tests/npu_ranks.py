@@ -15,7 +15,7 @@ def rank_table(size):
     """A rank table of the newer form, for one server."""
     return {'version': '1.0', 'status': 'completed', 'server_count': '1', 'server_list': [{
         'server_id': '127.0.0.1', 'device': [
-            {'device_id': str(rank), 'device_ip': '192.168.%d.101' % (100 + rank),
+            {'device_id': str(rank), 'device_ip': f'192.168.{100 + rank}.101',
              'rank_id': str(rank)} for rank in range(size)]}]}
 
 

@@ -55,8 +55,8 @@ def imports_of(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, 'line %d: a relative import' % node.lineno
-            names = ('%s.%s' % (node.module, alias.name) for alias in node.names)
+            assert node.level == 0, f'line {node.lineno}: a relative import'
+            names = (f'{node.module}.{alias.name}' for alias in node.names)
             yield from (name if name in MODULES else node.module for name in names)
 
 
@@ -122,13 +122,13 @@ def test_flags_are_read_in_entry_scripts_alone(module):
     tuple(name for name in PROJECT if layer_of(name) in ('utils', 'utils.data_provider')),
 ], ids=['data, post-processing, scoring', 'configuration', 'utils'])
 def test_these_start_without_tensorflow(modules):
-    code = 'import %s; import sys; sys.exit("tensorflow" in sys.modules)' % ', '.join(modules)
+    code = f"import {', '.join(modules)}; import sys; sys.exit(\"tensorflow\" in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], cwd=str(ROOT), check=False).returncode == 0
 
 
 def test_evaluation_runs_without_the_rest_of_the_project():
     project = tuple(name for name in PACKAGES if name != 'evaluation')
     names = ', '.join(name for name in PROJECT if within(name, 'evaluation'))
-    code = ('import %s; import sys; '
-            'sys.exit(any(name.split(".")[0] in %r for name in sys.modules))' % (names, project))
+    code = (f'import {names}; import sys; sys.exit(any(name.split(".")[0] in {project!r} for name '
+            'in sys.modules))')
     assert subprocess.run([sys.executable, '-c', code], cwd=str(ROOT), check=False).returncode == 0

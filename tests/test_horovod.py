@@ -76,7 +76,7 @@ class Job(NamedTuple):
                 acted = time.time()
                 break
         else:
-            pytest.fail('no step was logged in:\n%s' % ''.join(log))
+            pytest.fail(f"no step was logged in:\n{''.join(log)}")
         log += process.stdout.readlines()
         return process.wait(timeout=PATIENCE_SECONDS), time.time() - acted, ''.join(log)
 
@@ -145,7 +145,7 @@ def test_on_different_batches_the_mean_of_the_gradients_of_each_alone_is_applied
     names.remove('digests')
     assert len(names) > 100
     for name in names:
-        first, second = (steps['alone']['%s/%s' % (one, name)] for one in ('first', 'second'))
+        first, second = (steps['alone'][f'{one}/{name}'] for one in ('first', 'second'))
         together = steps['rank_0']['different/' + name]
         scale = max(np.abs(first).max(), np.abs(second).max())
         np.testing.assert_allclose(together, (first + second) / 2, rtol=0, atol=1e-5 * scale)

@@ -63,7 +63,7 @@ def looping(place, session):
 
 def assert_same_checkpoint(place, step, run_name, other):
     """Names, dtypes and values."""
-    ours, theirs = (open_checkpoint(str(place.folder / name / ('model.ckpt-%d' % step)))
+    ours, theirs = (open_checkpoint(str(place.folder / name / (f'model.ckpt-{step}')))
                     for name in (run_name, other))
     assert ours.shapes == theirs.shapes
     for name in theirs.shapes:

@@ -38,9 +38,9 @@ class Job(Ranks):
 
     def train(self, *flags, batch_size=BATCH, **kwargs):
         """Trains to the end of all ranks: (exit code, output) of each."""
-        arguments = ['--training_data_path=%s' % self.data,
-                     '--checkpoint_path=%s' % self.checkpoints, '--input_size=%d' % SIZE,
-                     '--batch_size_per_gpu=%d' % batch_size, '--num_readers=1', '--seed=%d' % SEED,
+        arguments = [f'--training_data_path={self.data}',
+                     f'--checkpoint_path={self.checkpoints}', f'--input_size={SIZE}',
+                     f'--batch_size_per_gpu={batch_size}', '--num_readers=1', f'--seed={SEED}',
                      '--save_summary_steps=1', '--pretrained_model_path=', *flags]
         return self.run(*arguments, FAKE_NPU_COLLECTIVE_TIMEOUT=COLLECTIVE_SECONDS,
                         FAKE_NPU_RECORD=str(self.record), TF_CPP_MIN_LOG_LEVEL='2', **kwargs)
@@ -58,7 +58,7 @@ class Job(Ranks):
 
     def log_of(self, rank):
         """The log file of a rank that is not 0."""
-        return (self.checkpoints / ('rank_%d.log' % rank)).read_text()
+        return (self.checkpoints / (f'rank_{rank}.log')).read_text()
 
     def saved_steps(self):
         """Steps of the checkpoints."""
@@ -186,7 +186,7 @@ def test_a_rank_that_is_killed_ends_the_others_and_the_run_can_be_restored(job, 
 def test_a_rank_that_does_not_know_its_job_gets_one_sentence(job, missing):
     (exit_code, log), *_ = job.train(only={0: {missing: ''}, 1: {missing: ''}})
     assert exit_code == 1
-    assert log.startswith('error: %s must be set' % missing)
+    assert log.startswith(f'error: {missing} must be set')
     assert 'for a job of 2 NPUs' in log
     assert log.count('\n') == 1
 

@@ -51,8 +51,8 @@ class Place:
             path.unlink()
 
     def arguments(self, run_name, *flags):
-        return ['--training_data_path=%s' % (self.folder / 'data' / 'train'),
-                '--checkpoint_path=%s' % (self.folder / run_name), *SMALL, *flags]
+        return [f"--training_data_path={self.folder / 'data' / 'train'}",
+                f'--checkpoint_path={self.folder / run_name}', *SMALL, *flags]
 
     def on_npu(self, run_name, *flags, **variables):
         """train_npu.sh from another folder."""
@@ -211,6 +211,6 @@ def test_the_script_gives_the_published_command(project_root, tmp_path, variable
     here = str(project_root)
     assert lines[5:] == [
         here + '/npu_train.py', '--input_size=512', '--learning_rate=0.0001',
-        '--batch_size_per_gpu=14', '--num_readers=16', '--checkpoint_path=%s/checkpoint/' % here,
-        '--training_data_path=%s/ocr/icdar2015/' % here,
-        '--pretrained_model_path=%s/pretrain_model/resnet_v1_50.ckpt' % here, '--restore']
+        '--batch_size_per_gpu=14', '--num_readers=16', f'--checkpoint_path={here}/checkpoint/',
+        f'--training_data_path={here}/ocr/icdar2015/',
+        f'--pretrained_model_path={here}/pretrain_model/resnet_v1_50.ckpt', '--restore']

@@ -85,9 +85,9 @@ def test_the_seed_that_was_drawn_is_used_again(folder, killed, resumed):
     assert killed.exit_code == -signal.SIGKILL
     assert resumed.exit_code == 0, resumed.log
     seed = drawn_seed(killed)
-    assert 'the seed of the training data is %d, as it was before' % seed in resumed.log
+    assert f'the seed of the training data is {seed}, as it was before' in resumed.log
     manifest = json.loads((folder / 'resumed' / 'training_files.json').read_text())
-    assert manifest['checkpoints'] == ['model.ckpt-%d' % STEPS]
+    assert manifest['checkpoints'] == [f'model.ckpt-{STEPS}']
     assert manifest['seed'] == seed
 
 

@@ -64,7 +64,7 @@ class Place(NamedTuple):
                 signalled = time.time()
                 break
         else:
-            pytest.fail('no line matched %s in:\n%s' % (pattern, ''.join(log)))
+            pytest.fail(f"no line matched {pattern} in:\n{''.join(log)}")
         log += process.stdout.readlines()
         return process.wait(timeout=PATIENCE_SECONDS), time.time() - signalled, ''.join(log)
 
@@ -161,7 +161,7 @@ def test_restored_run_continues_the_curves(place, restored):
     (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)])
 def test_a_signal_saves_and_ends_all_processes(place, restored, signum, code):
     before = place.steps()[-1]
-    next_line = 'Step %06d' % (before // 10 * 10 + 10)
+    next_line = f'Step {before // 10 * 10 + 10:06}'
     exit_code, seconds, log = place.train_until(next_line, signum, restore=True)
     assert exit_code == code, log
     assert seconds < 60, log

@@ -42,7 +42,7 @@ class Job:
         os.mkfifo(str(folder / 'ready_0'))
 
     def write_table(self, size):
-        devices = [{'device_id': str(4 + rank), 'device_ip': '10.0.0.%d' % rank,
+        devices = [{'device_id': str(4 + rank), 'device_ip': f'10.0.0.{rank}',
                     'rank_id': str(rank)} for rank in range(size)]
         (self.folder / 'table.json').write_text(json.dumps({
             'version': '1.0', 'status': 'completed', 'server_count': '1',
@@ -51,7 +51,7 @@ class Job:
     def run(self, plays=(), arguments=(), **variables):
         """Plays the ranks' parts: (exit code, stdout, stderr)."""
         for rank, play in enumerate(plays):
-            (self.folder / ('play_%d.sh' % rank)).write_text(play)
+            (self.folder / (f'play_{rank}.sh')).write_text(play)
         kept = {name: value for name, value in os.environ.items() if name not in OF_THE_JOB}
         done = subprocess.run(
             ['bash', str(self.script), *arguments], cwd=str(self.folder), check=False,
@@ -86,8 +86,8 @@ def test_each_rank_gets_the_published_command_and_its_environment(job, project_r
     for rank, lines in enumerate((own.splitlines(), other.splitlines())):
         device = 4 + rank
         assert lines[:8] == [
-            'POD_NAME=', 'RANK_SIZE=2', 'RANK_ID=%d' % rank, 'JOB_ID=10087',
-            'ASCEND_DEVICE_ID=%d' % device, 'DEVICE_ID=%d' % device, 'RANK_TABLE_FILE=table.json',
+            'POD_NAME=', 'RANK_SIZE=2', f'RANK_ID={rank}', 'JOB_ID=10087',
+            f'ASCEND_DEVICE_ID={device}', f'DEVICE_ID={device}', 'RANK_TABLE_FILE=table.json',
             'HCCL_CONNECT_TIMEOUT=600']
         assert lines[8] == str(project_root / 'npu_train.py')
         assert lines[-3:] == arguments
@@ -157,7 +157,7 @@ def test_a_rank_that_does_not_end_is_killed(job):
     ('INT', 'INT', 130), ('TERM', 'TERM', 143), ('HUP', 'HUP', 129), ('USR1', 'USR1', 138)])
 def test_a_signal_is_passed_to_every_rank_once(job, name, passed, exit_code):
     # The second of a pair, which timeout(1) sends, is the same wish.
-    play = AFTER_THE_OTHER + 'kill -%s $PPID; kill -%s $PPID' % (name, name)
+    play = AFTER_THE_OTHER + f'kill -{name} $PPID; kill -{name} $PPID'
     found, _, log = job.run([WAITS, WAITS.replace('echo >ready_$RANK_ID', play)],
                             ['--checkpoint_path=run'])
     assert found == exit_code

@@ -85,7 +85,7 @@ def _find_tag(name: str, tags: Sequence[str]) -> str:
     """The tag that is the name, or that TensorFlow has made of it; '' where there is none."""
     if name in tags:
         return name
-    made = re.compile(r'(.*/)?%s(_\d+)?' % re.escape(name))
+    made = re.compile(rf'(.*/)?{re.escape(name)}(_\d+)?')
     found = sorted((tag for tag in tags if made.fullmatch(tag)),
                    key=lambda tag: (tag.count('/'), len(tag), tag))
     if found[1:]:

@@ -69,12 +69,12 @@ def places(environment: Mapping[str, str], root: str) -> Tuple[int, List[Place],
         device = devices[0] if devices else _number(
             environment, 'ASCEND_DEVICE_ID', _number(environment, 'DEVICE_ID', 0))
         return size, [Place(0, device, device)], None
-    path = environment.get('RANK_TABLE_FILE') or os.path.join(root, 'rank_table_%dp.json' % size)
+    path = environment.get('RANK_TABLE_FILE') or os.path.join(root, f'rank_table_{size}p.json')
     here = _of_this_server(_table(path, size), first, path)
     if devices and len(devices) != len(here):
-        raise PSENetError('DEVICES=%s are %d, and %s has %d ranks from FIRST_RANK=%d on for one '
-                          'server; make them the same'
-                          % (environment['DEVICES'], len(devices), path, len(here), first))
+        raise PSENetError(f'DEVICES={environment["DEVICES"]} are {len(devices)}, and {path} has '
+                          f'{len(here)} ranks from FIRST_RANK={first} on for one server; make them '
+                          'the same')
     return size, [Place(one.rank_id, one.device_id, logical)
                   for one, logical in zip(here, devices or [one.device_id for one in here])], path
 
@@ -85,39 +85,37 @@ def _devices(environment: Mapping[str, str]) -> List[int]:
         return []
     parts = text.split(',')
     if not all(part.isascii() and part.isdigit() for part in parts) or len({*parts}) < len(parts):
-        raise PSENetError('DEVICES=%s must be different device numbers with commas between, as in '
-                          'DEVICES=0,1,2,3' % text)
+        raise PSENetError(f'DEVICES={text} must be different device numbers with commas between, '
+                          'as in DEVICES=0,1,2,3')
     return [int(part) for part in parts]
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
     text = environment.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise PSENetError('%s=%s must be a whole number from %d on' % (name, text, least))
+        raise PSENetError(f'{name}={text} must be a whole number from {least} on')
     return int(text)
 
 
 def _table(path: str, size: int) -> Tuple[RankedDevice, ...]:
     if not os.path.exists(path):
-        raise PSENetError('there is no rank table at RANK_TABLE_FILE=%s; make one with '
-                          'tools.make_rank_table (--help shows how)' % path)
+        raise PSENetError(f'there is no rank table at RANK_TABLE_FILE={path}; make one with '
+                          'tools.make_rank_table (--help shows how)')
     table = read_rank_table(path)
     if len(table) != size:
-        raise PSENetError('RANK_SIZE=%d, and the rank table %s has %d ranks; make them the same'
-                          % (size, path, len(table)))
+        raise PSENetError(f'RANK_SIZE={size}, and the rank table {path} has {len(table)} ranks; '
+                          'make them the same')
     return table
 
 
 def _of_this_server(table: Sequence[RankedDevice], first: int, path: str) -> List[RankedDevice]:
     if first >= len(table):
-        raise PSENetError('FIRST_RANK=%d, and the ranks of %s end with %d'
-                          % (first, path, len(table) - 1))
+        raise PSENetError(f'FIRST_RANK={first}, and the ranks of {path} end with {len(table) - 1}')
     here = [one for one in table if one.server_id == table[first].server_id]
     if [one.rank_id for one in here] != list(range(first, first + len(here))):
-        raise PSENetError('the ranks of server %s in %s are %s, and FIRST_RANK=%d; they must '
-                          'follow one another from there on'
-                          % (here[0].server_id, path,
-                             ', '.join(str(one.rank_id) for one in here), first))
+        raise PSENetError(f'the ranks of server {here[0].server_id} in {path} are '
+                          f'{", ".join(str(one.rank_id) for one in here)}, and FIRST_RANK={first}; '
+                          'they must follow one another from there on')
     return here
 
 
@@ -146,16 +144,16 @@ def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
     common.pop('POD_NAME', None)
     if table:
         common['RANK_TABLE_FILE'] = table
-    readers = ['--num_readers=%d' % min(share, _MAX_READERS)] if share else []
+    readers = [f'--num_readers={min(share, _MAX_READERS)}'] if share else []
     command = ('bash', os.path.join(root, 'train_npu.sh'), *readers, *arguments)
     return [Rank(
-        'rank %d on device %d' % (place.rank, place.logical), command,
+        f'rank {place.rank} on device {place.logical}', command,
         {**common, 'RANK_ID': str(place.rank), 'DEVICE_ID': str(place.physical),
          'ASCEND_DEVICE_ID': str(place.logical)},
         frozenset(sorted(cores)[index * share:(index + 1) * share]),
         pattern.replace('%r', str(place.rank)).replace('%d', str(place.logical))
         if place.rank else None,
-        os.path.join(folder, 'rank_%d.log' % place.rank) if place.rank else None)
+        os.path.join(folder, f'rank_{place.rank}.log') if place.rank else None)
         for index, place in enumerate(here)]
 
 
@@ -190,8 +188,8 @@ def _make_folder_of(path: str) -> None:
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     except OSError as error:
-        raise PSENetError('the folder of %s cannot be made (%s); choose another with '
-                          '--checkpoint_path or RANK_OUTPUT' % (path, error.strerror)) from error
+        raise PSENetError(f'the folder of {path} cannot be made ({error.strerror}); choose another '
+                          'with --checkpoint_path or RANK_OUTPUT') from error
 
 
 if __name__ == '__main__':
@@ -199,5 +197,5 @@ if __name__ == '__main__':
     try:
         sys.exit(main(sys.argv[1:]))
     except PSENetError as error:
-        print('error: %s' % error, file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr)
         sys.exit(error.exit_code)

@@ -57,14 +57,14 @@ def read_hccn_conf(path: str) -> Dict[int, str]:
         with open(path, encoding='utf-8') as file:
             found = re.findall(r'^[ \t]*address_(\d+)[ \t]*=[ \t]*(\S*)', file.read(), re.MULTILINE)
     except (OSError, ValueError) as error:
-        raise PSENetError('%s cannot be read (%s); give the addresses with --device_ips, or a copy '
-                          'of the file with --server=ID:PATH' % (path, error)) from error
+        raise PSENetError(f'{path} cannot be read ({error}); give the addresses with --device_ips, '
+                          'or a copy of the file with --server=ID:PATH') from error
     addresses = {int(number): address for number, address in found}
     if not addresses:
-        raise PSENetError('%s has no line address_<device>=<address>; hccn_tool -i <device> -ip -s '
-                          'address <address> netmask <mask> sets an address' % path)
+        raise PSENetError(f'{path} has no line address_<device>=<address>; hccn_tool -i <device> '
+                          '-ip -s address <address> netmask <mask> sets an address')
     if len(addresses) < len(found):
-        raise PSENetError('%s has two addresses for one device; keep the right one' % path)
+        raise PSENetError(f'{path} has two addresses for one device; keep the right one')
     return addresses
 
 
@@ -85,8 +85,8 @@ def ranked(servers: Sequence[Server], devices: Sequence[int]) -> List[RankedDevi
              for number in devices or sorted(server.addresses)]
     for server, number in taken:
         if number not in server.addresses:
-            raise PSENetError('server %s has no address for device %d; give others with --devices'
-                              % (server.server_id, number))
+            raise PSENetError(f'server {server.server_id} has no address for device {number}; give '
+                              'others with --devices')
     return [RankedDevice(rank, server.server_id, number, server.addresses[number])
             for rank, (server, number) in enumerate(taken)]
 
@@ -107,7 +107,7 @@ def table_text(devices: Sequence[RankedDevice], template: int) -> str:
         for warning in device_warnings(parse_rank_table(text)):
             logger.warning('the table breaks a rule of the Ascend 910: %s', warning)
     except RankTableError as error:
-        raise PSENetError('no job can run on these devices: %s' % error) from error
+        raise PSENetError(f'no job can run on these devices: {error}') from error
     return text
 
 
@@ -125,7 +125,7 @@ def _by_server(devices: Sequence[RankedDevice]) -> Dict[str, Any]:
 
 def _by_rank(devices: Sequence[RankedDevice]) -> Dict[str, Any]:
     servers = numbers_by_server(devices)
-    ports = ['eth%d' % number for number in range(max(map(len, servers.values()), default=0))]
+    ports = [f'eth{number}' for number in range(max(map(len, servers.values()), default=0))]
     return {'board_id': '0x0000', 'chip_info': '910', 'deploy_mode': 'lab', 'group_count': '1',
             'group_list': [{
                 'group_name': '', 'device_num': str(len(devices)), 'server_num': str(len(servers)),
@@ -145,8 +145,8 @@ def write_table(path: str, text: str, overwrite: bool = False) -> None:
         PSENetError: the file is there and ``overwrite`` is not given, or it cannot be written.
     """
     if os.path.lexists(path) and not overwrite:
-        raise PSENetError('%s exists already; choose another --out, or replace it with --overwrite'
-                          % path)
+        raise PSENetError(f'{path} exists already; choose another --out, or replace it with '
+                          '--overwrite')
     with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
         file.write(text)
 
@@ -154,8 +154,8 @@ def write_table(path: str, text: str, overwrite: bool = False) -> None:
 def _numbers(text: Optional[str]) -> List[int]:
     parts = text.split(',') if text else []
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise PSENetError('--devices=%s must be device numbers with commas between, as in '
-                          '--devices=0,1,2,3' % text)
+        raise PSENetError(f'--devices={text} must be device numbers with commas between, as in '
+                          '--devices=0,1,2,3')
     return [int(part) for part in parts]
 
 
@@ -169,8 +169,8 @@ def _servers(values: flags.FlagValues, devices: List[int]) -> List[Server]:
         raise PSENetError('--device_ips is for one server without a file; leave it out, or give '
                           '--server=ID once')
     if len(addresses) != len(devices):
-        raise PSENetError('--device_ips has %d addresses and --devices %d numbers; give one for '
-                          'each' % (len(addresses), len(devices)))
+        raise PSENetError(f'--device_ips has {len(addresses)} addresses and --devices '
+                          f'{len(devices)} numbers; give one for each')
     return [Server(given[0][0], dict(zip(devices, addresses)))]
 
 
@@ -178,13 +178,13 @@ def main(_: List[str]) -> None:
     """Makes or checks the table that the flags describe."""
     values = flags.FLAGS
     if values.check:
-        _tell('%s can be used' % values.check, read_rank_table(values.check))
+        _tell(f'{values.check} can be used', read_rank_table(values.check))
         return
     wanted = _numbers(values.devices)
     devices = ranked(_servers(values, wanted), wanted)
-    out = values.out or 'rank_table_%dp.json' % len(devices)
+    out = values.out or f'rank_table_{len(devices)}p.json'
     write_table(out, table_text(devices, int(values.template)), values.overwrite)
-    _tell('wrote %s' % out, devices)
+    _tell(f'wrote {out}', devices)
 
 
 def _tell(what: str, devices: Sequence[RankedDevice]) -> None:
@@ -196,8 +196,8 @@ def _tell(what: str, devices: Sequence[RankedDevice]) -> None:
 if __name__ == '__main__':
     group = cli.group('rank table')
     flags.DEFINE_multi_string(
-        'server', None, 'A server as ID or ID:PATH, PATH being its hccn.conf (%s); once for each '
-        'server, with different IDs.' % HCCN_CONF, **group)
+        'server', None, f'A server as ID or ID:PATH, PATH being its hccn.conf ({HCCN_CONF}); once '
+                        'for each server, with different IDs.', **group)
     flags.DEFINE_string(
         'devices', None, 'Devices of each server that take part, as in 0,1,2,3; all that have an '
         'address when not given.', **group)

@@ -120,8 +120,8 @@ class _Job:
                     stdout=output, stderr=output, start_new_session=True,
                     preexec_fn=prepare)  # noqa: PLW1509 - there are no threads here
         except (OSError, subprocess.SubprocessError) as error:
-            raise PSENetError('%s cannot be started (%s); the job is ended'
-                              % (rank.name, error)) from error
+            raise PSENetError(f'{rank.name} cannot be started ({error}); the job is '
+                              'ended') from error
         self._running.append((rank, process))
 
     def runs(self) -> bool:
@@ -203,7 +203,7 @@ class _Job:
     def outcome(self) -> int:
         """The exit code; raises RankFailedError for the rank that failed first."""
         for rank, exit_code in self._failed:
-            raise RankFailedError('%s %s%s' % (rank.name, _how(exit_code), self._last_words(rank)),
+            raise RankFailedError(f'{rank.name} {_how(exit_code)}{self._last_words(rank)}',
                                   exit_code)
         return self._stop_code
 
@@ -232,8 +232,8 @@ def _how(exit_code: int) -> str:
     try:
         name = signal.Signals(exit_code - 128).name
     except ValueError:
-        return 'ended with exit code %d' % exit_code
-    return 'was killed by %s (exit code %d)' % (name, exit_code)
+        return f'ended with exit code {exit_code}'
+    return f'was killed by {name} (exit code {exit_code})'
 
 
 def _last_line(path: str) -> Tuple[str, float]:

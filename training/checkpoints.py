@@ -116,14 +116,14 @@ def _check_complete(prefix: str) -> None:
     has_data = bool(glob.glob(glob.escape(prefix) + '.data-*'))
     if os.path.exists(prefix + '.index'):
         if not has_data:
-            raise CheckpointError('%s.index has no %s.data-* file beside it; copy all files of the '
-                                  'checkpoint' % (prefix, os.path.basename(prefix)))
+            raise CheckpointError(f'{prefix}.index has no {os.path.basename(prefix)}.data-* file '
+                                  'beside it; copy all files of the checkpoint')
     elif has_data:
-        raise CheckpointError('%s.data-* has no %s.index beside it; copy all files of the '
-                              'checkpoint' % (prefix, os.path.basename(prefix)))
+        raise CheckpointError(f'{prefix}.data-* has no {os.path.basename(prefix)}.index beside it; '
+                              'copy all files of the checkpoint')
     elif not os.path.isfile(prefix):
-        raise CheckpointError('there is no checkpoint at %s; give a folder, a prefix such as '
-                              'model.ckpt-1000, or one of its files' % prefix)
+        raise CheckpointError(f'there is no checkpoint at {prefix}; give a folder, a prefix such '
+                              'as model.ckpt-1000, or one of its files')
 
 
 def write_index(folder: str, prefixes: List[str]) -> None:
@@ -141,8 +141,8 @@ def write_index(folder: str, prefixes: List[str]) -> None:
         # TensorFlow rewrites names where the folder's own path is relative.
         tf.train.update_checkpoint_state(os.path.abspath(folder), names[-1], names)
     except (tf.errors.OpError, OSError) as error:
-        raise CheckpointError('%s cannot be written (%s)' % (
-            os.path.join(folder, INDEX_FILE), first_line(error))) from error
+        raise CheckpointError(f'{os.path.join(folder, INDEX_FILE)} cannot be written '
+                              f'({first_line(error)})') from error
 
 
 AVERAGE_SUFFIX = '/ExponentialMovingAverage'
@@ -183,8 +183,8 @@ def _damage_named(prefix: str) -> Iterator[None]:
     try:
         yield
     except READ_ERRORS as error:
-        raise CheckpointError('%s is damaged: its data cannot be read (%s)'
-                              % (prefix, first_line(error))) from error
+        raise CheckpointError(f'{prefix} is damaged: its data cannot be read '
+                              f'({first_line(error)})') from error
 
 
 def open_checkpoint(path: str) -> Checkpoint:
@@ -203,8 +203,8 @@ def open_checkpoint(path: str) -> Checkpoint:
         reader = _NpzReader(readable) if is_npz else tf.train.NewCheckpointReader(readable)
         shapes = reader.get_variable_to_shape_map()
     except READ_ERRORS as error:
-        raise CheckpointError('%s is damaged or no TensorFlow checkpoint (%s)'
-                              % (prefix, first_line(error))) from error
+        raise CheckpointError(f'{prefix} is damaged or no TensorFlow checkpoint '
+                              f'({first_line(error)})') from error
     return Checkpoint(prefix, reader, shapes, readable, links)
 
 
@@ -255,8 +255,9 @@ def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
     """
     for name, variable in sources.items():
         if checkpoint.shapes[name] != variable.shape.as_list():
-            raise CheckpointError('%s holds %s with shape %s, and the network needs %s' % (
-                checkpoint.prefix, name, checkpoint.shapes[name], variable.shape.as_list()))
+            raise CheckpointError(f'{checkpoint.prefix} holds {name} with shape '
+                                  f'{checkpoint.shapes[name]}, and the network needs '
+                                  f'{variable.shape.as_list()}')
     plain = {name: variable for name, variable in sources.items() if name != GLOBAL_STEP}
     is_npz = isinstance(checkpoint.reader, _NpzReader)
     saver = tf.train.Saver(plain) if plain and not is_npz else None
@@ -306,11 +307,10 @@ def _check_holds(checkpoint: Checkpoint, names) -> None:
                      and all(not name.startswith(BACKBONE_PREFIX) for name in missing))
     if only_backbone:
         raise CheckpointError(
-            '%s holds only the backbone, not a trained detector: it is for '
-            '--pretrained_model_path; --checkpoint_path takes what training has saved'
-            % checkpoint.prefix)
-    raise CheckpointError('%s is a checkpoint of another network: %d variables are missing, %s '
-                          'among them' % (checkpoint.prefix, len(missing), missing[0]))
+            f'{checkpoint.prefix} holds only the backbone, not a trained detector: it is for '
+            '--pretrained_model_path; --checkpoint_path takes what training has saved')
+    raise CheckpointError(f'{checkpoint.prefix} is a checkpoint of another network: {len(missing)} '
+                          f'variables are missing, {missing[0]} among them')
 
 
 def build_restore(checkpoint: Checkpoint, average: tf.train.ExponentialMovingAverage) -> Load:
@@ -382,9 +382,10 @@ def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage) -> L
     present = [variable for variable in trainable if variable.op.name in checkpoint.shapes]
     if not present:
         raise CheckpointError(
-            '--pretrained_model_path=%s holds none of the %d trainable variables of the network '
-            '(but %s); it takes the resnet_v1_50.ckpt of slim, or a trained detector'
-            % (path, len(trainable), ', '.join(sorted(checkpoint.shapes)[:3]) or 'nothing'))
+            f'--pretrained_model_path={path} holds none of the {len(trainable)} trainable '
+            'variables of the network (but '
+            f'{", ".join(sorted(checkpoint.shapes)[:3]) or "nothing"}); it takes the '
+            'resnet_v1_50.ckpt of slim, or a trained detector')
     sources = {variable.op.name: variable for variable in present}
     kind = 'a backbone'
     if all(variable.op.name in checkpoint.shapes for variable in trainable + statistics):

@@ -248,23 +248,21 @@ def _value_faults(config: TrainConfig) -> List[str]:
     faults = []
     for name, least in _LEAST.items():
         if getattr(config, name) < least:
-            faults.append('--%s=%d must be at least %d' % (name, getattr(config, name), least))
+            faults.append(f'--{name}={getattr(config, name)} must be at least {least}')
     if config.input_size % cfg.SIDE_MULTIPLE:
-        faults.append('--input_size=%d must be a multiple of %d'
-                      % (config.input_size, cfg.SIDE_MULTIPLE))
+        faults.append(f'--input_size={config.input_size} must be a multiple of {cfg.SIDE_MULTIPLE}')
     if config.max_steps > _MAX_STEPS:
-        faults.append('--max_steps=%d must be at most %d' % (config.max_steps, _MAX_STEPS))
+        faults.append(f'--max_steps={config.max_steps} must be at most {_MAX_STEPS}')
     if not 0 < config.learning_rate < float('inf'):
-        faults.append('--learning_rate=%g must be a positive number' % config.learning_rate)
+        faults.append(f'--learning_rate={config.learning_rate:g} must be a positive number')
     for name in ('moving_average_decay', 'batch_norm_decay'):
         if not 0 <= getattr(config, name) < 1:
-            faults.append('--%s=%g must be at least 0 and less than 1'
-                          % (name, getattr(config, name)))
+            faults.append(f'--{name}={getattr(config, name):g} must be at least 0 and less than 1')
     if not 0 <= config.min_crop_side_ratio <= 1:
-        faults.append('--min_crop_side_ratio=%g must be between 0 and 1'
-                      % config.min_crop_side_ratio)
+        faults.append(f'--min_crop_side_ratio={config.min_crop_side_ratio:g} must be between 0 and '
+                      '1')
     if config.seed is not None and not 0 <= config.seed < 2 ** 32:
-        faults.append('--seed=%d must be between 0 and 2**32 - 1' % config.seed)
+        faults.append(f'--seed={config.seed} must be between 0 and 2**32 - 1')
     return faults
 
 
@@ -273,12 +271,12 @@ def _pair_faults(config: TrainConfig) -> List[str]:
     if not config.training_data_path:
         faults.append('--training_data_path is empty; name the folder with the training images')
     elif not os.path.isdir(config.training_data_path):
-        faults.append('--training_data_path=%s is not a directory; name the one with the training '
-                      'images and their labels' % config.training_data_path)
+        faults.append(f'--training_data_path={config.training_data_path} is not a directory; name '
+                      'the one with the training images and their labels')
     if not config.checkpoint_path:
         faults.append('--checkpoint_path is empty; name the folder for checkpoints')
     elif os.path.exists(config.checkpoint_path) and not os.path.isdir(config.checkpoint_path):
-        faults.append('--checkpoint_path=%s is a file; name a folder' % config.checkpoint_path)
+        faults.append(f'--checkpoint_path={config.checkpoint_path} is a file; name a folder')
     if config.restore and config.overwrite:
         faults.append('--restore goes on with the run in --checkpoint_path and --overwrite starts '
                       'it anew; give one of them')

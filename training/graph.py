@@ -91,7 +91,7 @@ def build_train_graph(config: TrainConfig, device: Device, inputs: Optional[Inpu
     """
     fed = inputs is None
     if fed:
-        inputs = Inputs(*(tf.placeholder(spec.dtype, spec.shape, 'input_%s' % name)
+        inputs = Inputs(*(tf.placeholder(spec.dtype, spec.shape, f'input_{name}')
                           for name, spec in input_specs(config, device)._asdict().items()))
     global_step = _get_or_create_global_step()
     learning_rate = _learning_rate(config, device, global_step)
@@ -152,7 +152,7 @@ def _build_towers(config: TrainConfig, device: Device, inputs: Inputs) -> List[_
     shares = [Inputs(*share) for share in
               zip(*(tf.split(tensor, device.num_towers) for tensor in inputs))]
     for index, share in enumerate(shares):
-        with device.tower_scope(index), tf.name_scope('tower_%d' % index), \
+        with device.tower_scope(index), tf.name_scope(f'tower_{index}'), \
                 tf.variable_scope(tf.get_variable_scope(), reuse=index > 0):
             towers.append(_build_tower(config, share))
     return towers
@@ -175,7 +175,7 @@ def _tower_gradients(device: Device, towers: List[_Tower], optimizer: tf.train.O
     gradients = []
     for index, tower in enumerate(towers):
         # The slash enters the scope that the tower was built in.
-        with device.tower_scope(index), tf.name_scope('tower_%d/' % index):
+        with device.tower_scope(index), tf.name_scope(f'tower_{index}/'):
             gradients.append(optimizer.compute_gradients(tower.total_loss))
     return gradients
 

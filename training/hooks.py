@@ -88,16 +88,16 @@ class DivergenceGuard(Hook):
             self._note(result)
         self._skipped, self._scales = 0, []
         scalars = result.values.scalars
-        bad = ['%s is %s' % (name, value) for name, value in scalars._asdict().items()
+        bad = [f'{name} is {value}' for name, value in scalars._asdict().items()
                if not math.isfinite(value)]
         if not bad and scalars.total_loss > self._limits.max_loss:
-            bad = ['total_loss is %g, beyond --max_loss=%g'
-                   % (scalars.total_loss, self._limits.max_loss)]
+            bad = [f'total_loss is {scalars.total_loss:g}, beyond '
+                   f'--max_loss={self._limits.max_loss:g}']
         if bad:
             raise DivergenceError(
-                'training diverged at step %d (%s) on the batch of %s; no checkpoint holds it: '
-                'lower --learning_rate, and go on with --restore from what was saved before'
-                % (result.step, ', '.join(bad), ', '.join(result.batch.paths)))
+                f'training diverged at step {result.step} ({", ".join(bad)}) on the batch of '
+                f'{", ".join(result.batch.paths)}; no checkpoint holds it: lower --learning_rate, '
+                'and go on with --restore from what was saved before')
 
     def after_skip(self, _: tf.Session, result: StepResult) -> None:
         """Counts; raises DivergenceError with the loss scale's history when it is too often."""
@@ -105,19 +105,18 @@ class DivergenceGuard(Hook):
         self._note(result)
         if self._skipped > self._limits.max_skipped_steps:
             raise DivergenceError(
-                'training is stuck after step %d: %d steps in a row overflowed, more than '
-                '--max_skipped_steps=%d, with the loss scale at %s, the last on the batch of %s; '
-                'go on with --restore from what was saved before and a lower --loss_scale or '
-                '--learning_rate'
-                % (result.step, self._skipped, self._limits.max_skipped_steps,
-                   ' -> '.join(self._scales), ', '.join(result.batch.paths)))
+                f'training is stuck after step {result.step}: {self._skipped} steps in a row '
+                f'overflowed, more than --max_skipped_steps={self._limits.max_skipped_steps}, with '
+                f'the loss scale at {" -> ".join(self._scales)}, the last on the batch of '
+                f'{", ".join(result.batch.paths)}; go on with --restore from what was saved before '
+                'and a lower --loss_scale or --learning_rate')
 
     def _note(self, result: StepResult) -> None:
-        scale = '%g' % result.values.device_scalars.get('loss_scale', float('nan'))
+        scale = f"{result.values.device_scalars.get('loss_scale', float('nan')):g}"
         if self._scales[-1:] != [scale]:
             self._scales.append(scale)
-        place = 'up to step %d' % result.step if result.taken else 'step %d' % (result.step + 1)
-        left_out = 'the update is' if result.skipped == 1 else '%d updates are' % result.skipped
+        place = f'up to step {result.step}' if result.taken else f'step {result.step + 1}'
+        left_out = 'the update is' if result.skipped == 1 else f'{result.skipped} updates are'
         logger.info('%s: the gradients overflowed, %s left out; loss scale %s', place, left_out,
                     scale)
 
@@ -167,14 +166,12 @@ class LogHook(Hook):
         """The log line of a window that took ``seconds``."""
         per_step = seconds / self._steps
         left = timedelta(seconds=round(per_step * max(0, self._max_steps - result.step)))
-        skipped = ', skipped %d' % self._skipped if self._skipped else ''
+        skipped = f', skipped {self._skipped}' if self._skipped else ''
         waited = ('' if self._data_seconds is None
-                  else ', data wait %.1f%%' % (100 * self._data_seconds / seconds))
-        return ('Step %06d, model loss %.4f, total loss %.4f, %.2f seconds/step, '
-                '%.2f examples/second%s, ETA %s%s' % (
-                    result.step, result.values.scalars.model_loss,
-                    result.values.scalars.total_loss, per_step, self._batch_size / per_step,
-                    waited, left, skipped))
+                  else f', data wait {100 * self._data_seconds / seconds:.1f}%')
+        return (f'Step {result.step:06}, model loss {result.values.scalars.model_loss:.4f}, total '
+                f'loss {result.values.scalars.total_loss:.4f}, {per_step:.2f} seconds/step, '
+                f'{self._batch_size / per_step:.2f} examples/second{waited}, ETA {left}{skipped}')
 
 
 class SummaryHook(Hook):
@@ -297,7 +294,7 @@ class FinalFigures(Hook):
     def end(self, _: tf.Session, step: int) -> None:
         """Writes the lines; the averages are nan where no step came after the first."""
         per_step = (self._last_ended - self._first_ended) / self._steps if self._steps else math.nan
-        self._write('Final Train Accuracy %.4f' % self._loss)
-        self._write('E2E Training Duration sec %.2f' % (time.perf_counter() - self._made))
-        self._write('avg time per step %.4f' % per_step)
-        self._write('FPS %.2f' % (self._batch_size / per_step))
+        self._write(f'Final Train Accuracy {self._loss:.4f}')
+        self._write(f'E2E Training Duration sec {time.perf_counter() - self._made:.2f}')
+        self._write(f'avg time per step {per_step:.4f}')
+        self._write(f'FPS {self._batch_size / per_step:.2f}')

@@ -164,9 +164,9 @@ def named_lack_of_memory(inputs: Inputs) -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError:
-        raise PSENetError('the device has too little memory for a batch of images of shape %s: '
-                          'lower --batch_size_per_gpu or --input_size'
-                          % (tuple(inputs.images.shape.as_list()),)) from None
+        raise PSENetError('the device has too little memory for a batch of images of shape '
+                          f'{tuple(inputs.images.shape.as_list())}: lower --batch_size_per_gpu or '
+                          '--input_size') from None
 
 
 class _Run:

@@ -22,7 +22,7 @@ class PeerError(PSENetError):
 
 def log_path(folder: str, rank: int) -> str:
     """The log file of a process whose rank is not 0."""
-    return os.path.join(folder, 'rank_%d.log' % rank)
+    return os.path.join(folder, f'rank_{rank}.log')
 
 
 @contextmanager
@@ -44,8 +44,8 @@ def rank_log(folder: str, rank: int) -> Iterator[None]:
         os.makedirs(folder, exist_ok=True)
         handler = logging.FileHandler(path, encoding='utf-8')
     except OSError as error:
-        raise PSENetError('--checkpoint_path: the log %s cannot be written (%s); choose another '
-                          'folder' % (path, error.strerror)) from error
+        raise PSENetError(f'--checkpoint_path: the log {path} cannot be written '
+                          f'({error.strerror}); choose another folder') from error
     log_to(handler)
     try:
         yield
@@ -73,9 +73,9 @@ def named_peer_failures(device: Device) -> Iterator[None]:
         # The first sentence says it; advice for programmers follows.
         cause = error.message.strip().splitlines()[0].split('. ')[0]
         raise PeerError(
-            'rank %d of %d processes lost another one in the middle of a step (%s); earlier '
-            'checkpoints are intact: see what the other logs end with, and go on with --restore'
-            % (device.rank, device.world_size, cause)) from error
+            f'rank {device.rank} of {device.world_size} processes lost another one in the middle '
+            f'of a step ({cause}); earlier checkpoints are intact: see what the other logs end '
+            'with, and go on with --restore') from error
 
 
 def check_same_step(session: tf.Session, own_step: int) -> None:
@@ -90,5 +90,5 @@ def check_same_step(session: tf.Session, own_step: int) -> None:
     """
     step = int(session.run(tf.get_collection(tf.GraphKeys.GLOBAL_STEP)[0]))
     if step != own_step:
-        raise PeerError('this process found step %d in --checkpoint_path and rank 0 step %d; give '
-                        'all processes the same folder, or copies of it' % (own_step, step))
+        raise PeerError(f'this process found step {own_step} in --checkpoint_path and rank 0 step '
+                        f'{step}; give all processes the same folder, or copies of it')

@@ -94,7 +94,7 @@ def fingerprint(prefix: str) -> str:
     try:
         return file_digest(path)
     except OSError as error:
-        raise CheckpointError('%s cannot be read (%s)' % (path, error.strerror)) from error
+        raise CheckpointError(f'{path} cannot be read ({error.strerror})') from error
 
 
 class Manifest:
@@ -181,8 +181,8 @@ def find_start(config: 'TrainConfig') -> Optional['Checkpoint']:
         return start
     if not config.overwrite and (find_checkpoints(folder)
                                  or os.path.exists(os.path.join(folder, INDEX_FILE))):
-        raise PSENetError('--checkpoint_path=%s holds a checkpoint already: go on with --restore, '
-                          'start anew with --overwrite, or name another folder' % folder)
+        raise PSENetError(f'--checkpoint_path={folder} holds a checkpoint already: go on with '
+                          '--restore, start anew with --overwrite, or name another folder')
     _check_nothing_in_the_way(config, 0)
     if config.pretrained_model_path:
         open_checkpoint(config.pretrained_model_path)
@@ -195,11 +195,11 @@ def _check_writable(folder: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise PSENetError('--checkpoint_path=%s cannot be written (%s); choose another folder'
-                          % (folder, error.strerror)) from error
+        raise PSENetError(f'--checkpoint_path={folder} cannot be written ({error.strerror}); '
+                          'choose another folder') from error
     if os.path.isdir(os.path.join(folder, INDEX_FILE)):
-        raise PSENetError('--checkpoint_path=%s has a folder named %s, where TensorFlow writes a '
-                          'file of that name; choose another folder' % (folder, INDEX_FILE))
+        raise PSENetError(f'--checkpoint_path={folder} has a folder named {INDEX_FILE}, where '
+                          'TensorFlow writes a file of that name; choose another folder')
 
 
 def _check_nothing_in_the_way(config: 'TrainConfig', first_step: int) -> None:
@@ -211,9 +211,9 @@ def _check_nothing_in_the_way(config: 'TrainConfig', first_step: int) -> None:
         if (prefix not in ours and name == checkpoint_name(step)
                 and first_step < step <= config.max_steps):
             raise PSENetError(
-                '--checkpoint_path=%s holds %s, which %s does not list as written by training here '
-                'and which this run would write over; move it away or name another folder'
-                % (folder, name, MANIFEST))
+                f'--checkpoint_path={folder} holds {name}, which {MANIFEST} does not list as '
+                'written by training here and which this run would write over; move it away or '
+                'name another folder')
 
 
 def _checkpoint_to_restore(config: 'TrainConfig') -> 'Checkpoint':
@@ -281,8 +281,8 @@ def remove_earlier_run(folder: str) -> None:
             os.remove(path)
         manifest.replace([])
     except OSError as error:
-        raise PSENetError('--overwrite: the earlier run in %s cannot be removed (%s); remove it '
-                          'yourself or name another folder' % (folder, error)) from error
+        raise PSENetError(f'--overwrite: the earlier run in {folder} cannot be removed ({error}); '
+                          'remove it yourself or name another folder') from error
     logger.info('--overwrite: removed %d files of an earlier run from %s', len(paths), folder)
 
 
@@ -348,11 +348,11 @@ class CheckpointWriter:
         return saved
 
     def _account_of(self, error: Exception, step: int) -> str:
-        account = 'the checkpoint of step %d cannot be written to %s' % (step, self._folder)
+        account = f'the checkpoint of step {step} cannot be written to {self._folder}'
         if not os.path.isdir(self._folder):
             return account + ': the folder is gone'
-        return ('%s (%s); earlier checkpoints are intact: free the disk or choose another folder '
-                'and go on with --restore' % (account, first_line(error)))
+        return (f'{account} ({first_line(error)}); earlier checkpoints are intact: free the disk '
+                'or choose another folder and go on with --restore')
 
     def _keep_newest(self) -> None:
         """Names the newest checkpoints in the index, then removes the others of this folder."""
@@ -411,8 +411,8 @@ def _locked(folder: str) -> TextIO:
                 with file:
                     holder = file.read().strip()[:100] or 'which just starts'
                 raise PSENetError(
-                    '--checkpoint_path=%s is in use by another training (%s); wait for its end or '
-                    'stop it, or name another folder' % (folder, holder)) from None
+                    f'--checkpoint_path={folder} is in use by another training ({holder}); wait '
+                    'for its end or stop it, or name another folder') from None
             logger.warning('%s cannot be locked (%s): nothing keeps a second training out of the '
                            'folder', file.name, error.strerror)
             return file
@@ -453,5 +453,5 @@ def _sign(file: TextIO) -> None:
     """Writes who holds the lock, for the message of those that are refused."""
     with contextlib.suppress(OSError):  # on a full disk, that message lacks the name
         file.truncate(0)
-        file.write('process %d on %s\n' % (os.getpid(), socket.gethostname()))
+        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
         file.flush()

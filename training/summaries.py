@@ -27,7 +27,7 @@ class SummaryWriter:
         """
         # TensorFlow names the file by the second, and would write over that of a run that ended
         # within the same one. Later files still sort behind earlier ones.
-        suffix = '.%019d%s' % (time.time_ns(), EVENTS_SUFFIX)
+        suffix = f'.{time.time_ns():019}{EVENTS_SUFFIX}'
         self._writer = tf.summary.FileWriter(folder, filename_suffix=suffix)
         started = tf.SessionLog(status=tf.SessionLog.START)
         self._writer.add_session_log(started, global_step=first_step + 1)

@@ -54,7 +54,7 @@ def combine_update_ops(towers: Sequence[Sequence[tf.Operation]]) -> List[tf.Oper
     if len(towers) == 1:
         return list(towers[0])
     if len({len(ops) for ops in towers}) != 1:
-        raise ValueError('the towers have %s update ops' % [len(ops) for ops in towers])
+        raise ValueError(f'the towers have {[len(ops) for ops in towers]} update ops')
     return [_combine(ops) for ops in zip(*towers)]
 
 
@@ -62,7 +62,7 @@ def _combine(ops: Sequence[tf.Operation]) -> tf.Operation:
     ops = [op.op if isinstance(op, tf.Tensor) else op for op in ops]
     variables = {op.inputs[0] for op in ops}
     if len(variables) != 1 or any(op.type != 'AssignSub' for op in ops):
-        raise ValueError('cannot combine the update ops %s' % [op.name for op in ops])
+        raise ValueError(f'cannot combine the update ops {[op.name for op in ops]}')
     return tf.assign_sub(variables.pop(), mean([op.inputs[1] for op in ops])).op
 
 
@@ -102,5 +102,5 @@ def apply_then(optimizer: tf.train.Optimizer, gradients: GradientsAndVariables,
 def _operation(update) -> tf.Operation:
     op = update.op if isinstance(update, tf.Tensor) else update
     if op.type != 'AssignSub':
-        raise ValueError('%s is no AssignSub, so it cannot be left out' % op.name)
+        raise ValueError(f'{op.name} is no AssignSub, so it cannot be left out')
     return op

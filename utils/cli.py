@@ -65,16 +65,16 @@ def help_text(usage: str) -> str:
         if not module.startswith(_GROUP_PREFIX):
             continue
         title = module[len(_GROUP_PREFIX):]
-        lines += ['', '%s%s:' % (title[0].upper(), title[1:])]
+        lines += ['', f'{title[0].upper()}{title[1:]}:']
         for flag in members:
             lines += _flag_lines(flag)
     return '\n'.join(lines)
 
 
 def _flag_lines(flag: flags.Flag) -> List[str]:
-    form = flag.name if flag.boolean else '%s=%s' % (flag.name, flag.flag_type())
-    text = '%s (default: %s)' % (flag.help, _default_text(flag))
-    return ['  --%s' % form] + textwrap.wrap(text, 92, initial_indent=' ' * 6,
+    form = flag.name if flag.boolean else f'{flag.name}={flag.flag_type()}'
+    text = f'{flag.help} (default: {_default_text(flag)})'
+    return [f'  --{form}'] + textwrap.wrap(text, 92, initial_indent=' ' * 6,
                                              subsequent_indent=' ' * 6)
 
 
@@ -108,16 +108,16 @@ def _parse_flags(usage: str, argv: List[str]) -> List[str]:
     except flags.Error as error:
         name = getattr(error, 'flagname', '')
         if name in MOVED_FLAGS:
-            _fail('--%s is given as %s' % (name, MOVED_FLAGS[name]), 1)
-        _fail('%s (%s --help lists the flags)' % (error, argv[0]), 1)
+            _fail(f'--{name} is given as {MOVED_FLAGS[name]}', 1)
+        _fail(f'{error} ({argv[0]} --help lists the flags)', 1)
     if len(rest) > 1:
-        _fail('%r is not a flag; every argument has the form --flag=value (%s --help lists them)'
-              % (rest[1], argv[0]), 1)
+        _fail(f'{rest[1]!r} is not a flag; every argument has the form --flag=value ({argv[0]} '
+              '--help lists them)', 1)
     return rest
 
 
 def _fail(sentence: str, exit_code: int) -> None:
-    print('error: %s' % sentence, file=sys.stderr)
+    print(f'error: {sentence}', file=sys.stderr)
     sys.exit(exit_code)
 
 
@@ -132,8 +132,8 @@ def _guarded(main: Callable[[List[str]], Optional[int]], argv: List[str]) -> int
         # Of Python's tempfile, which TensorFlow, too, asks when it is imported.
         if 'No usable temporary directory' not in str(error):
             raise
-        _fail('no directory for temporary files can be written (%s); name one in TMPDIR'
-              % error.strerror.partition(' in ')[2].strip('[]'), 1)
+        _fail('no directory for temporary files can be written '
+              f'({error.strerror.partition(" in ")[2].strip("[]")}); name one in TMPDIR', 1)
     return 0
 
 

@@ -37,8 +37,8 @@ def parse_gpu_list(gpu_list: str) -> List[int]:
     names = [name.strip() for name in gpu_list.split(',')] if gpu_list.strip() else []
     numbers = [int(name) for name in names if name.isdecimal()]
     if len(set(numbers)) != len(names):
-        raise PSENetError('--gpu_list=%s must be GPU numbers separated by commas, each once, such '
-                          'as 0,1, or empty for the CPU' % gpu_list)
+        raise PSENetError(f'--gpu_list={gpu_list} must be GPU numbers separated by commas, each '
+                          'once, such as 0,1, or empty for the CPU')
     return numbers
 
 

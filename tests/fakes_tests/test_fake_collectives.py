@@ -17,7 +17,7 @@ def answers(request, project_root, tmp_path_factory):
     """What each rank printed, and the release."""
     folder = tmp_path_factory.mktemp('collectives')
     ranks = Ranks(folder, 2, [sys.executable, '-m', 'tests.fakes_tests.rank_script'])
-    path = '%s:%s' % (ranks.environment(0)['PYTHONPATH'], project_root)
+    path = f"{ranks.environment(0)['PYTHONPATH']}:{project_root}"
     # Rank 1 overflows in its first update and in its third, the first of the second training.
     ended = ranks.run(PYTHONPATH=path, FAKE_NPU_RELEASE=request.param,
                       FAKE_NPU_COLLECTIVE_TIMEOUT='120', FAKE_NPU_RECORD=str(folder / 'record'),

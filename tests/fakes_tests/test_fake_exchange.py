@@ -145,7 +145,7 @@ def pair(job):
 def test_a_rank_that_ends_is_named(pair, lost):
     job, peers = pair
     peers[lost].close()
-    with pytest.raises(job.exchange.ExchangeError, match='AllReduce #1: rank %d has ended' % lost):
+    with pytest.raises(job.exchange.ExchangeError, match=f'AllReduce #1: rank {lost} has ended'):
         peers[1 - lost].call(job.call('HcomAllReduce', [np.ones(2)]))
 
 

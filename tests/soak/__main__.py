@@ -51,12 +51,12 @@ def soak(folder: pathlib.Path, seconds: float) -> Dict[str, str]:
     remove(place.folder)
     killed = kill_and_go_on(place.data, folder / 'killed', KILLS, SEED, end - time.monotonic())
     figures['SIGKILL'] = _told('SIGKILL', '%s%s' % (
-        killed, '' if killed.kills == KILLS else '; the time was up before all %d' % KILLS))
+        killed, '' if killed.kills == KILLS else f'; the time was up before all {KILLS}'))
     return figures
 
 
 def _told(name: str, told: str) -> str:
-    print('%-18s%s' % (name, told), flush=True)
+    print(f'{name:18}{told}', flush=True)
     return told
 
 
@@ -67,10 +67,9 @@ def main() -> int:
         try:
             figures = soak(pathlib.Path(folder), seconds)
         except AssertionError as error:
-            print('\nThis did not hold: %s' % error)
+            print(f'\nThis did not hold: {error}')
             return 1
-    print('%d faults besides kills survived; %.0f s' % (len(figures) - 1,
-                                                        time.monotonic() - began))
+    print(f'{len(figures) - 1} faults besides kills survived; {time.monotonic() - began:.0f} s')
     return 0
 
 

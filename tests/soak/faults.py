@@ -59,7 +59,7 @@ def folder_read_only(place: Place) -> str:
             told = _ends_naming_the_folder(run, place.folder)
         with _started(place, obey_modes=True) as run:
             assert run.wait_for_end() == 1, run.last_lines
-            assert '--checkpoint_path=%s cannot be written' % place.folder in run.log
+            assert f'--checkpoint_path={place.folder} cannot be written' in run.log
     finally:
         place.folder.chmod(0o755)
     return told + '; a start there is refused'
@@ -73,10 +73,10 @@ def folder_gone(place: Place) -> str:
         place.folder.rename(moved)
         assert run.wait_for_end() == 1, run.last_lines
         last = run.log.splitlines()[-1]
-        assert 'cannot be written to %s: the folder is gone' % place.folder in last, run.last_lines
+        assert f'cannot be written to {place.folder}: the folder is gone' in last, run.last_lines
     remove(place.folder)
     moved.rename(place.folder)
-    return 'error that names it; step %d intact' % load_newest(place.folder)
+    return f'error that names it; step {load_newest(place.folder)} intact'
 
 
 def unlucky_run(place: Place) -> Dict[str, str]:
@@ -111,20 +111,20 @@ def _started(place: Place, obey_modes: bool = False) -> TrainingRun:
 
 def _ends_naming_the_folder(run: TrainingRun, folder: pathlib.Path) -> str:
     assert run.wait_for_end() == 1, run.last_lines
-    assert 'cannot be written to %s (' % folder in run.log.splitlines()[-1], run.last_lines
+    assert f'cannot be written to {folder} (' in run.log.splitlines()[-1], run.last_lines
     assert 'Traceback' not in run.log
     run.assert_nothing_runs()
     step = load_newest(folder)
     assert step == run.saved_steps[-1]
     assert unfinished_files(folder) == []
-    return 'error that names the folder; step %d intact' % step
+    return f'error that names the folder; step {step} intact'
 
 
 def _second_training(run: TrainingRun, data: pathlib.Path) -> str:
     with TrainingRun(data, run.folder.with_suffix('.second'), restore=True,
                      checkpoint_path=run.folder) as second:
         assert second.wait_for_end() == 1, second.last_lines
-        assert 'is in use by another training (process %d' % run.process.pid in second.log
+        assert f'is in use by another training (process {run.process.pid}' in second.log
     return 'refused'
 
 
@@ -133,11 +133,11 @@ def _strike_reader(run: TrainingRun, signum: int) -> str:
     reader = run.readers[0]
     os.kill(reader, signum)
     seconds = run.wait_for(_REPLACED, replaced + 1)
-    assert '(id %d)' % reader in run.log
+    assert f'(id {reader})' in run.log
     run.wait_for_save()
     assert reader not in run.readers
     assert len(run.readers) == 2
-    return 'replaced after %.0f s' % seconds
+    return f'replaced after {seconds:.0f} s'
 
 
 def _change_data(run: TrainingRun, data: pathlib.Path) -> str:

@@ -79,7 +79,7 @@ def _await_moment(run: TrainingRun, draw: random.Random, pace: _Pace, step: int)
 
 def _await_restored(run: TrainingRun, step: int) -> float:
     seconds = run.wait_for(r'restored .*-\d+$')
-    assert run.count(r'restored .*-%d$' % step), run.last_lines
+    assert run.count(rf'restored .*-{step}$'), run.last_lines
     return seconds
 
 

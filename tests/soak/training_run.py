@@ -114,7 +114,7 @@ class TrainingRun:
         while self.count(pattern) < times:
             assert self.process.poll() is None, 'it ended by itself:\n' + self.last_lines
             assert time.monotonic() - began < PATIENCE_SECONDS, (
-                'no "%s" in:\n%s' % (pattern, self.last_lines))
+                f'no "{pattern}" in:\n{self.last_lines}')
             time.sleep(_POLL_SECONDS)
         return time.monotonic() - began
 
@@ -136,7 +136,7 @@ class TrainingRun:
         """All processes are gone, or go within seconds."""
         end = time.monotonic() + PATIENCE_SECONDS
         while self.survivors:
-            assert time.monotonic() < end, 'left over: %s' % self.survivors
+            assert time.monotonic() < end, f'left over: {self.survivors}'
             time.sleep(_POLL_SECONDS)
 
 

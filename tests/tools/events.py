@@ -9,7 +9,7 @@ def write_events(folder, points, tags=('total_loss',), start=0, steps_per_second
                  restart_at=None):
     """Writes (step, value) pairs to a new file and returns its path; a mark of a restart first."""
     # The name decides the order of files, and has nothing finer than seconds.
-    path = folder / ('events.out.tfevents.%010d.host' % next(_NUMBER))
+    path = folder / f'events.out.tfevents.{next(_NUMBER):010}.host'
     writer = tf.io.TFRecordWriter(str(path))
     events = [tf.compat.v1.Event(wall_time=start, file_version='brain.Event:2')]
     if restart_at is not None:

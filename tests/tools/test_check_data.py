@@ -55,11 +55,11 @@ class TestGoodFolder:
         for number, what in ((counts.images, 'images'), (counts.pairs, 'pairs of both by name'),
                              (counts.boxes, 'regions in these'),
                              (counts.usable_regions, 'usable regions')):
-            assert re.search(r'(?m)^ +%d %s$' % (number, what), ended[1].stdout)
+            assert re.search(rf'(?m)^ +{number} {what}$', ended[1].stdout)
 
     def test_survival_has_a_row_for_each_way(self, ended):
         for way in ('whole', 'crops'):
-            row = re.search(r'(?m)^ +96 %s +(.*)$' % way, ended[1].stdout).group(1)
+            row = re.search(rf'(?m)^ +96 {way} +(.*)$', ended[1].stdout).group(1)
             shares = [float(share) for share in row.replace('%', '').split()]
             assert len(shares) == 6
             assert shares == sorted(shares)
@@ -88,14 +88,14 @@ class TestSpoiltFolder:
     def test_counts_follow(self, spoilt):
         for line in ('6 images', '5 pairs of both by name', '2 of them cannot be read',
                      '3 usable images', '1 are invalid'):
-            assert re.search(r'(?m)^ +%s$' % line, spoilt[1].stdout)
+            assert re.search(rf'(?m)^ +{line}$', spoilt[1].stdout)
 
     def test_regions_of_an_image_that_cannot_be_decoded_do_not_count(self, spoilt):
         folder, ended = spoilt
         samples, counts = load_dataset(str(folder))
         lost, = (sample for sample in samples if sample.image_path.endswith('img_2.jpg'))
         regions = counts.usable_regions - int((~lost.ignore_tags).sum())
-        assert re.search(r'(?m)^ +%d usable regions$' % regions, ended.stdout)
+        assert re.search(rf'(?m)^ +{regions} usable regions$', ended.stdout)
 
     def test_without_strict_it_ends_well_and_show_limits_what_is_named(self, spoilt, project_root,
                                                                        tmp_path):

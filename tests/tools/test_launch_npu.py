@@ -12,7 +12,7 @@ from utils.errors import PSENetError
 def two_servers(tmp_path):
     """The table of two servers with four devices each."""
     servers = [{'server_id': name, 'device': [
-        {'device_id': str(number), 'device_ip': '10.0.%d.%d' % (first, number),
+        {'device_id': str(number), 'device_ip': f'10.0.{first}.{number}',
          'rank_id': str(first + number)} for number in range(4)]}
         for name, first in (('a', 0), ('b', 4))]
     path = tmp_path / 'rank_table_8p.json'
@@ -67,7 +67,7 @@ def test_cores_that_are_too_few_or_not_wanted_are_left_alone(two_servers, tmp_pa
 
 def test_output_goes_to_the_checkpoint_folder_but_for_rank_0(two_servers, tmp_path):
     ranks = plan({}, ['--checkpoint_path=run'], str(tmp_path), frozenset())
-    assert [rank.output for rank in ranks] == [None] + ['run/rank_%d.out' % r for r in (1, 2, 3)]
+    assert [rank.output for rank in ranks] == [None] + [f'run/rank_{r}.out' for r in (1, 2, 3)]
     first = plan({}, [], str(tmp_path), frozenset())[1]
     assert first.output == str(tmp_path / 'checkpoint' / 'rank_1.out')
     assert first.log == str(tmp_path / 'checkpoint' / 'rank_1.log')

@@ -11,9 +11,9 @@ from training.devices.npu.job import read_rank_table
 from utils.errors import PSENetError
 
 # As in the published tables: 192.168.(100 + i % 4).101 for devices 0 to 3, .100 for 4 to 7.
-ADDRESSES = {number: '192.168.%d.%d' % (100 + number % 4, 101 - number // 4)
+ADDRESSES = {number: f'192.168.{100 + number % 4}.{101 - number // 4}'
              for number in range(8)}
-CONF = ''.join('address_%d=%s\nnetmask_%d=255.255.255.0\n' % (number, ADDRESSES[number], number)
+CONF = ''.join(f'address_{number}={ADDRESSES[number]}\nnetmask_{number}=255.255.255.0\n'
                for number in range(8))
 
 
@@ -66,7 +66,7 @@ def test_template_2():
     assert table == {
         'board_id': '0x0000', 'chip_info': '910', 'deploy_mode': 'lab', 'status': 'completed',
         'group_count': '1', 'para_plane_nic_location': 'device', 'para_plane_nic_num': '8',
-        'para_plane_nic_name': ['eth%d' % number for number in range(8)]}
+        'para_plane_nic_name': [f'eth{number}' for number in range(8)]}
     instances = group.pop('instance_list')
     assert group == {'group_name': '', 'device_num': '8', 'server_num': '1', 'instance_count': '8'}
     assert instances[5] == {'devices': [{'device_id': '5', 'device_ip': '192.168.101.100'}],
@@ -118,14 +118,14 @@ def command(project_root, folder, *arguments):
 
 
 def test_the_command_makes_and_checks_a_table(project_root, conf, tmp_path):
-    made = command(project_root, tmp_path, '--server=10.0.0.1:%s' % conf)
+    made = command(project_root, tmp_path, f'--server=10.0.0.1:{conf}')
     assert made.returncode == 0, made.stdout
     assert 'wrote rank_table_8p.json: 8 ranks' in made.stdout
     assert 'rank 4: server 10.0.0.1, device 4, 192.168.100.100' in made.stdout
     checked = command(project_root, tmp_path, '--check=rank_table_8p.json')
     assert checked.returncode == 0
     assert 'rank_table_8p.json can be used: 8 ranks' in checked.stdout
-    assert 'exists already' in command(project_root, tmp_path, '--server=a:%s' % conf).stdout
+    assert 'exists already' in command(project_root, tmp_path, f'--server=a:{conf}').stdout
 
 
 def test_the_command_takes_addresses_by_hand(project_root, tmp_path):

@@ -70,10 +70,10 @@ class Zoo:
 
     def arguments(self, rank=0):
         """What the interpreter got: the job's variables, then the arguments."""
-        return (self.folder / ('arguments.%d' % rank)).read_text().splitlines()
+        return (self.folder / (f'arguments.{rank}')).read_text().splitlines()
 
     def write_table(self):
-        devices = [{'device_id': str(rank), 'device_ip': '10.0.0.%d' % rank, 'rank_id': str(rank)}
+        devices = [{'device_id': str(rank), 'device_ip': f'10.0.0.{rank}', 'rank_id': str(rank)}
                    for rank in range(8)]
         (self.project / 'rank_table_8p.json').write_text(json.dumps({
             'version': '1.0', 'status': 'completed', 'server_count': '1',
@@ -109,13 +109,13 @@ def test_the_full_run_on_one_device(zoo):
         'DeviceType': os.uname().machine, 'CaseName': case, 'ActualFPS': '93.33',
         'TrainingTime': '1.2000', 'TrainAccuracy': '0.8920', 'ActualLoss': '0.8920',
         'E2ETrainingTime': seconds}
-    assert (zoo.output / ('train_%s_loss.txt' % case)).read_text() == '0.8910\n0.8920\n'
+    assert (zoo.output / (f'train_{case}_loss.txt')).read_text() == '0.8910\n0.8920\n'
     job, script, *arguments = zoo.arguments()
     assert job == '1 0 no table'
     assert script.endswith('/npu_train.py')
-    assert arguments[-3:] == [
-        '--training_data_path=%s' % (zoo.folder / 'data'), '--checkpoint_path=%s' % (
-            zoo.project / 'tools' / 'modelzoo' / 'output' / '0' / 'ckpt'), '--max_steps=100000']
+    ckpt = zoo.project / 'tools' / 'modelzoo' / 'output' / '0' / 'ckpt'
+    assert arguments[-3:] == [f'--training_data_path={zoo.folder}/data',
+                              f'--checkpoint_path={ckpt}', '--max_steps=100000']
 
 
 def test_the_performance_run_names_its_case_and_has_no_accuracy_in_its_file(zoo):
@@ -139,9 +139,9 @@ def test_eight_devices(zoo, script, case, steps):
     assert (values['RankSize'], values['CaseName']) == ('8', case)
     for rank in range(8):
         job, *arguments = zoo.arguments(rank)
-        assert job == '8 %d %s' % (rank, zoo.project / 'rank_table_8p.json')
+        assert job == f"8 {rank} {zoo.project / 'rank_table_8p.json'}"
         assert steps in arguments
-        log = zoo.output.parent / str(rank) / ('train_%d.log' % rank)
+        log = zoo.output.parent / str(rank) / (f'train_{rank}.log')
         assert 'FPS 93.33' in log.read_text().splitlines()
 
 
@@ -161,7 +161,7 @@ def test_the_data_path_is_demanded_in_the_words_of_the_zoo(zoo, script):
     for help_argument in ('-h', '--help'):
         exit_code, output, _ = zoo.run(script, help_argument)
         assert exit_code == 0
-        assert output.startswith('usage: bash %s --data_path=<folder>' % script)
+        assert output.startswith(f'usage: bash {script} --data_path=<folder>')
 
 
 @pytest.mark.parametrize('given, flags', [
@@ -173,7 +173,7 @@ def test_the_data_path_is_demanded_in_the_words_of_the_zoo(zoo, script):
     (['--over_dump=False', '--data_dump_flag=False', '--profiling=False', '--autotune=False'], []),
 ])
 def test_switches_become_flags(zoo, given, flags):
-    zoo.train('train_performance_1p.sh', '--data_save_path=%s' % zoo.folder, *given)
+    zoo.train('train_performance_1p.sh', f'--data_save_path={zoo.folder}', *given)
     arguments = zoo.arguments()
     found = arguments[arguments.index('--max_steps=400') + 1:]
     assert found == [flag.format(zoo.folder) for flag in flags]
@@ -265,7 +265,7 @@ def test_a_real_run(zoo, project_root):
             path.unlink()
     case = 'PSENet_for_TensorFlow_bs1_1p_perf'
     values = values_of(zoo.output / (case + '.log'))
-    loss, = (zoo.output / ('train_%s_loss.txt' % case)).read_text().split()
+    loss, = (zoo.output / (f'train_{case}_loss.txt')).read_text().split()
     assert values['ActualLoss'] == loss == closing_lines(output)[1][1]
     assert 0 < float(loss) < 5
     per_step, per_second = float(values['TrainingTime']), float(values['ActualFPS'])

@@ -52,7 +52,7 @@ def make_horovod(folder, works=True):
     (source / 'horovod' / 'tensorflow').mkdir(parents=True)
     (source / 'horovod' / '__init__.py').write_text('')
     (source / 'horovod' / 'tensorflow' / '__init__.py').write_text(
-        'from .build import BUILD\ndef gloo_built(): return %r\nmpi_built = gloo_built\n' % works)
+        f'from .build import BUILD\ndef gloo_built(): return {works!r}\nmpi_built = gloo_built\n')
     (source / 'setup.py').write_text(
         'import os, setuptools\n'
         'build = {name: value for name, value in os.environ.items() if "HOROVOD" in name}\n'

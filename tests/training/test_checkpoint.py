@@ -152,7 +152,7 @@ def test_backbone_file_is_called_by_its_name(network, tmp_path):
 
 def test_missing_variables_are_counted_and_one_is_named(network, tmp_path):
     prefix = write_checkpoint(tmp_path, without(WEIGHTS, BACKBONE, MOVING_MEAN))
-    with pytest.raises(CheckpointError, match='2 variables are missing, %s' % MOVING_MEAN):
+    with pytest.raises(CheckpointError, match=f'2 variables are missing, {MOVING_MEAN}'):
         restore_for_inference(network, prefix)
 
 
@@ -165,7 +165,7 @@ def test_checkpoint_of_another_network_is_refused(network, tmp_path):
 def test_wrong_shape_is_named(network, tmp_path):
     prefix = write_checkpoint(tmp_path, {**WEIGHTS, HEAD: np.float32([4, 5])})
     with pytest.raises(CheckpointError,
-                       match=r'holds %s with shape \[2\], and the network needs \[3\]' % HEAD):
+                       match=rf'holds {HEAD} with shape \[2\], and the network needs \[3\]'):
         restore_for_inference(network, prefix)
 
 
@@ -193,7 +193,7 @@ def test_training_restores_everything(training, tmp_path, messages):
     build_restore(open_checkpoint(write_checkpoint(tmp_path, held)), average)(session)
     assert values_of(session) == {name: value.tolist() for name, value in held.items()}
     assert {HEAD + '/Adam', HEAD + '/Adam_1', 'beta1_power', HEAD + AVERAGE} < set(held)
-    assert messages() == ['restored %s' % (tmp_path / 'model.ckpt-1')]
+    assert messages() == [f"restored {tmp_path / 'model.ckpt-1'}"]
 
 
 def test_training_restores_an_integer_step(training, tmp_path):
@@ -238,7 +238,7 @@ def test_pretrained_loads_what_the_file_holds(training, tmp_path, messages, vers
     build_pretrained(prefix, average)(session)
     after = values_of(session)
     assert after[BACKBONE] == after[BACKBONE + AVERAGE] == [1, 2]
-    assert messages() == ['loaded 1 of 2 trainable variables from %s, a backbone' % prefix]
+    assert messages() == [f'loaded 1 of 2 trainable variables from {prefix}, a backbone']
     assert after[MOVING_MEAN] == [0]
 
 
@@ -258,8 +258,8 @@ def test_a_detector_gives_its_averages_and_statistics(training, tmp_path, messag
     assert after[BACKBONE] == after[BACKBONE + AVERAGE] == [101, 102]
     assert after[HEAD] == [104, 105, 106]
     assert after[MOVING_MEAN] == [3]
-    assert messages() == ['loaded 2 of 2 trainable variables from %s, a trained detector, with 2 '
-                          'moving averages and 1 batch-norm statistics' % prefix]
+    assert messages() == [f'loaded 2 of 2 trainable variables from {prefix}, a trained detector, '
+                          'with 2 moving averages and 1 batch-norm statistics']
 
 
 def test_a_detector_without_averages_gives_its_weights(training, tmp_path):
@@ -284,7 +284,7 @@ def test_powers_of_adam_are_found_under_the_name_of_another_device(
         'weight': np.float32(2), 'weight' + AVERAGE: np.float32(3), in_file: np.float32(0.5)})
     build_restore(open_checkpoint(prefix), average)(session)
     assert session.run(power) == 0.5
-    assert messages() == ['restored %s' % prefix]
+    assert messages() == [f'restored {prefix}']
 
 
 @pytest.mark.parametrize('name', ['run[1]', 'run*', 'run?', 'a\\\\b', 'run]', '[x'])
@@ -366,7 +366,7 @@ def test_pretrained_that_matches_nothing_is_refused(training, tmp_path):
 def test_pretrained_with_another_shape_is_named(training, tmp_path):
     _, average = training
     prefix = write_checkpoint(tmp_path, {BACKBONE: np.float32([1, 2, 3])})
-    with pytest.raises(CheckpointError, match=r'%s with shape \[3\]' % BACKBONE):
+    with pytest.raises(CheckpointError, match=rf'{BACKBONE} with shape \[3\]'):
         build_pretrained(prefix, average)
 
 

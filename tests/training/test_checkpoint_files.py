@@ -26,7 +26,7 @@ def touch_checkpoint(folder, *names):
 
 def write_index(folder, path):
     """Writes an index file that names a checkpoint."""
-    (folder / 'checkpoint').write_text('model_checkpoint_path: "%s"\n' % path)
+    (folder / 'checkpoint').write_text(f'model_checkpoint_path: "{path}"\n')
 
 
 def resolved(path):
@@ -70,7 +70,7 @@ def test_index_that_cannot_be_read_gives_the_highest_step_with_a_warning(
     touch_checkpoint(tmp_path, 'model.ckpt-900', 'model.ckpt-1000')
     (tmp_path / 'checkpoint').write_bytes(content)
     assert resolved(tmp_path) == 'model.ckpt-1000'
-    assert messages() == ['%s cannot be read; taking the highest step' % (tmp_path / 'checkpoint')]
+    assert messages() == [f"{tmp_path / 'checkpoint'} cannot be read; taking the highest step"]
 
 
 def test_index_of_a_removed_checkpoint_gives_the_highest_step_with_a_warning(tmp_path, messages):
@@ -119,7 +119,7 @@ def test_missing_path_is_named(tmp_path, path):
 
 
 def test_empty_folder_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match='no checkpoint in the folder %s' % tmp_path):
+    with pytest.raises(CheckpointError, match=f'no checkpoint in the folder {tmp_path}'):
         resolve_checkpoint(str(tmp_path))
 
 

@@ -43,7 +43,7 @@ def train_flags():
 def parse(train_flags, tmp_path):
     """parse('--flag=value', ...) -> the configuration; the data path is a folder that exists."""
     def parse_arguments(*arguments):
-        train_flags(['train.py', '--training_data_path=%s' % tmp_path, *arguments])
+        train_flags(['train.py', f'--training_data_path={tmp_path}', *arguments])
         return train_config_from_flags(train_flags)
     return parse_arguments
 
@@ -72,7 +72,7 @@ def test_flags_arrive_in_the_fields_of_their_names(parse, tmp_path):
 
 
 def test_published_flags_that_are_not_used_are_accepted(parse, tmp_path):
-    arguments = ['--%s=1' % name for name in ACCEPTED_AND_UNUSED]
+    arguments = [f'--{name}=1' for name in ACCEPTED_AND_UNUSED]
     assert parse(*arguments) == TrainConfig(training_data_path=str(tmp_path))
 
 
@@ -111,7 +111,7 @@ def test_limits_are_accepted(config, name, value):
     ('checkpoint_path', ''), ('checkpoint_path', __file__),
 ])
 def test_a_value_that_cannot_work_is_named_with_its_flag(config, name, value):
-    with pytest.raises(PSENetError, match='^--%s' % name) as caught:
+    with pytest.raises(PSENetError, match=f'^--{name}') as caught:
         validate(config._replace(**{name: value}))
     assert str(value) in str(caught.value) or isinstance(value, float)
     assert '\n' not in str(caught.value)

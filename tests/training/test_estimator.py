@@ -82,7 +82,7 @@ def run(monkeypatch, tmp_path):
 
 def test_each_step_has_its_batch_and_the_last_is_saved(run):
     assert run() == 0
-    assert run.watcher.told == [(k + 1, 1, 0, ['img_%d.jpg' % k]) for k in range(6)]
+    assert run.watcher.told == [(k + 1, 1, 0, [f'img_{k}.jpg']) for k in range(6)]
     assert saved(run.folder) == {6: 0 + 1 + 2 + 3 + 4 + 5}
     assert run.batches.closed
 
@@ -104,7 +104,7 @@ def test_the_folder_holds_what_a_session_would_leave(run):
 def test_every_release_trains_in_loops(run, monkeypatch, release):
     monkeypatch.setenv('FAKE_NPU_RELEASE', release)
     assert run(per_loop=2, save_checkpoint_steps=4) == 0
-    assert run.watcher.told == [(k, 2, 0, ['img_%d.jpg' % (k - 1)]) for k in (2, 4, 6)]
+    assert run.watcher.told == [(k, 2, 0, [f'img_{k - 1}.jpg']) for k in (2, 4, 6)]
     assert saved(run.folder) == {4: 6, 6: 15}
 
 

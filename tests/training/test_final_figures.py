@@ -62,6 +62,6 @@ def test_a_result_may_stand_for_several_steps(clock):
 @pytest.mark.parametrize('steps', [[], [2]])
 def test_averages_need_a_second_step(clock, steps):
     lines = lines_of(clock, steps)
-    assert lines[1] == 'E2E Training Duration sec %.2f' % (10 + sum(steps))
+    assert lines[1] == f'E2E Training Duration sec {10 + sum(steps):.2f}'
     assert lines[2:] == ['avg time per step nan', 'FPS nan']
     assert math.isnan(float(lines[0].split()[-1])) == (not steps)

@@ -106,7 +106,7 @@ def test_guard_lets_numbers_pass():
 def test_guard_names_the_value_the_step_and_the_files(name, value):
     with pytest.raises(DivergenceError) as caught:
         DivergenceGuard().after_step(None, result_of(37, **{name: np.float32(value)}))
-    for part in ('step 37', '%s is %s' % (name, value), 'a/img_1.jpg, a/img_2.jpg', '--restore',
+    for part in ('step 37', f'{name} is {value}', 'a/img_1.jpg, a/img_2.jpg', '--restore',
                  '--learning_rate'):
         assert part in str(caught.value)
     assert caught.value.exit_code == 1

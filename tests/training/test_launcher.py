@@ -42,7 +42,7 @@ def test_several_processes_that_would_train_apart_are_refused():
 
 @pytest.mark.parametrize('damage', [{'HOROVOD_SIZE': 'four'}, {'HOROVOD_SIZE': '-4'}])
 def test_what_is_no_number_is_named(damage):
-    with pytest.raises(PSENetError, match='HOROVOD_SIZE=%s ' % damage['HOROVOD_SIZE']):
+    with pytest.raises(PSENetError, match=f"HOROVOD_SIZE={damage['HOROVOD_SIZE']} "):
         find_rank({**HOROVODRUN, **damage}, distributed=True)
 
 

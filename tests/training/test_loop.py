@@ -63,7 +63,7 @@ class Batches:
         number = self.next_batch
         self.next_batch += 1
         value = self.faults[number]() if number in self.faults else float(number)
-        return (np.full((1, 1, 1, 3), value, np.float32), ['img_%d.jpg' % number],
+        return (np.full((1, 1, 1, 3), value, np.float32), [f'img_{number}.jpg'],
                 np.zeros((1, 1, 1, 6), np.float32), np.ones((1, 1, 1, 1), np.float32))
 
 

@@ -17,7 +17,7 @@ def server_table(*devices, status='completed'):
     """A rank table of the newer form."""
     return {'version': '1.0', 'status': status, 'server_count': '1', 'server_list': [{
         'server_id': '127.0.0.1', 'device': [
-            {'device_id': device, 'device_ip': '192.168.100.%d' % (101 + rank),
+            {'device_id': device, 'device_ip': f'192.168.100.{101 + rank}',
              'rank_id': str(rank)} for rank, device in enumerate(devices)]}]}
 
 
@@ -26,7 +26,7 @@ def group_table(*devices):
     return {'status': 'completed', 'group_count': '1', 'group_list': [{
         'group_name': '', 'device_num': str(len(devices)), 'server_num': '1',
         'instance_count': str(len(devices)), 'instance_list': [
-            {'devices': [{'device_id': device, 'device_ip': '192.168.10.%d' % (2 + rank)}],
+            {'devices': [{'device_id': device, 'device_ip': f'192.168.10.{2 + rank}'}],
              'rank_id': str(rank), 'server_id': '10.0.0.1'}
             for rank, device in enumerate(devices)]}]}
 

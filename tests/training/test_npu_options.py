@@ -59,7 +59,7 @@ def test_nothing_is_set_unless_asked_for(read):
 def test_flags_give_values_of_their_types(read, tmp_path):
     config = read('--precision_mode=allow_mix_precision', '--npu_option=mix_compile_mode=true',
                   '--npu_option=op_debug_level=1', '--enable_dump_debug',
-                  '--dump_path=%s' % tmp_path,
+                  f'--dump_path={tmp_path}',
                   '--npu_option=hcom_parallel=true', '--npu_option=frozen_variable=0',
                   '--npu_option=hccl_timeout=600', '--npu_option=fp_point=a=b',
                   '--profiling_mode', '--profiling_options={"a": "on"}',
@@ -224,7 +224,7 @@ def test_an_npu_option_given_twice_is_refused():
     ('loss_scale', 0.5), ('loss_scale', float('nan')), ('loss_scale', float('inf')),
     ('max_skipped_steps', -1), ('max_loss', 0.0), ('max_loss', float('nan'))])
 def test_loss_scaling_that_cannot_work_is_refused(name, value):
-    with pytest.raises(PSENetError, match='--%s=' % name):
+    with pytest.raises(PSENetError, match=f'--{name}='):
         validate(NpuConfig()._replace(**{name: value}))
 
 

@@ -14,9 +14,9 @@ ONE_SERVER = {
             {'device_id': '5', 'device_ip': '192.168.101.100', 'rank_id': '0'}]}]}
 TWO_SERVERS = {
     'version': '1.0', 'status': 'completed', 'server_count': '2', 'server_list': [
-        {'server_id': 'node_%d' % server, 'device': [
+        {'server_id': f'node_{server}', 'device': [
             {'device_id': str(number), 'rank_id': str(2 * server + number),
-             'device_ip': '192.168.%d.%d' % (server, number)} for number in (0, 1)]}
+             'device_ip': f'192.168.{server}.{number}'} for number in (0, 1)]}
         for server in (0, 1)]}
 GROUPS = {
     'board_id': '0x0000', 'chip_info': '910', 'deploy_mode': 'lab', 'status': 'completed',
@@ -44,7 +44,7 @@ def changed(table, *changes):
 def server_of(*numbers, name='s'):
     """A server with these devices; ranks follow from the position."""
     return {'server_id': name, 'device': [
-        {'device_id': str(number), 'device_ip': '10.0.0.%d' % rank, 'rank_id': str(rank)}
+        {'device_id': str(number), 'device_ip': f'10.0.0.{rank}', 'rank_id': str(rank)}
         for rank, number in enumerate(numbers)]}
 
 

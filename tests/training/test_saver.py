@@ -243,14 +243,14 @@ def test_a_folder_that_is_gone_is_named(session, weight, tmp_path):
     (tmp_path / 'run').mkdir()
     writer = save(session, tmp_path / 'run', [])
     (tmp_path / 'run').rmdir()
-    with pytest.raises(PSENetError, match='step 3 cannot be written to %s/run: the folder is gone'
-                                          % tmp_path):
+    with pytest.raises(PSENetError, match=f'step 3 cannot be written to {tmp_path}/run: the folder '
+                                          'is gone'):
         writer.save(session, 3)
 
 
-LEFTOVERS = ['model.ckpt-20%s' % DATA, 'model.ckpt-20.index.tempstate123',
-             'model.ckpt-20%s.tempstate123' % DATA]
-FOREIGN = ['model.ckpt-200%s' % DATA, 'model.ckpt-200%s.tempstate123' % DATA,
+LEFTOVERS = [f'model.ckpt-20{DATA}', 'model.ckpt-20.index.tempstate123',
+             f'model.ckpt-20{DATA}.tempstate123']
+FOREIGN = [f'model.ckpt-200{DATA}', f'model.ckpt-200{DATA}.tempstate123',
            'model.ckpt-20.meta', 'model.ckpt-20.tempstate']
 
 

@@ -166,8 +166,8 @@ def test_several_steps_at_once_are_counted_and_reported_by_their_last(clock, mes
                                  skipped=4 - taken)
         tell(hooks, None, result)
     skips, lines = messages()[::2], messages()[1::2]
-    assert skips == ['up to step %d: the gradients overflowed, 2 updates are left out; loss scale '
-                     '512' % step for step in (10, 20)]
+    assert skips == [f'up to step {step}: the gradients overflowed, 2 updates are left out; loss '
+                     'scale 512' for step in (10, 20)]
     assert [line[:11] for line in lines] == ['Step 000010', 'Step 000020']
     assert lines[0].endswith('1.20 seconds/step, 1.67 examples/second, ETA 0:00:12, skipped 2')
 

@@ -30,7 +30,7 @@ def checkpoint_in(folder, step=7, **options):
     """Somebody else's checkpoint, model.ckpt-<step>."""
     folder.mkdir(exist_ok=True)
     return write_checkpoint(folder, {**VALUES, 'global_step': np.float32(step)},
-                            'model.ckpt-%d' % step, **options)
+                            f'model.ckpt-{step}', **options)
 
 
 def our_checkpoint_in(folder, step, seed=None):

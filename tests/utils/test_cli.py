@@ -190,7 +190,7 @@ def test_a_mistake_costs_one_line(run, arguments, sentence):
     done = run('train.py', *arguments)
     assert done.returncode == 1
     assert done.stdout == ''
-    assert re.match(r'error: [^\n]*%s[^\n]*\n\Z' % sentence, done.stderr), done.stderr
+    assert re.match(rf'error: [^\n]*{sentence}[^\n]*\n\Z', done.stderr), done.stderr
 
 
 @pytest.mark.parametrize('flag', ['--jit_compile=auto', '--mix_compile_mode'])
@@ -203,7 +203,7 @@ def test_a_flag_that_is_gone_says_what_to_give(run, flag):
 
 @pytest.mark.parametrize('what, exit_code', [('nothing', 0), ('zero', 0), ('four', 4)])
 def test_the_exit_code_is_what_main_returns(run, script, what, exit_code):
-    done = run(script, '--what=%s' % what, '--number=3')
+    done = run(script, f'--what={what}', '--number=3')
     assert done.returncode == exit_code
     assert done.stdout == '3 1 False\n'
     assert re.match(r'[-\d]+ [:\d]+ INFO\] begins\n\Z', done.stderr)
@@ -214,7 +214,7 @@ def test_the_exit_code_is_what_main_returns(run, script, what, exit_code):
     ('interrupt', 130, 'error: interrupted'),
 ])
 def test_an_error_is_a_sentence_and_an_exit_code(run, script, what, exit_code, sentence):
-    done = run(script, '--what=%s' % what)
+    done = run(script, f'--what={what}')
     assert done.returncode == exit_code
     assert done.stderr.splitlines()[1:] == [sentence]
 

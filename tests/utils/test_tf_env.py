@@ -35,7 +35,7 @@ def test_lists_are_read_in_their_order(gpu_list, numbers):
 def test_anything_else_is_refused(gpu_list):
     with pytest.raises(PSENetError) as caught:
         parse_gpu_list(gpu_list)
-    assert str(caught.value).startswith('--gpu_list=%s must be GPU numbers' % gpu_list)
+    assert str(caught.value).startswith(f'--gpu_list={gpu_list} must be GPU numbers')
     assert 'empty for the CPU' in str(caught.value)
 
 

@@ -25,7 +25,7 @@ class GpuDevice(Device):
         return max(1, len(self._gpus))
 
     def tower_scope(self, index: int) -> ContextManager:
-        return tf.device('/gpu:%d' % index if self._gpus else '/cpu:0')
+        return tf.device(f'/gpu:{index}' if self._gpus else '/cpu:0')
 
     def session_config(self) -> tf.ConfigProto:
         config = tf.ConfigProto(allow_soft_placement=True)

@@ -68,9 +68,9 @@ class HorovodDevice(GpuDevice):
             self._hvd.init()
             return self._hvd.rank(), self._hvd.size()
         except ValueError as error:
-            raise PSENetError('rank %d of %d processes could not reach the others (%s); see what '
-                              'their logs end with, and docs/distributed.md for choosing the '
-                              'network' % (self.rank, self.world_size, error)) from error
+            raise PSENetError(f'rank {self.rank} of {self.world_size} processes could not reach '
+                              f'the others ({error}); see what their logs end with, and '
+                              'docs/distributed.md for choosing the network') from error
 
     def wrap_optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
         """Lets ``compute_gradients`` return the mean over the processes."""
@@ -99,7 +99,7 @@ def _import_horovod() -> Any:
     try:
         import horovod.tensorflow as hvd
     except (ImportError, OSError) as error:
-        raise PSENetError('Horovod is installed and cannot be loaded (%s); remove '
-                          '.venv/setup/horovod, and `make setup-horovod` builds it anew'
-                          % str(error).splitlines()[0]) from error
+        raise PSENetError('Horovod is installed and cannot be loaded '
+                          f'({str(error).splitlines()[0]}); remove .venv/setup/horovod, and `make '
+                          'setup-horovod` builds it anew') from error
     return hvd

@@ -68,9 +68,9 @@ def find_rank(environment: Mapping[str, str], distributed: bool) -> RankInfo:
                         'process, so it trains alone')
         return RankInfo()
     if not distributed and rank_info.world_size > 1:
-        raise PSENetError('this is one of %d processes that a launcher started, and without '
-                          '--distributed=horovod each would train on its own into the same folder; '
-                          'add the flag' % rank_info.world_size)
+        raise PSENetError(f'this is one of {rank_info.world_size} processes that a launcher '
+                          'started, and without --distributed=horovod each would train on its own '
+                          'into the same folder; add the flag')
     return rank_info
 
 
@@ -84,8 +84,8 @@ def _read_rank(environment: Mapping[str, str]) -> Optional[RankInfo]:
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment[name]
     if not value.isdecimal():
-        raise PSENetError('%s=%s in the environment must be a number, as horovodrun and mpirun set '
-                          'it; start the job with one of them' % (name, value))
+        raise PSENetError(f'{name}={value} in the environment must be a number, as horovodrun and '
+                          'mpirun set it; start the job with one of them')
     return int(value)
 
 
@@ -106,9 +106,9 @@ def own_gpu(gpu_list: str, rank_info: RankInfo) -> str:
     if not gpus:
         return ''
     if len(gpus) < rank_info.local_size:
-        raise PSENetError('--gpu_list=%s names %d GPU(s) for %d processes on this machine: name '
-                          'one for each, or none for the CPU' % (gpu_list, len(gpus),
-                                                                 rank_info.local_size))
+        raise PSENetError(f'--gpu_list={gpu_list} names {len(gpus)} GPU(s) for '
+                          f'{rank_info.local_size} processes on this machine: name one for each, '
+                          'or none for the CPU')
     if len(gpus) > rank_info.local_size and rank_info.local_rank == 0:
         logger.warning('--gpu_list=%s names %d GPUs for %d process(es) on this machine: the others '
                        'stay idle', gpu_list, len(gpus), rank_info.local_size)

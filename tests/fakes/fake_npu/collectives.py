@@ -58,7 +58,7 @@ def collectives_in(graph: tf.Graph, reached: FrozenSet[tf.Operation]) -> List[Co
 def check_reduction(reduction: str) -> None:
     """Raises ValueError for a reduction that does not exist."""
     if reduction not in _REDUCTIONS:
-        raise ValueError('reduction=%r must be one of %s' % (reduction, ', '.join(_REDUCTIONS)))
+        raise ValueError(f"reduction={reduction!r} must be one of {', '.join(_REDUCTIONS)}")
 
 
 def check_dtype(tensor: tf.Tensor, *further: tf.DType) -> None:
@@ -67,20 +67,20 @@ def check_dtype(tensor: tf.Tensor, *further: tf.DType) -> None:
     if since('master'):
         known |= {tf.int64, tf.bfloat16}
     if tensor.dtype.base_dtype not in known:
-        raise TypeError('%s has dtype %s, which the collective does not take'
-                        % (tensor.name, tensor.dtype.base_dtype.name))
+        raise TypeError(f'{tensor.name} has dtype {tensor.dtype.base_dtype.name}, which the '
+                        'collective does not take')
 
 
 def check_rank(number: int) -> None:
     """Refuses what is no rank of the job."""
     if not 0 <= number < rank_size():
-        refuse('%d is the number of none of the %d ranks' % (number, rank_size()))
+        refuse(f'{number} is the number of none of the {rank_size()} ranks')
 
 
 def check_size(size: int) -> None:
     """Refuses a number of ranks that is not the job's."""
     if size != rank_size():
-        refuse('a collective is built for rank_size=%d, and RANK_SIZE=%d' % (size, rank_size()))
+        refuse(f'a collective is built for rank_size={size}, and RANK_SIZE={rank_size()}')
 
 
 def build(op: str, tensors: Sequence[tf.Tensor], stand_in: Optional[Callable] = None,
@@ -105,16 +105,16 @@ def build(op: str, tensors: Sequence[tf.Tensor], stand_in: Optional[Callable] = 
             tensor without a full shape.
     """
     if group != WORLD:
-        not_established('a group of its own (%s)' % group)
+        not_established(f'a group of its own ({group})')
     if rank_size() <= 1:
-        raise CollectiveError('%s: with RANK_SIZE=1 or unset there is nobody to talk to' % op)
+        raise CollectiveError(f'{op}: with RANK_SIZE=1 or unset there is nobody to talk to')
     graph = tf.get_default_graph()
     if graph._get_control_flow_context() is not None:
-        refuse('%s stands in a tf.cond or tf.while_loop, which other ranks may not enter' % op)
+        refuse(f'{op} stands in a tf.cond or tf.while_loop, which other ranks may not enter')
     for tensor in tensors:
         if not tensor.shape.is_fully_defined():
-            refuse('%s gets %s of the shape %s, which the device cannot compile'
-                   % (op, tensor.name, tensor.shape))
+            refuse(f'{op} gets {tensor.name} of the shape {tensor.shape}, which the device cannot '
+                   'compile')
     with graph.gradient_override_map({'IdentityN': gradient}):
         given = tf.identity_n(list(tensors), name=op)
     with tf.name_scope(given[0].op.name + '/'):

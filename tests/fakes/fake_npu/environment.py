@@ -65,7 +65,7 @@ def check_device_environment() -> None:
     """
     for name in ('ASCEND_DEVICE_ID', 'DEVICE_ID', 'RANK_ID', 'POD_NAME'):
         if os.environ.get(name) and not os.environ[name].isdecimal():
-            refuse('%s=%s is no non-negative integer' % (name, os.environ[name]))
+            refuse(f'{name}={os.environ[name]} is no non-negative integer')
     if device() is None:
         record.write('warning', text='neither ASCEND_DEVICE_ID nor DEVICE_ID is set: device 0')
     if not os.environ.get('JOB_ID'):
@@ -81,13 +81,13 @@ def check_device_environment() -> None:
 
 def _check_ranks(size: int) -> None:
     if not os.environ.get('JOB_ID'):
-        refuse('RANK_SIZE=%d needs JOB_ID' % size)
+        refuse(f'RANK_SIZE={size} needs JOB_ID')
     if not (os.environ.get('RANK_TABLE_FILE') or _has_chief()):
-        refuse('RANK_SIZE=%d needs RANK_TABLE_FILE' % size)
+        refuse(f'RANK_SIZE={size} needs RANK_TABLE_FILE')
     if not _has_chief() and not (os.environ.get('RANK_ID') or os.environ.get('POD_NAME')):
-        refuse('RANK_SIZE=%d needs RANK_ID or POD_NAME' % size)
+        refuse(f'RANK_SIZE={size} needs RANK_ID or POD_NAME')
     if rank() >= size:
-        refuse('RANK_ID=%d is not below RANK_SIZE=%d' % (rank(), size))
+        refuse(f'RANK_ID={rank()} is not below RANK_SIZE={size}')
 
 
 def meeting_place() -> str:

@@ -34,12 +34,12 @@ class Call(NamedTuple):
     def description(self) -> str:
         """What must be the same on every rank."""
         settings = ['%s=%s' % pair for pair in self.settings]
-        return '%s (%s)' % (self.label, ', '.join([self.name, *settings, *self.shapes]))
+        return f"{self.label} ({', '.join([self.name, *settings, *self.shapes])})"
 
 
 def address_of(job: str, meeting_place: str) -> str:
     """The name of the socket, in Linux's abstract namespace: it ends with the process."""
-    text = '%d/%s/%s' % (os.getuid(), job, meeting_place)
+    text = f'{os.getuid()}/{job}/{meeting_place}'
     return '\0fake_npu_' + hashlib.sha256(text.encode('utf-8')).hexdigest()[:32]
 
 
@@ -74,6 +74,6 @@ def until(deadline: float, attempt: Callable):
             return attempt()
         except OSError as error:
             if time.monotonic() > deadline:
-                raise ExchangeError('time-out on the first collective: rank 0 cannot be met (%s)'
-                                    % error) from None
+                raise ExchangeError('time-out on the first collective: rank 0 cannot be met '
+                                    f'({error})') from None
             time.sleep(_PAUSE_SECONDS)

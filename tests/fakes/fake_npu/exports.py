@@ -45,4 +45,4 @@ class Unmodelled:
     def __getattr__(self, attribute: str):
         if attribute.startswith('__'):
             raise AttributeError(attribute)
-        return not_established('%s.%s' % (self._name, attribute))
+        return not_established(f'{self._name}.{attribute}')

@@ -32,7 +32,7 @@ def placement_faults(reached: Collection[tf.Operation]) -> Iterator[str]:
     """Ops that were put on a GPU."""
     for op in reached:
         if 'gpu' in op.device.lower():
-            yield '%s is placed on %s by a tf.device scope' % (op.name, op.device)
+            yield f'{op.name} is placed on {op.device} by a tf.device scope'
 
 
 def offload_faults(reached: Collection[tf.Operation]) -> Iterator[str]:
@@ -47,9 +47,9 @@ def offload_faults(reached: Collection[tf.Operation]) -> Iterator[str]:
     for op in sorted(reached, key=lambda op: op.name):
         if op.type in ('Placeholder', 'PlaceholderWithDefault') \
                 and not op.outputs[0].shape.is_fully_defined():
-            yield 'the placeholder %s has the shape %s' % (op.name, op.outputs[0].shape)
+            yield f'the placeholder {op.name} has the shape {op.outputs[0].shape}'
         if _IMAGE.match(op.type) or _NOT_FROM_DEVICE.match(op.type):
-            yield '%s is a %s, which the device does not run' % (op.name, op.type)
+            yield f'{op.name} is a {op.type}, which the device does not run'
         yield from _dtype_faults(op)
     for op in sorted(reached, key=lambda op: op.name):
         yield from _shape_faults(op)
@@ -58,9 +58,9 @@ def offload_faults(reached: Collection[tf.Operation]) -> Iterator[str]:
 def _dtype_faults(op: tf.Operation) -> Iterator[str]:
     for tensor in [*op.inputs, *op.outputs]:
         if tensor.dtype.base_dtype == tf.string:
-            yield '%s (%s) has to do with strings' % (op.name, op.type)
+            yield f'{op.name} ({op.type}) has to do with strings'
         if tensor.dtype.base_dtype in _REFUSED_DTYPES:
-            yield '%s (%s) has the dtype %s' % (op.name, op.type, tensor.dtype.name)
+            yield f'{op.name} ({op.type}) has the dtype {tensor.dtype.name}'
 
 
 def _shape_faults(op: tf.Operation) -> Iterator[str]:

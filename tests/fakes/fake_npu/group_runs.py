@@ -67,9 +67,9 @@ class Group:
         self._numbers[op] += 1
         return Call(
             op, '' if one_way else collective.given[0].op.name,
-            op if one_way else '%s #%d' % (op, self._numbers[op]),
+            op if one_way else f'{op} #{self._numbers[op]}',
             collective.settings,
-            tuple('%s %s' % (tensor.dtype.name, tensor.shape) for tensor in collective.given),
+            tuple(f'{tensor.dtype.name} {tensor.shape}' for tensor in collective.given),
             collective.members(), arrays if collective.gives() else [])
 
 

@@ -97,8 +97,8 @@ class Hub:
             self._settle()
             if not self._changed.wait_for(lambda: rank in self._results or self._fault,
                                           self._timeout):
-                self._fail('time-out on %s: %s did not come within %g s'
-                           % (call.label, self._missing(call), self._timeout))
+                self._fail(f'time-out on {call.label}: {self._missing(call)} did not come within '
+                           f'{self._timeout:g} s')
             if rank not in self._results:
                 raise ExchangeError(self._fault)
             return self._results.pop(rank)
@@ -112,10 +112,10 @@ class Hub:
         for call in self._calls.values():
             lost = [rank for rank in call.members if rank in self._gone]
             if lost:
-                self._fail('%s: rank %d has ended' % (call.label, lost[0]))
+                self._fail(f'{call.label}: rank {lost[0]} has ended')
         if len(self._calls) == self._size:
             self._fail('the ranks run different collectives: %s' % '; '.join(
-                'rank %d %s' % (rank, self._calls[rank].description())
+                f'rank {rank} {self._calls[rank].description()}'
                 for rank in sorted(self._calls)))
 
     def _meets(self, rank: int, call: Call) -> bool:
@@ -131,7 +131,7 @@ class Hub:
 
     def _missing(self, call: Call) -> str:
         return ' and '.join(
-            'rank %d%s' % (rank, ', which waits in %s,' % self._calls[rank].description()
+            'rank %d%s' % (rank, f', which waits in {self._calls[rank].description()},'
                            if rank in self._calls else '')
             for rank in call.members if not self._meets(rank, call))
 

@@ -41,11 +41,11 @@ class Link:
         try:
             self._connection.send(call)
             if not self._connection.poll(self._timeout + _GRACE_SECONDS):
-                raise ExchangeError('time-out on %s: rank 0 did not come within %g s'
-                                    % (call.label, self._timeout))
+                raise ExchangeError(f'time-out on {call.label}: rank 0 did not come within '
+                                    f'{self._timeout:g} s')
             answer = self._connection.recv()
         except (EOFError, OSError):
-            raise ExchangeError('%s: rank 0 has ended' % call.label) from None
+            raise ExchangeError(f'{call.label}: rank 0 has ended') from None
         if isinstance(answer, ExchangeError):
             raise answer
         return answer

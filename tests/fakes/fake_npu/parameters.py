@@ -45,8 +45,8 @@ def check_config(config: tf.ConfigProto, of_estimator: bool = False) -> Dict[str
     rewrite = (config or tf.ConfigProto()).graph_options.rewrite_options
     entries = [entry for entry in rewrite.custom_optimizers if entry.name == NAME]
     if len(entries) != 1:
-        refuse('a session has %d custom optimizers named %s (all: %s); it needs exactly one' % (
-            len(entries), NAME, [entry.name for entry in rewrite.custom_optimizers]))
+        refuse(f'a session has {len(entries)} custom optimizers named {NAME} (all: '
+               f'{[entry.name for entry in rewrite.custom_optimizers]}); it needs exactly one')
     if not of_estimator:
         refuse_first(_toggle_faults(rewrite))
     refuse_first(_entry_faults(entries[0].parameter_map, of_estimator))
@@ -68,14 +68,14 @@ def _entry_faults(parameter_map, of_estimator: bool) -> Iterator[str]:
     for key, entry in parameter_map.items():
         field = entry.WhichOneof('value')
         if key not in fields:
-            yield 'parameter_map[%s] is unknown to this release, which ignores it' % key
+            yield f'parameter_map[{key}] is unknown to this release, which ignores it'
         elif field is None:
-            yield 'parameter_map[%s] is empty: it was read, or never filled' % key
+            yield f'parameter_map[{key}] is empty: it was read, or never filled'
         elif field != fields[key]:
-            yield ('parameter_map[%s].%s is set, and the adapter reads .%s: it takes the default'
-                   % (key, field, fields[key]))
+            yield (f'parameter_map[{key}].{field} is set, and the adapter reads .{fields[key]}: it '
+                   'takes the default')
         elif field == 's' and not entry.s:
-            yield 'parameter_map[%s].s is the empty string' % key
+            yield f'parameter_map[{key}].s is the empty string'
 
 
 def _value(entry) -> Any:

@@ -38,14 +38,14 @@ def table_faults(path: str, size: int, rank: str, device: Optional[str]) -> Iter
         table = _read(path)
         devices = _entries(table)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        yield 'RANK_TABLE_FILE=%s cannot be used: %r' % (path, error)
+        yield f'RANK_TABLE_FILE={path} cannot be used: {error!r}'
         return
-    start = 'RANK_TABLE_FILE=%s ' % path
+    start = f'RANK_TABLE_FILE={path} '
     if table.get('status') != 'completed':
-        yield start + 'has status %r, not completed' % table.get('status')
+        yield start + f"has status {table.get('status')!r}, not completed"
     ranks = [entry.rank for entry in devices]
     if sorted(ranks, key=str) != sorted(map(str, range(size)), key=str):
-        yield start + 'describes the ranks %s, and RANK_SIZE=%d' % (ranks, size)
+        yield start + f'describes the ranks {ranks}, and RANK_SIZE={size}'
     yield from (start + fault for fault in _entry_faults(devices))
     own, = (entry for entry in devices if entry.rank == rank)
     if device is not None and device != own.device:
@@ -56,11 +56,11 @@ def table_faults(path: str, size: int, rank: str, device: Optional[str]) -> Iter
 def _entry_faults(devices: List[Entry]) -> Iterator[str]:
     for entry in devices:
         if not 0 < len(entry.server) < 64:
-            yield 'has the server_id %r' % entry.server
+            yield f'has the server_id {entry.server!r}'
     for what, values in (('device', [entry[1:3] for entry in devices]),
                          ('device_ip', [entry.ip for entry in devices])):
         if len(set(values)) != len(values):
-            yield 'has a %s twice: %s' % (what, values)
+            yield f'has a {what} twice: {values}'
 
 
 def _read(path: str) -> Any:

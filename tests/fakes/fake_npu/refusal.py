@@ -11,7 +11,7 @@ def refuse(fault: str) -> NoReturn:
     Raises:
         AssertionError: always.
     """
-    raise AssertionError('fake npu_bridge (%s): %s' % (release(), fault))
+    raise AssertionError(f'fake npu_bridge ({release()}): {fault}')
 
 
 def refuse_first(faults: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ def release() -> str:
     """
     name = os.environ.get(VARIABLE, DEFAULT)
     if name not in RELEASES:
-        raise ValueError('%s=%s must be one of %s' % (VARIABLE, name, ', '.join(RELEASES)))
+        raise ValueError(f"{VARIABLE}={name} must be one of {', '.join(RELEASES)}")
     return name
 
 
@@ -36,8 +36,8 @@ def not_established(what: str) -> NoReturn:
         NotEstablishedError: always.
     """
     raise NotEstablishedError(
-        'the fake npu_bridge (%s) does not imitate %s: the known facts about the adapter do not '
-        'say enough about it' % (release(), what))
+        f'the fake npu_bridge ({release()}) does not imitate {what}: the known facts about the '
+        'adapter do not say enough about it')
 
 
 class NotEstablishedError(Exception):

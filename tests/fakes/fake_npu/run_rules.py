@@ -56,8 +56,7 @@ class RunRules:
             self._kinds[key] = kind
         for name, shape in self._shapes[key].items():
             if shapes[name] != shape:
-                refuse('%s is fed the shape %s, and was compiled for %s'
-                       % (name, shapes[name], shape))
+                refuse(f'{name} is fed the shape {shapes[name]}, and was compiled for {shape}')
         return self._kinds[key]
 
     def _check_new(self, run: Run, parameters: Dict[str, Any]) -> str:
@@ -78,17 +77,17 @@ def _check_iterations(run: Run, iterations: int) -> None:
     """The loops of the device: the same number in the script and in the configuration."""
     loops = [steps for op, steps in run.graph.get_collection(ITERATIONS) if op in run.reached]
     if (loops or [1]) != [iterations]:
-        refuse('iterations_per_loop=%d in the session, and set_iteration_per_loop got %s'
-               % (iterations, loops or 'no call'))
+        refuse(f'iterations_per_loop={iterations} in the session, and set_iteration_per_loop got '
+               f'{loops or "no call"}')
     if iterations == 1:
         return
     if run.feeds:
-        refuse('iterations_per_loop=%d with feeds: each step would see the same' % iterations)
+        refuse(f'iterations_per_loop={iterations} with feeds: each step would see the same')
     if any(op.type == 'OneShotIterator' for op in run.reached):
-        refuse('iterations_per_loop=%d does not go with a one-shot iterator' % iterations)
+        refuse(f'iterations_per_loop={iterations} does not go with a one-shot iterator')
 
 
 def _check_tailing(run: Run, tailing: bool) -> None:
     if any(own != tailing for own in run.graph.get_collection(TAILING)):
-        refuse('is_tailing_optimization=%s in the session, and the NPUOptimizer was told otherwise'
-               % tailing)
+        refuse(f'is_tailing_optimization={tailing} in the session, and the NPUOptimizer was told '
+               'otherwise')

@@ -41,8 +41,8 @@ class Watch:
         check_device_environment()
         parameters = check_config(config, self.of_estimator)
         if self.config is not None and config != self.config:
-            refuse('two sessions of the process have different configurations:\n%s\n%s'
-                   % (self.config, config))
+            refuse('two sessions of the process have different '
+                   f'configurations:\n{self.config}\n{config}')
         self.parameters = parameters
         self.config = tf.ConfigProto()
         self.config.CopyFrom(config)

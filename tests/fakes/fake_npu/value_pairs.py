@@ -37,14 +37,14 @@ def pair_faults(values: Dict[str, Any], of_estimator: bool) -> Iterator[str]:
     yield from _lonely(values, of_estimator)
     for first, second in _EXCLUDE:
         if first in values and second in values:
-            yield '%s and %s are both set, and only one of them counts' % (first, second)
+            yield f'{first} and {second} are both set, and only one of them counts'
     yield from _dump_and_profiling(values)
     yield from _compilation(values)
     yield from _ranks(values)
     if not of_estimator:
         for key in ('job', 'task_index'):
             if key in values:
-                yield '%s is for NPUEstimator; a session script leaves it unset' % key
+                yield f'{key} is for NPUEstimator; a session script leaves it unset'
 
 
 def _lonely(values: Dict[str, Any], of_estimator: bool) -> Iterator[str]:
@@ -52,13 +52,13 @@ def _lonely(values: Dict[str, Any], of_estimator: bool) -> Iterator[str]:
         if of_estimator and key in _SET_ANYWAY_BY_ESTIMATOR:
             continue
         if key in values and not any(values.get(other) for other in needed):
-            yield '%s has no effect without %s' % (key, ' or '.join(needed))
+            yield f"{key} has no effect without {' or '.join(needed)}"
 
 
 def _dump_and_profiling(values: Dict[str, Any]) -> Iterator[str]:
     for key in ('enable_dump', 'enable_dump_debug'):
         if values.get(key) and 'dump_path' not in values:
-            yield '%s needs dump_path' % key
+            yield f'{key} needs dump_path'
     if values.get('profiling_mode') and 'profiling_options' not in values \
             and not since('master'):
         yield 'profiling_mode needs profiling_options'
@@ -67,12 +67,12 @@ def _dump_and_profiling(values: Dict[str, Any]) -> Iterator[str]:
 def _compilation(values: Dict[str, Any]) -> Iterator[str]:
     dynamic = [key for key in _DYNAMIC_DIMS if key in values]
     if dynamic and len(dynamic) != len(_DYNAMIC_DIMS):
-        yield '%s must be set all together, not %s alone' % (', '.join(_DYNAMIC_DIMS), dynamic)
+        yield f"{', '.join(_DYNAMIC_DIMS)} must be set all together, not {dynamic} alone"
     if values.get('mix_compile_mode'):
         if values.get('iterations_per_loop', 1) != 1:
             yield 'mix_compile_mode requires iterations_per_loop=1'
         if dynamic:
-            yield 'mix_compile_mode does not go with %s' % ', '.join(dynamic)
+            yield f"mix_compile_mode does not go with {', '.join(dynamic)}"
     if 'modify_mixlist' in values and not _is_mixed(values):
         yield 'modify_mixlist needs precision_mode=allow_mix_precision'
     if values.get('dynamic_input') and 'dynamic_inputs_shape_range' not in values:

@@ -55,7 +55,7 @@ def value_faults(values: Dict[str, Any], of_estimator: bool) -> Iterator[str]:
     """
     for key, value in values.items():
         if key in _CHECKS and not _CHECKS[key](value):
-            yield '%s=%r is not a value that the adapter takes' % (key, value)
+            yield f'{key}={value!r} is not a value that the adapter takes'
     yield from pair_faults(values, of_estimator)
 
 

@@ -62,7 +62,7 @@ class Failing:
 
     def __call__(self, number, arrays):
         if number == self.at:
-            raise ZeroDivisionError('batch %d is cursed' % number)
+            raise ZeroDivisionError(f'batch {number} is cursed')
         return make_batch(number, arrays)
 
 

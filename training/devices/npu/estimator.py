@@ -133,8 +133,8 @@ class _Steps(tf.train.SessionRunHook):
         """Opens the hooks of training, now that the variables have their values."""
         if self._hooks is not None:
             # It would begin again with the first step's weights, and the next batch.
-            raise PSENetError('the session on the device was lost after step %d; go on with '
-                              '--restore from what was saved before' % self._step)
+            raise PSENetError(f'the session on the device was lost after step {self._step}; go on '
+                              'with --restore from what was saved before')
         self._hooks = self._stack.enter_context(open_hooks(self._run, self._graph, self._saver))
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:

@@ -64,15 +64,15 @@ def read_rank_table(path: str) -> Tuple[RankedDevice, ...]:
         with open(path, encoding='utf-8') as file:
             text = file.read()
     except (OSError, ValueError) as error:
-        raise RankTableError('the rank table %s cannot be read (%s)'
-                             % (path, getattr(error, 'strerror', None) or error)) from error
+        raise RankTableError(f'the rank table {path} cannot be read '
+                             f'({getattr(error, "strerror", None) or error})') from error
     try:
         devices = parse_rank_table(text)
         for warning in device_warnings(devices):
             logger.warning('the rank table %s breaks a rule of the Ascend 910: %s', path, warning)
         return devices
     except RankTableError as error:
-        raise RankTableError('the rank table %s cannot be used: %s' % (path, error)) from error
+        raise RankTableError(f'the rank table {path} cannot be used: {error}') from error
 
 
 def parse_rank_table(text: str) -> Tuple[RankedDevice, ...]:
@@ -90,12 +90,12 @@ def parse_rank_table(text: str) -> Tuple[RankedDevice, ...]:
     try:
         table = json.loads(text)
     except ValueError as error:
-        raise RankTableError('it is no JSON (%s; JSON has no comments)' % error) from error
+        raise RankTableError(f'it is no JSON ({error}; JSON has no comments)') from error
     if not isinstance(table, dict) or not {'server_list', 'group_list'} & set(table):
         raise RankTableError('it has neither a server_list nor a group_list')
     status = _text(table, 'status', 'the table')
     if status != 'completed':
-        raise RankTableError("its status is %r, and only 'completed' can be used" % status)
+        raise RankTableError(f"its status is {status!r}, and only 'completed' can be used")
     devices = _of_servers(table) if 'server_list' in table else _of_groups(table)
     for fault in device_faults(devices):
         raise RankTableError(fault)
@@ -113,10 +113,10 @@ def device_faults(devices: Sequence[RankedDevice]) -> Iterator[str]:
     """
     ranks = sorted(device.rank_id for device in devices)
     if not ranks or ranks != list(range(len(ranks))):
-        yield ('its rank_ids are %s, and must be every number from 0 on, once each'
-               % (', '.join(map(str, ranks)) or 'none'))
+        yield (f'its rank_ids are {", ".join(map(str, ranks)) or "none"}, and must be every number '
+               'from 0 on, once each')
     for address in _repeated(device.device_ip for device in devices):
-        yield 'two devices have the device_ip %s' % address
+        yield f'two devices have the device_ip {address}'
     for device in devices:
         yield from _address_faults(device)
     servers = numbers_by_server(devices)
@@ -124,7 +124,7 @@ def device_faults(devices: Sequence[RankedDevice]) -> Iterator[str]:
         yield from _server_faults(server_id, numbers)
     if len({len(numbers) for numbers in servers.values()}) > 1:
         yield ('its servers take part with different numbers of devices (%s)'
-               % ', '.join('%s with %d' % (server_id, len(numbers))
+               % ', '.join(f'{server_id} with {len(numbers)}'
                            for server_id, numbers in servers.items()))
 
 
@@ -140,16 +140,16 @@ def _address_faults(device: RankedDevice) -> Iterator[str]:
     try:
         IPv4Address(device.device_ip)
     except AddressValueError:
-        yield ('rank %d has the device_ip %r, which is no IPv4 address'
-               % (device.rank_id, device.device_ip))
+        yield (f'rank {device.rank_id} has the device_ip {device.device_ip!r}, which is no IPv4 '
+               'address')
 
 
 def _server_faults(server_id: str, numbers: List[int]) -> Iterator[str]:
     if not 0 < len(server_id) <= _MAX_SERVER_ID:
-        yield ('the server_id %r has %d characters, and must have 1 to %d'
-               % (server_id, len(server_id), _MAX_SERVER_ID))
+        yield (f'the server_id {server_id!r} has {len(server_id)} characters, and must have 1 to '
+               f'{_MAX_SERVER_ID}')
     for number in _repeated(numbers):
-        yield 'server %s has the device_id %d twice' % (server_id, number)
+        yield f'server {server_id} has the device_id {number} twice'
 
 
 def device_warnings(devices: Sequence[RankedDevice]) -> Iterator[str]:
@@ -168,15 +168,15 @@ def device_warnings(devices: Sequence[RankedDevice]) -> Iterator[str]:
 def _server_warnings(server_id: str, numbers: List[int]) -> Iterator[str]:
     outside = [number for number in numbers if not 0 <= number < DEVICES_OF_A_SERVER]
     if outside:
-        yield ('server %s has the device_id %d, and they go from 0 to %d'
-               % (server_id, outside[0], DEVICES_OF_A_SERVER - 1))
+        yield (f'server {server_id} has the device_id {outside[0]}, and they go from 0 to '
+               f'{DEVICES_OF_A_SERVER - 1}')
     listed = ', '.join(map(str, sorted(numbers)))
     if len(numbers) not in _PARTS_OF_A_SERVER:
-        yield ('server %s takes part with %d devices (%s), and 1, 2, 4 or 8 can be used'
-               % (server_id, len(numbers), listed))
+        yield (f'server {server_id} takes part with {len(numbers)} devices ({listed}), and 1, 2, 4 '
+               'or 8 can be used')
     elif len(numbers) in (2, 4) and len({number // _LINKED for number in numbers}) > 1:
-        yield ('server %s takes part with the devices %s, and %d must lie within 0-3 or within 4-7'
-               % (server_id, listed, len(numbers)))
+        yield (f'server {server_id} takes part with the devices {listed}, and {len(numbers)} must '
+               'lie within 0-3 or within 4-7')
 
 
 def _repeated(values: Iterator) -> List:
@@ -187,18 +187,18 @@ def _of_servers(table: Dict[str, Any]) -> List[RankedDevice]:
     """The devices of template 1."""
     version = _text(table, 'version', 'the table')
     if version != '1.0':
-        raise RankTableError("its version is %r, and the one for this device is '1.0'" % version)
+        raise RankTableError(f"its version is {version!r}, and the one for this device is '1.0'")
     servers = _items(table, 'server_list', 'the table')
     _check_count(table, 'server_count', len(servers), 'the table')
     ids = [_text(server, 'server_id', 'a server') for server in servers]
     for repeated in _repeated(ids):
-        raise RankTableError('two servers have the server_id %s' % repeated)
+        raise RankTableError(f'two servers have the server_id {repeated}')
     return [device for server_id, server in zip(ids, servers)
             for device in _of_server(server_id, server)]
 
 
 def _of_server(server_id: str, server: Dict[str, Any]) -> List[RankedDevice]:
-    where = 'server %s' % server_id
+    where = f'server {server_id}'
     return [_device(entry, _number(entry, 'rank_id', 'a device of ' + where), server_id)
             for entry in _items(server, 'device', where)]
 
@@ -223,15 +223,15 @@ def _of_group(group: Dict[str, Any]) -> List[RankedDevice]:
 
 def _of_instance(instance: Dict[str, Any]) -> RankedDevice:
     rank_id = _number(instance, 'rank_id', 'an instance')
-    where = 'the instance of rank %d' % rank_id
+    where = f'the instance of rank {rank_id}'
     entries = _items(instance, 'devices', where)
     if len(entries) != 1:
-        raise RankTableError('%s has %d devices, and must have one' % (where, len(entries)))
+        raise RankTableError(f'{where} has {len(entries)} devices, and must have one')
     return _device(entries[0], rank_id, _text(instance, 'server_id', where))
 
 
 def _device(entry: Dict[str, Any], rank_id: int, server_id: str) -> RankedDevice:
-    where = 'the device of rank %d' % rank_id
+    where = f'the device of rank {rank_id}'
     return RankedDevice(rank_id, server_id, _number(entry, 'device_id', where),
                         _text(entry, 'device_ip', where))
 
@@ -239,28 +239,28 @@ def _device(entry: Dict[str, Any], rank_id: int, server_id: str) -> RankedDevice
 def _items(owner: Dict[str, Any], key: str, where: str) -> List[Dict[str, Any]]:
     value = owner.get(key)
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise RankTableError('%s has no list of objects %r' % (where, key))
+        raise RankTableError(f'{where} has no list of objects {key!r}')
     return value
 
 
 def _text(owner: Dict[str, Any], key: str, where: str) -> str:
     value = owner.get(key)
     if not isinstance(value, str):
-        raise RankTableError('%s has no %r in quotes' % (where, key))
+        raise RankTableError(f'{where} has no {key!r} in quotes')
     return value
 
 
 def _number(owner: Dict[str, Any], key: str, where: str) -> int:
     text = _text(owner, key, where)
     if not (text.isascii() and text.isdigit()):
-        raise RankTableError('%s has the %s %r, which is not a number' % (where, key, text))
+        raise RankTableError(f'{where} has the {key} {text!r}, which is not a number')
     return int(text)
 
 
 def _check_count(owner: Dict[str, Any], key: str, found: int, where: str) -> None:
     said = _number(owner, key, where)
     if said != found:
-        raise RankTableError('%s has %s %d, and %d are listed' % (where, key, said, found))
+        raise RankTableError(f'{where} has {key} {said}, and {found} are listed')
 
 
 # Instead of a rank table; newer releases of the adapter read them.
@@ -304,8 +304,8 @@ def check_one_device(environment: Mapping[str, str]) -> None:
     given = {name: value for name, value in environment.items() if value}
     for name in ('RANK_SIZE', 'CM_WORKER_SIZE'):
         if _environment_number(given, name, 1) not in (None, 1):
-            raise PSENetError('%s=%s is for training on several NPUs, and this runs on one; set '
-                              '%s=1 or unset it' % (name, given[name], name))
+            raise PSENetError(f'{name}={given[name]} is for training on several NPUs, and this '
+                              f'runs on one; set {name}=1 or unset it')
     rank_from_environment(given)
 
 
@@ -344,8 +344,7 @@ def _environment_number(given: Mapping[str, str], name: str, least: int) -> Opti
         return None
     text = given[name]
     if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise PSENetError('%s=%s must be a whole number from %d on, or unset'
-                          % (name, text, least))
+        raise PSENetError(f'{name}={text} must be a whole number from {least} on, or unset')
     return int(text)
 
 
@@ -355,41 +354,41 @@ def _rank(given: Mapping[str, str], size: int) -> Optional[int]:
     names = ('POD_NAME', 'RANK_ID') if shared else ('RANK_ID',)
     ranks = {name: _environment_number(given, name, 0) for name in names if name in given}
     if len(set(ranks.values())) > 1:
-        raise PSENetError('RANK_ID=%d and POD_NAME=%d differ, and the adapter takes the latter for '
-                          'the rank; unset one of them' % (ranks['RANK_ID'], ranks['POD_NAME']))
+        raise PSENetError(f'RANK_ID={ranks["RANK_ID"]} and POD_NAME={ranks["POD_NAME"]} differ, '
+                          'and the adapter takes the latter for the rank; unset one of them')
     for name, rank in ranks.items():
         if rank >= size:
-            raise PSENetError('%s=%d must be less than the number of ranks, %d (RANK_SIZE)'
-                              % (name, rank, size))
+            raise PSENetError(f'{name}={rank} must be less than the number of ranks, {size} '
+                              '(RANK_SIZE)')
     if not ranks and size > 1 and 'CM_WORKER_SIZE' in given:
         return None
     if not ranks and shared:
         raise PSENetError('RANK_ID must be set, from 0 to %d, for %s; %s' % (
-            size - 1, 'a job of %d NPUs' % size if size > 1 else 'RANK_TABLE_FILE is set',
+            size - 1, f'a job of {size} NPUs' if size > 1 else 'RANK_TABLE_FILE is set',
             _LAUNCHER))
     return max(ranks.values(), default=0)
 
 
 def _check_job(given: Mapping[str, str], size: int) -> None:
     """What several ranks need besides their numbers."""
-    job = 'a job of %d NPUs' % size
+    job = f'a job of {size} NPUs'
     if 'JOB_ID' not in given:
-        raise PSENetError('JOB_ID must be set for %s, to a number that all its processes share, '
-                          'such as 10087' % job)
+        raise PSENetError(f'JOB_ID must be set for {job}, to a number that all its processes '
+                          'share, such as 10087')
     if not {'ASCEND_DEVICE_ID', 'DEVICE_ID'} & set(given):
-        raise PSENetError('ASCEND_DEVICE_ID must be set for %s, or each process would take device '
-                          '0; %s' % (job, _LAUNCHER))
+        raise PSENetError(f'ASCEND_DEVICE_ID must be set for {job}, or each process would take '
+                          f'device 0; {_LAUNCHER}')
     if 'RANK_TABLE_FILE' in given:
         if 'CM_WORKER_SIZE' in given:
             raise PSENetError('RANK_TABLE_FILE and CM_WORKER_SIZE are both set, and either '
                               'describes the job; unset one of them')
     elif 'CM_WORKER_SIZE' not in given:
-        raise PSENetError('RANK_TABLE_FILE must be set for %s, to the rank table that all its '
-                          'processes share; tools.make_rank_table makes one' % job)
+        raise PSENetError(f'RANK_TABLE_FILE must be set for {job}, to the rank table that all its '
+                          'processes share; tools.make_rank_table makes one')
     else:
         missing = [name for name in _CHIEF if name not in given]
         if missing:
-            raise PSENetError('CM_WORKER_SIZE=%d needs %s as well' % (size, ' and '.join(missing)))
+            raise PSENetError(f"CM_WORKER_SIZE={size} needs {' and '.join(missing)} as well")
 
 
 def _check_rank_table(given: Mapping[str, str], found: NpuRank) -> None:
@@ -400,10 +399,10 @@ def _check_rank_table(given: Mapping[str, str], found: NpuRank) -> None:
     try:
         table = read_rank_table(path)
     except RankTableError as error:
-        raise RankTableError('RANK_TABLE_FILE: %s; %s' % (error, remedy)) from error
+        raise RankTableError(f'RANK_TABLE_FILE: {error}; {remedy}') from error
     if len(table) != found.size:
-        raise PSENetError('RANK_TABLE_FILE=%s describes %d devices, and the job has %d '
-                          '(RANK_SIZE); %s' % (path, len(table), found.size, remedy))
+        raise PSENetError(f'RANK_TABLE_FILE={path} describes {len(table)} devices, and the job has '
+                          f'{found.size} (RANK_SIZE); {remedy}')
     _check_device(given, table[found.rank], path)
 
 
@@ -412,6 +411,6 @@ def _check_device(given: Mapping[str, str], listed: RankedDevice, path: str) -> 
     name = 'DEVICE_ID' if 'DEVICE_ID' in given else 'ASCEND_DEVICE_ID'
     device = _environment_number(given, name, 0)
     if device is not None and device != listed.device_id:
-        raise PSENetError('RANK_TABLE_FILE=%s gives rank %d the device %d, and %s=%d names another'
-                          '; make them the same, DEVICE_ID being the number on the server'
-                          % (path, listed.rank_id, listed.device_id, name, device))
+        raise PSENetError(f'RANK_TABLE_FILE={path} gives rank {listed.rank_id} the device '
+                          f'{listed.device_id}, and {name}={device} names another; make them the '
+                          'same, DEVICE_ID being the number on the server')

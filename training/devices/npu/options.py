@@ -163,7 +163,7 @@ def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
     for text in texts:
         key, equals, value = text.partition('=')
         fault = _key_fault(text, key, bool(key and equals)) or (
-            '--npu_option=%s is given twice; give it once' % key if key in options else None)
+            f'--npu_option={key} is given twice; give it once' if key in options else None)
         if fault:
             raise PSENetError(fault)
         field = OPTIONS[key].field if key in OPTIONS else _field_of_unknown(key, value)
@@ -173,11 +173,11 @@ def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
 
 def _key_fault(text: str, key: str, has_value: bool) -> Optional[str]:
     if not has_value:
-        return '--npu_option=%s must have the form key=value' % text
+        return f'--npu_option={text} must have the form key=value'
     if key in FLAGS:
-        return '--npu_option=%s has a flag of its own: give --%s' % (text, text)
+        return f'--npu_option={text} has a flag of its own: give --{text}'
     if key in UNUSABLE_KEYS:
-        return '--npu_option=%s cannot be set: %s' % (text, UNUSABLE_KEYS[key])
+        return f'--npu_option={text} cannot be set: {UNUSABLE_KEYS[key]}'
     return None
 
 
@@ -207,7 +207,7 @@ def _parse_value(text: str, field: str, value: str) -> Value:
     if field == 's' and value:
         return _expanded(value)
     wanted = {'b': 'true or false', 'i': 'a whole number', 's': 'a text that is not empty'}[field]
-    raise PSENetError('--npu_option=%s must have %s for a value' % (text, wanted))
+    raise PSENetError(f'--npu_option={text} must have {wanted} for a value')
 
 
 def validate(config: NpuConfig) -> None:
@@ -244,11 +244,11 @@ def check_for_ranks(options: Dict[str, Value], world_size: int) -> None:
 def _loss_faults(config: NpuConfig) -> List[str]:
     faults = []
     if not 1 <= config.loss_scale < 2.0 ** 127:
-        faults.append('--loss_scale=%g must be at least 1 and less than 2**127' % config.loss_scale)
+        faults.append(f'--loss_scale={config.loss_scale:g} must be at least 1 and less than 2**127')
     if config.max_skipped_steps < 0:
-        faults.append('--max_skipped_steps=%d must be at least 0' % config.max_skipped_steps)
+        faults.append(f'--max_skipped_steps={config.max_skipped_steps} must be at least 0')
     if not config.max_loss > 0:
-        faults.append('--max_loss=%g must be a positive number' % config.max_loss)
+        faults.append(f'--max_loss={config.max_loss:g} must be a positive number')
     return faults
 
 
@@ -259,14 +259,14 @@ def _option_faults(options: Dict[str, Value]) -> List[str]:
 def _fed_faults(options: Dict[str, Value]) -> List[str]:
     steps = options.get('iterations_per_loop', 1)
     return [] if steps == 1 else [
-        '--iterations_per_loop=%d must be 1 where every step is fed, as a device that loops by '
-        'itself cannot be; npu_train.py --api=estimator can loop' % steps]
+        f'--iterations_per_loop={steps} must be 1 where every step is fed, as a device that loops '
+        'by itself cannot be; npu_train.py --api=estimator can loop']
 
 
 def _value_faults(options: Dict[str, Value]) -> List[str]:
     checked = ((key, value, OPTIONS[key].check(value)) for key, value in options.items()
                if key in OPTIONS and OPTIONS[key].check)
-    return ['--%s%s=%s %s' % ('' if key in FLAGS else 'npu_option=', key, value, fault)
+    return [f"--{'' if key in FLAGS else 'npu_option='}{key}={value} {fault}"
             for key, value, fault in checked if fault]
 
 
@@ -298,12 +298,12 @@ def _given(options: Dict[str, Value], key: str) -> bool:
 
 
 def _flag(key: str) -> str:
-    return '--%s' % key if key in FLAGS else '--npu_option=%s=...' % key
+    return f'--{key}' if key in FLAGS else f'--npu_option={key}=...'
 
 
 def _partner_faults(options: Dict[str, Value]) -> List[str]:
-    faults = ['%s has no effect without %s; give both or neither'
-              % (_flag(key), ' or '.join(map(_flag, partners)))
+    faults = [f'{_flag(key)} has no effect without {" or ".join(map(_flag, partners))}; give both '
+              'or neither'
               for key, partners in _PARTNERS.items()
               if _given(options, key) and not any(_given(options, one) for one in partners)]
     if _given(options, 'modify_mixlist') and not (
@@ -320,7 +320,7 @@ def _partner_faults(options: Dict[str, Value]) -> List[str]:
 
 
 def _conflicts(options: Dict[str, Value]) -> List[str]:
-    faults = ['%s and %s cannot be given together: %s' % (_flag(one), _flag(other), why)
+    faults = [f'{_flag(one)} and {_flag(other)} cannot be given together: {why}'
               for (one, other), why in _CONFLICTS.items()
               if one in options and other in options]
     if options.get('mix_compile_mode') and options.get('iterations_per_loop', 1) != 1:
@@ -381,8 +381,7 @@ def check_estimator(train: TrainConfig, npu: NpuConfig, world_size: int) -> None
 
 def _loop_faults(train: TrainConfig, npu: NpuConfig) -> List[str]:
     steps = iterations_per_loop(npu)
-    faults = ['--%s=%d must be a multiple of --iterations_per_loop=%d'
-              % (name, getattr(train, name), steps)
+    faults = [f'--{name}={getattr(train, name)} must be a multiple of --iterations_per_loop={steps}'
               for name in _INTERVALS if getattr(train, name) % steps]
     if steps > 1 and 'aoe_mode' in npu.options:
         faults.append('--npu_option=aoe_mode=... needs --iterations_per_loop=1')
@@ -390,11 +389,11 @@ def _loop_faults(train: TrainConfig, npu: NpuConfig) -> List[str]:
 
 
 def _estimator_faults(npu: NpuConfig, world_size: int) -> List[str]:
-    faults = ['%s cannot be given with --api=estimator: %s' % (key, why)
+    faults = [f'{key} cannot be given with --api=estimator: {why}'
               for key, why in _REFUSED.items() if key in npu.options]
     if world_size > 1:
-        faults.append('--api=estimator trains on one NPU, and the job has %d ranks; '
-                      '--api=session trains on several' % world_size)
+        faults.append(f'--api=estimator trains on one NPU, and the job has {world_size} ranks; '
+                      '--api=session trains on several')
     return faults
 
 
@@ -412,9 +411,9 @@ def prepare_environment(environment: MutableMapping[str, str]) -> None:
                           'sets 10087')
     for name in _DISTURBING:
         if environment.get(name):
-            raise PSENetError('%s=%s would change what --api=estimator does; unset it (--restore '
-                              'and --pretrained_model_path say what a run starts from)'
-                              % (name, environment[name]))
+            raise PSENetError(f'{name}={environment[name]} would change what --api=estimator does; '
+                              'unset it (--restore and --pretrained_model_path say what a run '
+                              'starts from)')
     # Missing means 1 everywhere else; here some releases fail.
     if not (environment.get('RANK_SIZE') or environment.get('CM_WORKER_SIZE')):
         environment['RANK_SIZE'] = '1'

@@ -35,7 +35,7 @@ def check_installed(consequence: str) -> None:
     """
     if importlib.util.find_spec('npu_bridge') is None:
         raise PSENetError("npu_bridge, the TensorFlow adapter of Ascend's CANN, is not installed "
-                          'for this Python, and %s' % consequence)
+                          f'for this Python, and {consequence}')
 
 
 @contextmanager
@@ -50,9 +50,9 @@ def loading() -> Iterator[None]:
     # Where its native part does not load, the adapter prints that and goes on, to a name or an
     # attribute that is not there.
     except (ImportError, NameError, AttributeError, OSError) as error:
-        raise PSENetError('npu_bridge is installed and cannot be loaded (%s); source the '
-                          'set_env.sh of the CANN installation, whose libraries it needs'
-                          % error) from error
+        raise PSENetError(f'npu_bridge is installed and cannot be loaded ({error}); source the '
+                          'set_env.sh of the CANN installation, whose libraries it '
+                          'needs') from error
 
 
 def session_config(options: Dict[str, Value]) -> tf.ConfigProto:

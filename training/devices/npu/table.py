@@ -29,16 +29,16 @@ class NpuOption(NamedTuple):
 
 
 def _one_of(*choices: str) -> Check:
-    return lambda value: None if value in choices else 'must be one of %s' % ', '.join(choices)
+    return lambda value: None if value in choices else f"must be one of {', '.join(choices)}"
 
 
 def _between(low: int, high: int) -> Check:
     return lambda value: (None if low <= value <= high
-                          else 'must be between %d and %d' % (low, high))
+                          else f'must be between {low} and {high}')
 
 
 def _matches(pattern: str, form: str) -> Check:
-    return lambda value: None if re.fullmatch(pattern, value) else 'must be %s' % form
+    return lambda value: None if re.fullmatch(pattern, value) else f'must be {form}'
 
 
 def _folder(value: str) -> Optional[str]:
@@ -57,7 +57,7 @@ def _json_file(value: str) -> Optional[str]:
         with open(value, encoding='utf-8') as file:
             json.load(file)
     except (OSError, ValueError) as error:
-        return 'is no JSON file (%s)' % error
+        return f'is no JSON file ({error})'
     return None
 
 
@@ -82,8 +82,8 @@ def _at_least_1(value: int) -> Optional[str]:
 def _dump_step(value: str) -> Optional[str]:
     parts = value.split('|')
     if len(parts) > _MAX_DUMP_PARTS or not all(re.fullmatch(r'\d+(-\d+)?', one) for one in parts):
-        return ('must be step numbers and ranges such as 0|5|10-20, at most %d of them'
-                % _MAX_DUMP_PARTS)
+        return (f'must be step numbers and ranges such as 0|5|10-20, at most {_MAX_DUMP_PARTS} of '
+                'them')
     return None
 
 

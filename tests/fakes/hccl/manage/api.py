@@ -15,7 +15,7 @@ def _demand_initialisation(group: str) -> None:
         raise RuntimeError('the collectives are not initialised: run initialize_system in an open '
                            'session before')
     if group != _WORLD:
-        not_established('a group of its own (%s)' % group)
+        not_established(f'a group of its own ({group})')
 
 
 def _local_ranks() -> List[int]:
@@ -32,7 +32,7 @@ def _local_ranks() -> List[int]:
 def create_group(group: str, rank_num: int, rank_ids: List[int]) -> None:
     """Makes a group of ranks."""
     if rank_num != len(rank_ids):
-        raise ValueError('rank_num=%d, and rank_ids=%s' % (rank_num, rank_ids))
+        raise ValueError(f'rank_num={rank_num}, and rank_ids={rank_ids}')
     _demand_initialisation(group)
 
 

@@ -12,15 +12,15 @@ _MAX_PARTS = 8
 def set_split_strategy_by_size(dataSizeList: List[float], group: str = _WORLD) -> None:
     """Percentages of the gradients' bytes, which sum to 100, in at most 8 parts."""
     if not 0 < len(dataSizeList) <= _MAX_PARTS or abs(sum(dataSizeList) - 100) > 1e-6:
-        raise ValueError('dataSizeList=%s must be at most 8 percentages of the sum 100'
-                         % (dataSizeList,))
+        raise ValueError(f'dataSizeList={dataSizeList} must be at most 8 percentages of the sum '
+                         '100')
     _demand_no_training()
 
 
 def set_split_strategy_by_idx(idxList: List[int], group: str = _WORLD) -> None:
     """Ascending numbers of gradients."""
     if sorted(set(idxList)) != list(idxList):
-        raise ValueError('idxList=%s must be ascending' % (idxList,))
+        raise ValueError(f'idxList={idxList} must be ascending')
     _demand_no_training()
 
 

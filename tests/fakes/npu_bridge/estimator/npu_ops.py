@@ -28,7 +28,7 @@ def shutdown_system(name: Optional[str] = None) -> tf.Operation:
 
 def _system_op(kind: str, name: Optional[str]) -> tf.Operation:
     if tf.executing_eagerly():
-        raise RuntimeError('%s works in graph mode only' % kind)
+        raise RuntimeError(f'{kind} works in graph mode only')
     op = tf.no_op(name or kind)
     tf.add_to_collection('fake_npu_' + kind, op)
     return op

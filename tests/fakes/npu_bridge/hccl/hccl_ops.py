@@ -16,7 +16,7 @@ from fake_npu.environment import rank
 from fake_npu.refusal import refuse
 
 # Another one each time that the module is loaded: TensorFlow forgets no name.
-_ALLREDUCE_GRADIENT = 'FakeNpuHcomAllReduce%s' % uuid.uuid4().hex
+_ALLREDUCE_GRADIENT = f'FakeNpuHcomAllReduce{uuid.uuid4().hex}'
 
 
 def allreduce(tensor: tf.Tensor, reduction: str, fusion: int = 1, fusion_id: int = -1,
@@ -37,7 +37,7 @@ def broadcast(tensor: List[tf.Tensor], root_rank: int, fusion: int = 2, fusion_i
               group: str = WORLD) -> List[tf.Tensor]:
     """Gives every rank the tensors of one; takes and returns a list."""
     if not isinstance(tensor, list):
-        raise TypeError('broadcast takes a list of tensors, not %r' % (tensor,))
+        raise TypeError(f'broadcast takes a list of tensors, not {tensor!r}')
     check_rank(root_rank)
     return build('HcomBroadcast', tensor, group=group, root_rank=root_rank)
 
@@ -67,8 +67,8 @@ def reduce_scatter(tensor: tf.Tensor, reduction: str, rank_size: int, group: str
     check_reduction(reduction)
     check_dtype(tensor)
     if tensor.shape[0].value % rank_size:
-        raise ValueError('reduce_scatter needs a first dimension divisible by %d, not %s'
-                         % (rank_size, tensor.shape))
+        raise ValueError(f'reduce_scatter needs a first dimension divisible by {rank_size}, not '
+                         f'{tensor.shape}')
     check_size(rank_size)
     return build('HcomReduceScatter', [tensor], lambda given: tf.split(given, rank_size)[0], group,
                  reduction=reduction)[0]
@@ -91,4 +91,4 @@ def receive(shape, data_type, sr_tag: int, src_rank: int, group: str = WORLD) ->
 def _check_other(other: int) -> None:
     check_rank(other)
     if other == rank():
-        refuse('rank %d sends to itself' % other)
+        refuse(f'rank {other} sends to itself')

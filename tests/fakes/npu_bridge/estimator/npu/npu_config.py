@@ -100,7 +100,7 @@ def _parameters(fields: Dict[str, Any]) -> Dict[str, Any]:
         values.update(settings.values if settings is not None else {})
     for name, value in fields.items():
         if name not in values:
-            raise TypeError('__init__() got an unexpected keyword argument %r' % name)
+            raise TypeError(f'__init__() got an unexpected keyword argument {name!r}')
         values[name] = value
     return {name: value for name, value in values.items() if value is not None}
 
@@ -108,7 +108,7 @@ def _parameters(fields: Dict[str, Any]) -> Dict[str, Any]:
 def _check(parameters: Dict[str, Any], horovod_mode: bool) -> None:
     iterations = parameters['iterations_per_loop']
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise ValueError('iterations_per_loop must be a positive int, not %r' % (iterations,))
+        raise ValueError(f'iterations_per_loop must be a positive int, not {iterations!r}')
     mixed = parameters['mix_compile_mode']
     if not isinstance(mixed, bool) or not isinstance(horovod_mode, bool):
         raise ValueError('mix_compile_mode and horovod_mode must be bool')

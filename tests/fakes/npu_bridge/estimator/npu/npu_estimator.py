@@ -45,9 +45,9 @@ class NPUEstimator(tf.estimator.Estimator):
                  model_dir: Optional[str] = None, config: Optional[NPURunConfig] = None,
                  params=None, job_start_file: str = '', warm_start_from=None):
         if not isinstance(config, NPURunConfig):
-            raise ValueError('config must be an NPURunConfig, not %r' % (config,))
+            raise ValueError(f'config must be an NPURunConfig, not {config!r}')
         if model_dir and config.model_dir and model_dir != config.model_dir:
-            raise ValueError('model_dir=%s, and %s in the config' % (model_dir, config.model_dir))
+            raise ValueError(f'model_dir={model_dir}, and {config.model_dir} in the config')
         demand_estimator_job()
         watch.of_estimator = True
         super().__init__(model_fn=_hooked(model_fn), model_dir=model_dir, config=config,

@@ -14,7 +14,7 @@ def _broadcast(variables, root_rank: int) -> tf.Operation:
 if since('r1.8.0'):
     def broadcast_global_variables(root_rank: int) -> tf.Operation:
         """Gives every rank the variables of one; which ones is not known here."""
-        not_established('broadcast_global_variables(%d)' % root_rank)
+        not_established(f'broadcast_global_variables({root_rank})')
 else:
     def broadcast_global_variables(root_rank: int, index: int) -> tf.Operation:
         """Gives every rank variables of one: all in r1.1.1, only trainable ones later."""

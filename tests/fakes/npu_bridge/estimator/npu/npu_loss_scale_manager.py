@@ -13,7 +13,7 @@ class FixedLossScaleManager:
         """Takes ``enable_overflow_check=True`` as well from r1.5.0 on."""
         self.checks_overflow = _overflow_argument(*overflow, **named_overflow)
         if loss_scale < 1:
-            raise ValueError('loss_scale must be at least 1, not %s' % loss_scale)
+            raise ValueError(f'loss_scale must be at least 1, not {loss_scale}')
         self._loss_scale = tf.convert_to_tensor(loss_scale, tf.float32)
 
     def get_loss_scale(self) -> tf.Tensor:

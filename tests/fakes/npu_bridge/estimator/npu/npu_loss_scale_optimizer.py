@@ -19,7 +19,7 @@ else:
         """Has slots and variables of its own, which are none."""
 
         def __init__(self, opt, loss_scale_manager):
-            super().__init__(name='NPULossScaleOptimizer%s' % type(opt).__name__,
+            super().__init__(name=f'NPULossScaleOptimizer{type(opt).__name__}',
                              use_locking=False)
             self._opt = opt
             self._loss_scale_manager = loss_scale_manager

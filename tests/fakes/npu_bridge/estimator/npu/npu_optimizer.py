@@ -27,7 +27,7 @@ def _reduce_mean(tensor, size: int):
 
 def reduce_all(grads_and_vars, size: int, inner: tf.train.Optimizer):
     """All gradients averaged over the ranks, under the name that marks a training graph."""
-    with tf.name_scope('Distributed%s_Allreduce' % type(inner).__name__):
+    with tf.name_scope(f'Distributed{type(inner).__name__}_Allreduce'):
         return [(None if gradient is None else _reduce_mean(gradient, size), variable)
                 for gradient, variable in grads_and_vars]
 
@@ -37,7 +37,7 @@ class NPUDistributedOptimizer(tf.train.Optimizer):
 
     def __init__(self, optimizer: tf.train.Optimizer, is_weight_update_sharding: bool = False,
                  name: Optional[str] = None):
-        super().__init__(name=name or 'Distributed%s' % type(optimizer).__name__,
+        super().__init__(name=name or f'Distributed{type(optimizer).__name__}',
                          use_locking=False)
         if is_weight_update_sharding and not os.environ.get('DEVICE_ID'):
             raise ValueError('DEVICE_ID must be set for weight-update sharding')
@@ -68,7 +68,7 @@ class NPUOptimizer(tf.train.Optimizer):
                  is_tailing_optimization: bool = False, name: Optional[str] = None):
         if is_loss_scale and loss_scale_manager is None:
             raise ValueError('is_loss_scale=True needs a loss_scale_manager')
-        super().__init__(name=name or 'NPUOptimizer%s' % type(opt).__name__, use_locking=False)
+        super().__init__(name=name or f'NPUOptimizer{type(opt).__name__}', use_locking=False)
         self._opt = opt
         self._manager = loss_scale_manager if is_loss_scale else None
         self._is_distributed = is_distributed

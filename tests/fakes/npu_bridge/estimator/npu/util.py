@@ -23,7 +23,7 @@ class IterationPerLoop:
             ValueError: train_op is no Operation.
         """
         if not isinstance(train_op, tf.Operation):
-            raise ValueError('train_op must be an Operation, not %r' % (train_op,))
+            raise ValueError(f'train_op must be an Operation, not {train_op!r}')
         with tf.variable_scope('npu_runconfig'):
             self._variables = [tf.get_variable(
                 name, [], tf.int64, tf.zeros_initializer(), trainable=False,
@@ -44,7 +44,7 @@ def set_iteration_per_loop(sess: tf.Session, train_op: tf.Operation, iterations_
                            ) -> tf.Operation:
     """Both halves at once; the training op unchanged for 1."""
     if not isinstance(train_op, tf.Operation):
-        raise ValueError('train_op must be an Operation, not %r' % (train_op,))
+        raise ValueError(f'train_op must be an Operation, not {train_op!r}')
     if iterations_per_loop == 1:
         return train_op
     loop = IterationPerLoop()
