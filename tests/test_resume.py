@@ -78,7 +78,7 @@ def straight(train, killed):
 
 def drawn_seed(ended):
     """The seed that a run's log tells of."""
-    return int(re.search(r'The seed of the training data is (\d+)\.', ended.log).group(1))
+    return int(re.search(r'the seed of the training data is (\d+)\.', ended.log).group(1))
 
 
 def test_the_seed_that_was_drawn_is_used_again(folder, killed, resumed):

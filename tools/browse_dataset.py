@@ -65,12 +65,12 @@ def make_samples(samples: List[Sample], options: BatchOptions, first_batch: int)
         arrays = options.layout.allocate()
         report, plans = build.with_plans(number, arrays)
         for message in report.unreadable.values():
-            logger.warning('An image is left out. %s', message)
+            logger.warning('%s; it is left out', message)
         for place, (index, plan) in enumerate(zip(report.indices, plans)):
             yield Shown(_caption(number, place, samples[index], plan), arrays.images[place],
                         arrays.seg_maps[place], arrays.training_masks[place, ..., 0], plan)
         if len(plans) < options.batch_size:
-            raise PSENetError(f'{MAX_DRAWS} draws in a row gave no sample for batch {number}.')
+            raise PSENetError(f'{MAX_DRAWS} draws in a row gave no sample for batch {number}')
         number += 1
 
 

@@ -96,7 +96,7 @@ def main(_: List[str]) -> int:
     cli.print_text(format_report(values.training_data_path, inspection, survey, values.show))
     if inspection.samples:
         draw_survey(survey, values.out)
-        logger.info('The picture is in %s', values.out)
+        logger.info('the picture is in %s', values.out)
     check_dataset(values.training_data_path, inspection.counts,
                   BatchOptions(sizes[0], 1, 0, values.min_crop_side_ratio))
     return int(values.strict and any(inspection.findings))

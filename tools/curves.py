@@ -61,7 +61,7 @@ def read_scalars(path: str, names: Sequence[str]) -> Dict[str, Scalars]:
     if missing:
         raise PSENetError(f'{path} holds no TensorBoard events with the scalars '
                           f'{", ".join(missing)}; name the checkpoint folder of a run, or an '
-                          'events.out.tfevents file.')
+                          'events.out.tfevents file')
     return {name: _curve(path, events.Scalars(tag)) for name, tag in tags.items()}
 
 
@@ -72,9 +72,9 @@ def _load_events(path: str) -> Any:
 
     if not os.path.isdir(path) and not (os.path.isfile(path) and 'tfevents' in path):
         raise PSENetError(f'"{path}" is neither a directory with TensorBoard events nor an '
-                          'events.out.tfevents file; name the checkpoint folder of a run.')
+                          'events.out.tfevents file; name the checkpoint folder of a run')
     if path != path.encode('utf-8', 'replace').decode('utf-8'):
-        raise PSENetError(f'TensorFlow cannot open {path!a}, whose name is not UTF-8; rename it.')
+        raise PSENetError(f'TensorFlow cannot open {path!a}, whose name is not UTF-8; rename it')
     logging.getLogger('tensorboard').setLevel(logging.WARNING)
     # Pictures would take memory, and are not asked for.
     return event_accumulator.EventAccumulator(path, size_guidance={
@@ -89,7 +89,7 @@ def _find_tag(name: str, tags: Sequence[str]) -> str:
     found = sorted((tag for tag in tags if made.fullmatch(tag)),
                    key=lambda tag: (tag.count('/'), len(tag), tag))
     if found[1:]:
-        logger.info('Of the scalars %s, the first is taken.', ', '.join(found))
+        logger.info('of the scalars %s, the first is taken', ', '.join(found))
     return found[0] if found else ''
 
 
@@ -107,7 +107,7 @@ def _curve(path: str, events: Sequence[Any]) -> Scalars:
         logger.warning('%s: %d points that are not finite numbers are left out', path,
                        len(kept) - len(finite))
     if not finite:
-        raise PSENetError(f'{path}: none of the {len(kept)} points is a finite number.')
+        raise PSENetError(f'{path}: none of the {len(kept)} points is a finite number')
     return Scalars(np.array([event.step for event in finite], np.int64),
                    np.array([event.value for event in finite], np.float64),
                    np.array([event.wall_time for event in finite], np.float64))
@@ -150,7 +150,7 @@ def save_figure(figure: Any, path: str) -> None:
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
-        raise PSENetError(f'Cannot write the picture {path}: {error}.') from None
+        raise PSENetError(f'cannot write the picture {path}: {error}') from None
 
 
 def draw_curve(axes: Any, curve: Scalars, smoothed: np.ndarray, colour: str, label: str) -> None:
@@ -294,7 +294,7 @@ def write_csv(runs: List[Compared], path: str) -> None:
                 writer.writerow(
                     [name] + ['' if np.isnan(value) else f'{value:.8g}' for value in values])
     except OSError as error:
-        raise PSENetError(f'Cannot write the table {path}: {error.strerror}.') from None
+        raise PSENetError(f'cannot write the table {path}: {error.strerror}') from None
 
 
 def draw_comparison(runs: List[Compared], what: str, path: str) -> None:
@@ -339,8 +339,8 @@ def picture_names(names: Sequence[str]) -> List[str]:
         drawable = all(ord(letter) in letters for letter in name)
         shown.append(name.replace('$', r'\$') if drawable else f'run {number}')
         if not drawable:
-            logger.info('In the picture "%s" is called "run %d": the font lacks some of its '
-                        'letters.', name, number)
+            logger.info('in the picture "%s" is called "run %d": the font lacks some of its '
+                        'letters', name, number)
     return [' ' + name if name.startswith('_') else name for name in shown]
 
 
@@ -392,7 +392,7 @@ def name_runs(arguments: List[str]) -> Dict[str, str]:
             path = os.path.expanduser(argument)
             name = os.path.basename(os.path.abspath(path))
         if name in runs:
-            raise PSENetError(f'Two runs are called "{name}"; give them names: '
+            raise PSENetError(f'two runs are called "{name}"; give them names: '
                               f'--run=A={runs[name]} --run=B={path}')
         runs[name] = os.path.expanduser(path)
     return runs
@@ -426,13 +426,13 @@ def main(_: List[str]) -> None:
     if len(runs) == 1:
         path, = runs.values()
         plot_loss(read_scalars(path, TAGS), values.out)
-        logger.info('The curves are in %s', values.out)
+        logger.info('the curves are in %s', values.out)
         return
     comparison = compare(read_runs(runs, values.tag), values.smoothing)
     cli.print_text(format_table(comparison))
     write_csv(comparison, values.csv)
     draw_comparison(comparison, values.tag.replace('_', ' '), values.out)
-    logger.info('The curves are in %s and the table is in %s', values.out, values.csv)
+    logger.info('the curves are in %s and the table is in %s', values.out, values.csv)
 
 
 if __name__ == '__main__':

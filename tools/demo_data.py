@@ -92,13 +92,13 @@ def format_annotation(words: Sequence[Word]) -> str:
 
 def _check_spec(spec: DatasetSpec) -> None:
     if spec.size < MIN_SIZE:
-        raise DatasetError(f'The size {spec.size} is too small: words need at least {MIN_SIZE} '
-                           'pixels a side.')
+        raise DatasetError(f'the size {spec.size} is too small: words need at least {MIN_SIZE} '
+                           'pixels a side')
     if min(spec.train_images, spec.test_images) < 1:
-        raise DatasetError(f'The numbers of images must be at least 1, not {spec.train_images} for '
-                           f'training and {spec.test_images} for testing.')
+        raise DatasetError(f'the numbers of images must be at least 1, not {spec.train_images} for '
+                           f'training and {spec.test_images} for testing')
     if not 0 <= spec.seed < 2 ** 32:
-        raise DatasetError(f'The seed {spec.seed} is not between 0 and 2**32 - 1.')
+        raise DatasetError(f'the seed {spec.seed} is not between 0 and 2**32 - 1')
 
 
 def _source_digest() -> str:
@@ -145,8 +145,8 @@ def _remove_own_files(folder: str) -> None:
     own.update(name for name in present if name.startswith(f'.{MANIFEST}.'))
     foreign = sorted(set(present) - own - ({MANIFEST} if own else set()))
     if foreign:
-        raise DatasetError(f'The folder {folder} holds {foreign[0]}, which is not part of a demo '
-                           'data set made here; choose another folder or move that file away.')
+        raise DatasetError(f'the folder {folder} holds {foreign[0]}, which is not part of a demo '
+                           'data set made here; choose another folder or move that file away')
     for name in present:
         if name in own:
             os.remove(os.path.join(folder, name))

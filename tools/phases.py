@@ -37,7 +37,7 @@ def run_child(command: Sequence[str], capture: bool = False) -> str:
     with running_child(command, capture) as child:
         output, _ = child.communicate()
     if child.returncode:
-        raise ChildError(f'{_name(command)} {_ending(child.returncode)}; its messages are above.')
+        raise ChildError(f'{_name(command)} {_ending(child.returncode)}; its messages are above')
     return output or ''
 
 

@@ -171,7 +171,7 @@ def _decode(name: str, data: np.ndarray, header: ImageHeader, halved: bool = Fal
             # it has every format.
             image = _decode_by_pillow(data, halved)
     except cv2.error as error:
-        raise ImageError(f'Cannot decode the image {name}: {error.err}.') from None
+        raise ImageError(f'cannot decode the image {name}: {error.err}') from None
     except Exception:  # damaged pixels make Pillow's decoders raise anything
         raise _undecodable(name) from None
     if not halved and image.shape[:2] != header.size:
@@ -207,23 +207,23 @@ def _checked(path: str, max_pixels: int) -> Iterator[Tuple[BinaryIO, ImageHeader
             stream.seek(0)
             yield stream, header
     except OSError as error:
-        raise ImageError(f'Cannot read the image {path}: {error.strerror or error}.') from None
+        raise ImageError(f'cannot read the image {path}: {error.strerror or error}') from None
 
 
 def _check(path: str, stream: BinaryIO, num_bytes: int, max_pixels: int) -> ImageHeader:
     """The header of an image that is not too large."""
     if not num_bytes:
-        raise ImageError(f'The image {path} is empty (0 bytes); replace or remove it.')
+        raise ImageError(f'the image {path} is empty (0 bytes); replace or remove it')
     header = _read_header(path, stream)
     height, width = header.size
     if height * width > max_pixels:
         raise ImageTooLargeError(
-            f'The image {path} has {width} x {height} pixels, more than the {max_pixels} that '
+            f'the image {path} has {width} x {height} pixels, more than the {max_pixels} that '
             'one may have; make it smaller or, where it is what it should be, raise '
-            '--max_image_pixels.')
+            '--max_image_pixels')
     if num_bytes > max_pixels * _MAX_FILE_BYTES_PER_PIXEL + _MAX_METADATA_BYTES:
-        raise ImageError(f'The image {path} has {num_bytes} bytes, more than any image of '
-                         f'{max_pixels} pixels; replace or remove it.')
+        raise ImageError(f'the image {path} has {num_bytes} bytes, more than any image of '
+                         f'{max_pixels} pixels; replace or remove it')
     return header
 
 
@@ -253,7 +253,7 @@ def _opened_by_pillow(stream: BinaryIO) -> Iterator['Image.Image']:  # noqa: F82
 
 def _undecodable(path: str) -> ImageError:
     return ImageError(
-        f'Cannot decode the image {path}: it is truncated, or not of a format that can be read.')
+        f'cannot decode the image {path}: it is truncated, or not of a format that can be read')
 
 
 def write_image(path: str, image: np.ndarray) -> None:
@@ -270,12 +270,12 @@ def write_image(path: str, image: np.ndarray) -> None:
     try:
         encoded = cv2.imencode(extension, image)[1]
     except cv2.error:
-        raise ImageError(f'Cannot write the image {path}: no encoder makes "{extension}" of an '
-                         f'array {image.dtype} {image.shape}.') from None
+        raise ImageError(f'cannot write the image {path}: no encoder makes "{extension}" of an '
+                         f'array {image.dtype} {image.shape}') from None
     try:
         encoded.tofile(path)
     except OSError as error:
-        raise ImageError(f'Cannot write the image {path}: {error.strerror or error}.') from None
+        raise ImageError(f'cannot write the image {path}: {error.strerror or error}') from None
 
 
 def warn_of_other_formats(folder: str, names: Iterable[str]) -> None:
@@ -314,10 +314,10 @@ def list_images(path: str) -> List[str]:
         names = sorted(entry.name for entry in os.scandir(path)
                        if not is_hidden(entry.name) and not entry.is_dir())
     except OSError as error:
-        raise ImageError(f'Cannot list the folder {path}: {error.strerror or error}.') from None
+        raise ImageError(f'cannot list the folder {path}: {error.strerror or error}') from None
     warn_of_other_formats(path, names)
     names = [name for name in names if is_image_name(name)]
     if not names:
-        raise ImageError(f'The folder {path} holds no image '
-                         f'({", ".join(IMAGE_EXTENSIONS)}, in any case).')
+        raise ImageError(f'the folder {path} holds no image '
+                         f'({", ".join(IMAGE_EXTENSIONS)}, in any case)')
     return [os.path.join(path, name) for name in names]

@@ -17,7 +17,7 @@ from tests.soak.training_run import (
     unfinished_files,
 )
 
-_REPLACED = r'Another one makes batch \d+'
+_REPLACED = r'another one makes batch \d+'
 
 
 class Place(NamedTuple):
@@ -155,6 +155,6 @@ def _end_data(run: TrainingRun, data: pathlib.Path) -> str:
         path.unlink()
     assert run.wait_for_end() == 1, run.last_lines
     last = run.log.splitlines()[-1]
-    assert re.search(r'error: (Of the last \d+ draws|Too few images).* usable images', last), last
+    assert re.search(r'error: (of the last \d+ draws|too few images).* usable images', last), last
     assert load_newest(run.folder) == run.saved_steps[-1]
     return 'more than half: saved, stopped with the counts'

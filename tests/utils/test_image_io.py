@@ -194,8 +194,8 @@ def test_an_image_in_memory_is_decoded_as_one_in_a_file(tmp_path, picture):
 
 
 @pytest.mark.parametrize('data, words', [
-    (b'', 'The image that was sent is empty'), (b'text', 'Cannot decode the image that was sent'),
-    (_JPEG[:4], 'Cannot decode the image that was sent'),
+    (b'', 'the image that was sent is empty'), (b'text', 'cannot decode the image that was sent'),
+    (_JPEG[:4], 'cannot decode the image that was sent'),
     (huge('.png'), 'that was sent has 60000 x 60000')])
 def test_an_image_in_memory_is_refused_by_the_name_that_it_is_given(data, words):
     for look in (decode_image, check_image):

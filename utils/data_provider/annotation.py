@@ -119,20 +119,20 @@ def _read_text(path: str) -> str:
         with open(path, 'rb') as stream:
             data = stream.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise AnnotationError(f'{path}: cannot be read: {error.strerror or error}.') from None
+        raise AnnotationError(f'{path}: cannot be read: {error.strerror or error}') from None
     if len(data) > _MAX_FILE_BYTES:
         raise AnnotationError(f'{path}: larger than {_MAX_FILE_BYTES >> 20} MB, which is no '
-                              'annotation file.')
+                              'annotation file')
     try:
         text = data.decode('utf-8')
     except UnicodeDecodeError as error:
         line = data.count(b'\n', 0, error.start) + 1
         raise AnnotationError(f'{path}:{line}: is not UTF-8; convert the file, for example '
-                              'with `iconv -f gbk -t utf-8`.') from None
+                              'with `iconv -f gbk -t utf-8`') from None
     if '\0' in text:
         line = text.count('\n', 0, text.index('\0')) + 1
         raise AnnotationError(f'{path}:{line}: has a NUL byte, so it is UTF-16 or no text at all; '
-                              'convert the file to UTF-8.')
+                              'convert the file to UTF-8')
     # Every byte order mark, not just the first: joined files have more.
     return text.replace('\ufeff', '')
 
@@ -184,13 +184,13 @@ def _polygon(line: _Line, count: int) -> np.ndarray:
     if len(values) < count:
         raise AnnotationError(
             f'{line.where}: begins with {len(values)} numbers where a quadrilateral has {_QUAD} '
-            f'and a rectangle {_RECTANGLE}: {line.text[:_EXCERPT]!r}.')
+            f'and a rectangle {_RECTANGLE}: {line.text[:_EXCERPT]!r}')
     if count == _QUAD and len(line.values) >= _FEWEST_OF_A_POLYGON:
         raise _polygon_error(line)
     # Not a comparison with `>`, which NaN would pass.
     if not all(abs(value) <= _MAX_COORDINATE for value in values):
         raise AnnotationError(f'{line.where}: a coordinate is not finite or beyond '
-                              f'{_MAX_COORDINATE}: {line.text[:_EXCERPT]!r}.')
+                              f'{_MAX_COORDINATE}: {line.text[:_EXCERPT]!r}')
     if count == _RECTANGLE:
         left, top, right, bottom = values
         values = (left, top, right, top, right, bottom, left, bottom)
@@ -208,7 +208,7 @@ def _polygon_error(line: _Line) -> AnnotationError:
         form = 'a polygon and a number'
     return AnnotationError(
         f'{line.where}: begins with {found} numbers, {form}; lines of quadrilaterals (8 numbers) '
-        f'and rectangles (4) can be read, so give four corners: {line.text[:_EXCERPT]!r}.')
+        f'and rectangles (4) can be read, so give four corners: {line.text[:_EXCERPT]!r}')
 
 
 def _transcription(line: _Line, count: int) -> str:

@@ -107,24 +107,24 @@ def check_options(options: BatchOptions) -> None:
         PSENetError: the first fault found.
     """
     if options.input_size < 1 or options.input_size % cfg.SIDE_MULTIPLE:
-        raise PSENetError(f'--input_size must be a positive multiple of {cfg.SIDE_MULTIPLE}, '
-                          f'not {options.input_size}.')
+        raise PSENetError(f'--input_size={options.input_size} must be a positive multiple of '
+                          f'{cfg.SIDE_MULTIPLE}')
     check_at_least('batch size', options.batch_size, 1)
     if options.seed is not None and not 0 <= options.seed <= _MAX_SEED:
-        raise PSENetError(f'--seed must lie in 0 .. {_MAX_SEED}, not {options.seed}.')
+        raise PSENetError(f'--seed={options.seed} must lie in 0 .. {_MAX_SEED}')
     if not 0 <= options.min_crop_side_ratio <= 1:
-        raise PSENetError('--min_crop_side_ratio must lie in 0 .. 1, '
-                          f'not {options.min_crop_side_ratio}.')
+        raise PSENetError(f'--min_crop_side_ratio={options.min_crop_side_ratio} must lie in '
+                          '0 .. 1')
     check_at_least('number of processes', options.world_size, 1)
     if not 0 <= options.rank < options.world_size:
-        raise PSENetError(f'The rank of one of {options.world_size} processes must lie in '
-                          f'0 .. {options.world_size - 1}, not {options.rank}.')
+        raise PSENetError(f'the rank of one of {options.world_size} processes must lie in '
+                          f'0 .. {options.world_size - 1}, not {options.rank}')
 
 
 def check_at_least(name: str, value: int, least: int) -> None:
     """Raises PSENetError where a named value is too small."""
     if value < least:
-        raise PSENetError(f'The {name} must be at least {least}, not {value}.')
+        raise PSENetError(f'the {name} must be at least {least}, not {value}')
 
 
 class SampleReader:
@@ -172,8 +172,8 @@ class SampleReader:
         try:
             image = read_image(path, halved, height * width, sample.apply_exif_orientation)
             if image.shape[:2] != ((height // 2, width // 2) if halved else (height, width)):
-                raise ImageError(f'The image {path} is no longer of the size that it had at the '
-                                 'start.')
+                raise ImageError(f'the image {path} is no longer of the size that it had at the '
+                                 'start')
         except ImageError:
             self.broken.add(index)
             raise

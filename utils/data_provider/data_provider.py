@@ -98,18 +98,18 @@ class Batches:
         news = {index: message for index, message in report.unreadable.items()
                 if index not in self._broken}
         for message in news.values():
-            logger.warning('An image is left out. %s', message)
+            logger.warning('%s; it is left out', message)
         self._broken.update(news)
         self.counts = self.counts._replace(
             usable_images=self.counts.usable_images - len(news),
             unreadable=self.counts.unreadable + len(news),
             skipped_draws=self.counts.skipped_draws + report.skipped_draws)
         if self.counts.usable_images < self._options.global_batch_size:
-            raise PSENetError(f'Too few images can still be read for a batch of '
-                              f'{self._options.describe_batch()} ({self.counts}).')
+            raise PSENetError(f'too few images can still be read for a batch of '
+                              f'{self._options.describe_batch()} ({self.counts})')
         if len(report.indices) < self._options.batch_size:
             raise PSENetError(f'{MAX_DRAWS} draws in a row gave no sample for batch '
-                              f'{self.next_batch} ({self.counts}).')
+                              f'{self.next_batch} ({self.counts})')
         self._judge_draws(report)
 
     def _judge_draws(self, report: BatchReport) -> None:
@@ -119,9 +119,9 @@ class Batches:
         if draws < _JUDGED_DRAWS:
             return
         if self._failed_draws > self._good_draws:
-            raise PSENetError(f'Of the last {draws} draws of an image {self._failed_draws} met one '
+            raise PSENetError(f'of the last {draws} draws of an image {self._failed_draws} met one '
                               'that can no longer be read: see what became of the training data '
-                              f'({self.counts}).')
+                              f'({self.counts})')
         self._good_draws = self._failed_draws = 0
 
 
@@ -172,7 +172,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     options = options._replace(seed=choose_seed(seed, world_size))
     if num_workers > MAX_WORKERS:
         num_workers = MAX_WORKERS
-        logger.info('%d reader processes are started; more would not be faster.', num_workers)
+        logger.info('%d reader processes are started; more would not be faster', num_workers)
     build = BatchBuilder(samples, options, cache_images_mb * 2 ** 20 // num_workers)
     pool = WorkerPool(build, options.layout, num_workers, first_batch)
     return Batches(samples, counts, options, pool, first_batch)
@@ -183,11 +183,11 @@ def choose_seed(seed: Optional[int], world_size: int = 1) -> int:
     if seed is not None:
         return seed
     if world_size > 1:
-        logger.info('The seed of the training data is 0, which %d processes share as none was '
-                    'given.', world_size)
+        logger.info('the seed of the training data is 0, which %d processes share as none was '
+                    'given', world_size)
         return 0
     seed = int.from_bytes(os.urandom(4), 'little')
-    logger.info('The seed of the training data is %d.', seed)
+    logger.info('the seed of the training data is %d', seed)
     return seed
 
 
@@ -205,4 +205,4 @@ def check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) -> 
         problem = 'has 0 usable regions, so that nothing could be learnt'
     else:
         return
-    raise PSENetError(f'The training data folder {folder} {problem} ({counts}).')
+    raise PSENetError(f'the training data folder {folder} {problem} ({counts})')

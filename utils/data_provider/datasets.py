@@ -138,7 +138,7 @@ def load_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int = MA
                                                 apply_exif_orientation)
     _warn_unpaired(folder, findings.unlabelled_images)
     for sentence in findings.unreadable:
-        logger.warning('A sample is left out. %s', sentence)
+        logger.warning('%s; the sample is left out', sentence)
     return samples, counts
 
 
@@ -161,7 +161,7 @@ def inspect_dataset(folder: str, dataset: str = 'icdar', max_image_pixels: int =
         PSENetError: the dataset is unknown, or the folder cannot be listed.
     """
     if dataset not in DATASETS:
-        raise PSENetError(f'There is no dataset "{dataset}"; choose one of {", ".join(DATASETS)}.')
+        raise PSENetError(f'there is no dataset "{dataset}"; choose one of {", ".join(DATASETS)}')
     names = _list_files(folder)
     warn_of_other_formats(folder, names)
     images = [name for name in names if is_image_name(name)]
@@ -234,14 +234,14 @@ def _list_files(folder: str) -> List[str]:
         # A link that leads nowhere is listed, so that reading it tells of it.
         return sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
     except OSError as error:
-        raise PSENetError(f'The training data folder {folder} cannot be listed: '
-                          f'{error.strerror or error}.') from None
+        raise PSENetError(f'the training data folder {folder} cannot be listed: '
+                          f'{error.strerror or error}') from None
 
 
 def _warn_unpaired(folder: str, images: List[str]) -> None:
     if images:
         logger.warning('%d images in %s have no label file of the same name (X.txt or gt_X.txt) '
-                       'and are left out, %s first.', len(images), folder,
+                       'and are left out, %s first', len(images), folder,
                        os.path.basename(images[0]))
 
 

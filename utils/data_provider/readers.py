@@ -178,7 +178,7 @@ class WorkerPool:
             try:
                 return _receive_report(self._worker_of(self._next), self._next, patience)
             except LostWorkerError as error:
-                logger.warning('%s Another one makes batch %d.', error, self._next)
+                logger.warning('%s; another one makes batch %d', error, self._next)
             place = self._place_of(self._next)
             # Ended first: what it was writing into the slot must not mix with what comes.
             _end_workers([self._workers[place]])
@@ -244,13 +244,13 @@ def reserve(size: int) -> int:
             failures.append(f'{folder}: {error.strerror or error}')
             continue
         if failures:
-            logger.warning('Batches go through a file in %s, which may be slower than memory '
+            logger.warning('batches go through a file in %s, which may be slower than memory '
                            '(%s): the readers share %d MB; give a container that much with '
-                           '--shm-size.', folder, failures[0], megabytes)
+                           '--shm-size', folder, failures[0], megabytes)
         return descriptor
-    raise PSENetError(f'The readers need {megabytes} MB to share their batches, and there '
+    raise PSENetError(f'the readers need {megabytes} MB to share their batches, and there '
                       f'is no room ({"; ".join(failures)}): lower --num_readers or the batch size, '
-                      'or give a container more with --shm-size.')
+                      'or give a container more with --shm-size')
 
 
 def _receive_report(worker: _Worker, number: int, patience: float) -> BatchReport:
@@ -276,12 +276,12 @@ def _receive_report(worker: _Worker, number: int, patience: float) -> BatchRepor
             since = waited
         if waited - since >= patience or waited >= _LONGEST_SECONDS:
             raise LostWorkerError(
-                f'A reader process (id {worker.process.pid}) is stuck: batch {number} has been '
+                f'a reader process (id {worker.process.pid}) is stuck: batch {number} has been '
                 f'awaited from it for {waited:g} seconds, and it did nothing in the last '
-                f'{waited - since:g}; see whether the folder of the training data can be read.')
+                f'{waited - since:g}; see whether the folder of the training data can be read')
         if waited % _NOTICE_SECONDS == 0:
-            logger.warning('Batch %d has been awaited for %d seconds from the reader with '
-                           'process id %d.', number, waited, worker.process.pid)
+            logger.warning('batch %d has been awaited for %d seconds from the reader with '
+                           'process id %d', number, waited, worker.process.pid)
     try:
         return read_report(worker.connection.recv_bytes(_MAX_MESSAGE_BYTES))
     except (EOFError, OSError):
@@ -310,11 +310,11 @@ def read_report(message: bytes) -> BatchReport:
     try:
         words = json.loads(message.decode())
     except ValueError as error:
-        raise RemoteError('A reader process sent something that is not a report') from error
+        raise RemoteError('a reader process sent something that is not a report') from error
     if 'failure' in words:
         trace = words['failure']
         reason = trace.rstrip().rsplit('\n', 1)[-1]
-        raise RemoteError(f'A reader process failed: {reason}') from _RemoteTrace(trace)
+        raise RemoteError(f'a reader process failed: {reason}') from _RemoteTrace(trace)
     report = BatchReport()
     vars(report).update(words['report'])
     # JSON has no numbers for keys.
@@ -328,10 +328,10 @@ def _account_of_death(process: subprocess.Popen) -> WorkerError:
         # Not Signals(-code): most real-time signals have no name there.
         name = {known.value: known.name for known in signal.Signals}.get(-code, f'signal {-code}')
         return LostWorkerError(
-            f'A reader process (id {process.pid}) was killed by {name}; where nobody did that, '
-            'memory ran out: lower --num_readers or the batch size.')
-    return WorkerError(f'A reader process (id {process.pid}) ended by itself with exit code '
-                       f'{code}; what it wrote to the error output says why.')
+            f'a reader process (id {process.pid}) was killed by {name}; where nobody did that, '
+            'memory ran out: lower --num_readers or the batch size')
+    return WorkerError(f'a reader process (id {process.pid}) ended by itself with exit code '
+                       f'{code}; what it wrote to the error output says why')
 
 
 def worker_main(socket: int, memory: int, job_at: int) -> None:
@@ -382,8 +382,8 @@ def _start_worker(memory: int, job_at: int) -> _Worker:
             env={**_ENVIRONMENT, **os.environ})
     except OSError as error:
         ours.close()
-        raise WorkerError(f'A reader process cannot be started ({error.strerror or error}): '
-                          'lower --num_readers.') from None
+        raise WorkerError(f'a reader process cannot be started ({error.strerror or error}): '
+                          'lower --num_readers') from None
     finally:
         theirs.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)

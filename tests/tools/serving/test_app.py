@@ -142,8 +142,8 @@ def test_what_was_dropped_is_to_be_uploaded_again(monkeypatch):
 @pytest.mark.parametrize('data, status, words', [
     (b'a text', 400, ['not an image', 'JPEG or PNG']),
     (b'BM' + bytes(100), 400, ['JPEG or PNG']),
-    (b'\x89PNG\r\n\x1a\n', 400, ['Cannot decode']),
-    (encoded()[:100], 400, ['Cannot decode']),
+    (b'\x89PNG\r\n\x1a\n', 400, ['cannot decode']),
+    (encoded()[:100], 400, ['cannot decode']),
     (header_of(60000, 60000), 422, ['60000 x 60000 pixels', '178956970']),
 ])
 def test_what_is_no_usable_image_is_refused(stage, data, status, words):

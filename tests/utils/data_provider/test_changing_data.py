@@ -64,7 +64,7 @@ def batches_of_twelve(make_folder):
 
 
 def test_more_than_half_of_the_draws_failing_stops_the_run_with_the_counts(batches_of_twelve):
-    with pytest.raises(PSENetError, match=r'Of the last \d+ draws of an image \d+ met one that '
+    with pytest.raises(PSENetError, match=r'of the last \d+ draws of an image \d+ met one that '
                                           r'can no longer be read: .*\(12 images, .*, '
                                           r'9 unreadable, 3 usable'):
         list(itertools.islice(batches_of_twelve(9), 400))

@@ -126,7 +126,7 @@ def test_the_iterator_tells_where_it_stands(make_folder, inline):
 
 
 @pytest.mark.parametrize(('argument', 'message'), [
-    ({'input_size': 500}, '--input_size must be a positive multiple of 32'),
+    ({'input_size': 500}, '--input_size=.* must be a positive multiple of 32'),
     ({'input_size': 0}, '--input_size'),
     ({'batch_size': 0}, 'batch size must be at least 1'),
     ({'num_workers': 0}, 'number of readers must be at least 1'),
