@@ -5,6 +5,8 @@ import os
 import pathlib
 import subprocess
 
+from tests.small_network import sitecustomize as small_network
+
 FAKES = pathlib.Path(__file__).resolve().parent / 'fakes'
 PATIENCE_SECONDS = 1500
 OF_THE_DEVICE = ('RANK_SIZE', 'RANK_ID', 'RANK_TABLE_FILE', 'POD_NAME', 'ASCEND_DEVICE_ID',
@@ -39,7 +41,8 @@ class Ranks:
     def environment(self, rank):
         """What a launcher would set for the rank."""
         kept = {name: value for name, value in os.environ.items() if name not in OF_THE_DEVICE}
-        return {**kept, 'PYTHONPATH': str(FAKES), 'RANK_SIZE': str(self.size),
+        return {**kept, 'PYTHONPATH': f'{FAKES}:{small_network.PYTHONPATH}',
+                'RANK_SIZE': str(self.size),
                 'RANK_ID': str(rank), 'ASCEND_DEVICE_ID': str(rank), 'JOB_ID': '10087',
                 'RANK_TABLE_FILE': str(self.table)}
 

@@ -2,11 +2,11 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ import tensorflow as tf
 from inference.folder import images_by_stem
 from inference.results import read_result
 from nets.model import model
+from tests.small_network.sitecustomize import PYTHONPATH, small_network
 from utils.image_io import write_image
 
 SURE = 9.0
@@ -24,7 +25,7 @@ SURE = 9.0
 def checkpoint(tmp_path_factory):
     """A checkpoint folder; the network's last layer answers a sure yes everywhere."""
     folder = tmp_path_factory.mktemp('checkpoint')
-    with tf.Graph().as_default():
+    with tf.Graph().as_default(), small_network():
         model(tf.placeholder(tf.float32, [1, 32, 32, 3]), is_training=False)
         with tf.variable_scope('feature_results/Conv_1', reuse=True):
             weights, biases = tf.get_variable('weights'), tf.get_variable('biases')
@@ -34,8 +35,8 @@ def checkpoint(tmp_path_factory):
             session.run(tf.global_variables_initializer())
             session.run(answer)
             tf.train.Saver().save(session, str(folder / 'model.ckpt-1'), write_meta_graph=False)
-    yield folder
-    shutil.rmtree(str(folder))  # pytest keeps folders of earlier runs, and this one takes 110 MB
+    with mock.patch.dict(os.environ, PYTHONPATH=PYTHONPATH):
+        yield folder
 
 
 @pytest.fixture

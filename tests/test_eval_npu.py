@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from nets.model import model
 from tests.reference_rule import load_rule_weights
+from tests.small_network.sitecustomize import PYTHONPATH, small_network
 from utils.image_io import write_image
 
 PATIENCE_SECONDS = 240
@@ -42,7 +43,7 @@ class Place:
                 archive.writestr(f'gt_{stem}.txt', '0,0,20,0,20,20,0,20,word\r\n')
 
     def _write_checkpoint(self):
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), tf.Session() as session, small_network():
             model(tf.placeholder(tf.float32, [1, 32, 32, 3]), is_training=False)
             load_rule_weights(session, tf.global_variables())
             tf.train.Saver().save(session, str(self.checkpoint / 'model.ckpt-1'),
@@ -51,8 +52,9 @@ class Place:
     def evaluate(self, output, *flags, adapter=True, **variables):
         """eval.sh: (exit code, what it printed)."""
         kept = {name: value for name, value in os.environ.items() if name not in OF_THE_DEVICE}
+        kept['PYTHONPATH'] = PYTHONPATH
         if adapter:
-            kept.update(PYTHONPATH=str(self.root / 'tests' / 'fakes'),
+            kept.update(PYTHONPATH=f'{self.root}/tests/fakes:{PYTHONPATH}',
                         FAKE_NPU_RECORD=str(self.record))
         done = subprocess.run(
             ['bash', str(self.root / 'eval.sh'), *flags], check=False, stdout=subprocess.PIPE,

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.small_network import sitecustomize as small_network
 from tools.demo_data import DatasetSpec, ensure_dataset
 from training.checkpoints import open_checkpoint
 from training.run_folder import find_checkpoints
@@ -58,13 +59,14 @@ class Place:
         """train_npu.sh from another folder."""
         fakes = self.root / 'tests' / 'fakes'
         return run(['bash', str(self.root / 'train_npu.sh'), *self.arguments(run_name, *flags)],
-                   {'PYTHONPATH': str(fakes), 'FAKE_NPU_RECORD': str(self.record), **variables},
-                   self.folder)
+                   {'PYTHONPATH': f'{fakes}:{small_network.PYTHONPATH}',
+                    'FAKE_NPU_RECORD': str(self.record), **variables}, self.folder)
 
     def on_cpu(self, run_name, *flags):
         """train.py on the CPU."""
         return run([sys.executable, str(self.root / 'train.py'), '--gpu_list=',
-                    '--learning_rate=0.0001', *self.arguments(run_name, *flags)], {}, self.folder)
+                    '--learning_rate=0.0001', *self.arguments(run_name, *flags)],
+                   {'PYTHONPATH': small_network.PYTHONPATH}, self.folder)
 
     def curves(self, run_name):
         """{tag: {step: value}} of a run's scalars."""

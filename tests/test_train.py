@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.small_network import sitecustomize as small_network
 from tools.demo_data import DatasetSpec, ensure_dataset
 from training.checkpoints import open_checkpoint
 from training.run_folder import find_checkpoints, step_of
@@ -25,7 +26,7 @@ LOG_LINE = re.compile(r'Step \d{6}, model loss \d+\.\d{4}, total loss \d+\.\d{4}
 PATIENCE_SECONDS = 240
 ENVIRONMENT = {name: value for name, value in os.environ.items()
                if not name.startswith(('LC_', 'LANG', 'PYTHONUTF8', 'PYTHONIOENCODING'))}
-ENVIRONMENT['LC_ALL'] = 'C'
+ENVIRONMENT.update(LC_ALL='C', PYTHONPATH=small_network.PYTHONPATH)
 
 
 class Place(NamedTuple):

@@ -15,6 +15,7 @@ from inference.detector import Detector
 from inference.folder import detect_folder, images_by_stem
 from inference.networks import Network
 from tests.reference_rule import write_rule_checkpoint
+from tests.small_network.sitecustomize import PYTHONPATH, small_network
 from utils.image_io import write_image
 
 # Finds boxes with random weights.
@@ -28,7 +29,9 @@ class Place:
         self.root = root
         self.folder = folder
         self.images, self.gt = folder / 'images', folder / 'gt.zip'
-        self.prefix = write_rule_checkpoint(str(folder / 'checkpoint'))
+        self.environment = dict(os.environ, PYTHONPATH=PYTHONPATH)
+        with small_network():
+            self.prefix = write_rule_checkpoint(str(folder / 'checkpoint'))
         self.checkpoint = pathlib.Path(self.prefix).parent
         self.images.mkdir()
         for number in (1, 2, 3):
@@ -38,7 +41,7 @@ class Place:
 
     def _write_ground_truth(self, output):
         output.mkdir()
-        with Detector(Network(self.prefix), DetectConfig(**TARGET)) as detector:
+        with small_network(), Detector(Network(self.prefix), DetectConfig(**TARGET)) as detector:
             detect_folder(detector, images_by_stem(str(self.images)), str(output), False)
         with zipfile.ZipFile(str(self.gt), 'w') as archive:
             for path in sorted(output.glob('res_*.txt')):
@@ -52,14 +55,14 @@ class Place:
     def run(self, tool, *arguments):
         """Runs a command of tools/ to its end."""
         return subprocess.run(self.command(tool, *arguments), capture_output=True, text=True,
-                              check=False)
+                              check=False, env=self.environment)
 
     def evaluate(self, *arguments):
         """Runs eval.sh to its end."""
         return subprocess.run(
             ['bash', str(self.root / 'eval.sh'), '--no_write_images', *arguments],
             capture_output=True, text=True, check=False,
-            env=dict(os.environ, PYTHON=sys.executable, test_data=str(self.images),
+            env=dict(self.environment, PYTHON=sys.executable, test_data=str(self.images),
                      gt=str(self.gt), ckpt_dir=str(self.checkpoint),
                      output_dir=str(self.folder / 'output')))
 

@@ -22,7 +22,8 @@ def run(place, tmp_path_factory):
     for path in files_of(place.prefix):
         os.link(path, str(folder / os.path.basename(path)))
     command = place.command('best_checkpoint', f'--checkpoint_path={folder}', *FLAGS)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, encoding='utf-8') as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, encoding='utf-8',
+                          env=place.environment) as process:
         lines = []
         for line in process.stderr:
             lines.append(line)

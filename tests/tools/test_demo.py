@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.small_network.sitecustomize import PYTHONPATH
 from tools import demo, tools_demo
 from tools.serving.screenshot import has_browser
 from utils.errors import PSENetError
@@ -42,12 +43,12 @@ class TestSteps:
             demo._steps_from_environment()
 
 
-def _run_demo(project_root, folder, script='demo'):
+def _run_demo(project_root, folder, script='demo', **variables):
     """Runs a demo on a handful of small pictures; returns its exit code and output."""
     command = [sys.executable, '-m', f'tools.{script}', f'--folder={folder}',
                '--train_images=8', '--test_images=3', '--size=128', '--input_size=64']
-    ended = subprocess.run(command, env=dict(os.environ, DEMO_STEPS='2'), stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True, check=False)
+    ended = subprocess.run(command, env=dict(os.environ, DEMO_STEPS='2', **variables),
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return ended.returncode, ended.stdout
 
 
@@ -78,7 +79,7 @@ def test_short_run_leaves_what_it_points_to(short_run):
 
 def test_second_run_uses_the_data_again_and_trains_anew(project_root, short_run):
     folder = short_run[0]
-    exit_code, output = _run_demo(project_root, folder)
+    exit_code, output = _run_demo(project_root, folder, PYTHONPATH=PYTHONPATH)
     assert exit_code == 0, output
     assert 'there already' in output
     assert (folder / 'notes.txt').read_text() == 'mine'
@@ -93,10 +94,11 @@ def test_failed_phase_fails_the_demo(project_root, tmp_path):
     assert 'Traceback' not in output
 
 
-def test_the_tools_run_on_what_the_demo_left(project_root, short_run):
-    folder = short_run[0]
+def test_the_tools_run_on_what_the_demo_left(project_root, tmp_path):
+    folder = tmp_path
+    _run_demo(project_root, folder, PYTHONPATH=PYTHONPATH)
     before = (folder / 'run' / 'checkpoint').stat().st_mtime_ns
-    exit_code, output = _run_demo(project_root, folder, 'tools_demo')
+    exit_code, output = _run_demo(project_root, folder, 'tools_demo', PYTHONPATH=PYTHONPATH)
     assert exit_code == 0, output
     assert (folder / 'run' / 'checkpoint').stat().st_mtime_ns == before
     left = {str(path.relative_to(folder / 'tools')) for path in (folder / 'tools').rglob('*')}

@@ -39,7 +39,7 @@ def running(place):
     """The process and the port that it printed; it is ended by SIGTERM in the end."""
     flags = [f'--{name}={value}' for name, value in TARGET.items()]
     with subprocess.Popen(command(place.root, '--gpu_list=', *flags, f'--samples={place.images}',
-                                  f'--checkpoint_path={place.checkpoint}'),
+                                  f'--checkpoint_path={place.checkpoint}'), env=place.environment,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline()
         assert line.endswith(' is ready; Ctrl-C ends it\n'), process.stderr.read()

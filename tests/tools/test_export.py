@@ -14,6 +14,7 @@ import tensorflow as tf
 from inference.detector import prepare_image
 from inference.networks import Network
 from inference.thresholds import SUFFIX, Thresholds, write_thresholds
+from tests.small_network.sitecustomize import PYTHONPATH, small_network
 from tools import export
 from tools.exporting.formats import FORMATS
 from utils.image_io import read_image, write_image
@@ -45,7 +46,7 @@ class Exports:
 
     def run(self, script, *arguments, **variables):
         return subprocess.run(self.command(script, *arguments), capture_output=True, check=False,
-                              encoding='utf-8', env={**os.environ, **variables})
+                              encoding='utf-8', env={**self.place.environment, **variables})
 
     def export(self, *arguments, **variables):
         return self.run('tools.export', f'--output_dir={self.output}', *arguments, **variables)
@@ -61,7 +62,8 @@ class Exports:
 
 def threshold_that_rounding_cannot_cross(prefix, images):
     """The middle of the widest gap between scores of the images that are neither low nor high."""
-    network = Network(prefix)
+    with small_network():
+        network = Network(prefix)
     scores = np.concatenate([
         network.score_maps(prepare_image(read_image(str(path)), MAX_SIDE).image_rgb).reshape(-1)
         for path in images])
@@ -98,7 +100,7 @@ def test_each_format_is_there_and_told_of(exports, exported):
     assert [line.split()[0] for line in exported.stdout.splitlines()] == [
         'frozen_graph', 'saved_model', 'onnx']
     for line, name in zip(exported.stdout.splitlines(), MODELS):
-        assert f'{exports.output / name}: 113.' in line
+        assert f'{exports.output / name}: ' in line
         assert ' MB, largest difference ' in line
         assert ' ms an image (checkpoint ' in line
     assert f'comparing on 2 images of {exports.images}, at 128x96, 128x128, 64x64' in (
@@ -183,7 +185,7 @@ def without_onnx(tmp_path):
     """A folder for PYTHONPATH in which the packages of ONNX are broken."""
     for name in ('onnx', 'onnxruntime', 'tf2onnx'):
         (tmp_path / f'{name}.py').write_text(f'raise ModuleNotFoundError(name={name!r})')
-    return str(tmp_path)
+    return f'{tmp_path}:{PYTHONPATH}'
 
 
 def test_a_model_that_differs_is_not_kept_and_the_earlier_one_is(exports, exported, without_onnx):
@@ -202,6 +204,7 @@ def test_a_model_that_differs_is_not_kept_and_the_earlier_one_is(exports, export
 def test_ctrl_c_leaves_nothing(exports):
     output = exports.folder / 'interrupted'
     with subprocess.Popen(exports.command('tools.export', f'--output_dir={output}'),
+                          env=exports.place.environment,
                           stderr=subprocess.PIPE, encoding='utf-8') as process:
         for line in process.stderr:
             if 'writing' in line:
