@@ -23,9 +23,7 @@ MAY_IMPORT = {
     'evaluation': (),
 }
 TENSORFLOW = ('nets', 'training', 'inference.networks', 'tools.benchmarks.stand_in',
-              'tools.benchmarks.stand_in', 'tools.exporting.formats', 'tools.exporting.formats',
-              'tools.exporting.formats', 'tools.exporting.formats', 'tools.exporting.exporter',
-              *ENTRY_SCRIPTS)
+              'tools.exporting.formats', 'tools.exporting.exporter', *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.devices.launcher', 'training.devices.npu.job',
                   'training.devices.npu.options', 'training.devices.npu.table')
 NPU_BRIDGE = ('training.devices.npu',)

@@ -18,11 +18,10 @@ import tempfile
 import zipfile
 import zlib
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.training.saver import BaseSaverBuilder
 
 from training.config import TrainConfig
 from training.run_folder import INDEX_FILE, CheckpointError, files_of, find_checkpoints
@@ -464,24 +463,15 @@ def initialise(session: tf.Session, config: TrainConfig, start: Optional[Checkpo
     load(session)
 
 
-class _FloatStep(BaseSaverBuilder.SaveableObject):
-    """A step of whatever dtype as published checkpoints hold it: float32."""
-
-    def __init__(self, step: tf.Variable):
-        value = tf.to_float(step)
-        super().__init__(step, [BaseSaverBuilder.SaveSpec(value, '', step.op.name)], step.op.name)
-
-    def restore(self, restored_tensors, restored_shapes) -> tf.Operation:
-        return tf.assign(self.op, tf.cast(restored_tensors[0], self.op.dtype.base_dtype))
-
-
-def build_saver() -> tf.train.Saver:
+def build_saver(step: Any = None) -> tf.train.Saver:
     """Builds the saving ops of all variables in the default graph, for ``CheckpointWriter``.
+
+    Args:
+        step: what is saved in the place of ``global_step``; the variable itself when None.
 
     The saver itself removes no checkpoint: TensorFlow takes the path of what it removes for a
     pattern, which in a directory ``run[1]`` finds nothing, and in ``run*`` other runs' files.
     """
-    saved = [_FloatStep(variable)
-             if variable.op.name == GLOBAL_STEP and variable.dtype.base_dtype != tf.float32
-             else variable for variable in tf.global_variables()]
+    saved = [variable if step is None or variable.op.name != GLOBAL_STEP else step
+             for variable in tf.global_variables()]
     return tf.train.Saver(saved, max_to_keep=0, save_relative_paths=True)

@@ -20,7 +20,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, TextIO
 
 from utils.errors import PSENetError, first_line
-from utils.files import file_digest
+from utils.files import file_digest, replacing
 from utils.utils_tool import logger
 
 if TYPE_CHECKING:
@@ -144,11 +144,10 @@ class Manifest:
     def replace(self, prefixes: List[str]) -> None:
         """Lists these checkpoints and no others, with the seed and the flags."""
         self._names = [os.path.basename(prefix) for prefix in prefixes]
-        partial = self._path + '.partial'
-        with open(partial, 'w', encoding='utf-8') as file:
+        with replacing(self._path, named=False) as temporary, \
+                open(temporary, 'w', encoding='utf-8') as file:
             json.dump({'checkpoints': self._names, 'seed': self.seed, 'flags': self.flags}, file,
                       indent=1)
-        os.replace(partial, self._path)
 
 
 def _checked_seed(seed: Any) -> Optional[int]:

@@ -19,7 +19,7 @@ from tests.small_network.sitecustomize import PYTHONPATH, small_network
 from utils.image_io import write_image
 
 # Finds boxes with random weights.
-TARGET = {'seg_map_thresh': 0.35, 'min_area_thresh': 2}
+TARGET = {'seg_map_thresh': 0.6, 'min_area_thresh': 2}
 
 
 class Place:

@@ -12,7 +12,7 @@ import pytest
 from training.checkpoints import resolve_checkpoint
 from training.run_folder import files_of
 
-FLAGS = ('--seg_map_thresh=0.35', '--min_area_thresh=2')
+FLAGS = ('--seg_map_thresh=0.6', '--min_area_thresh=2')
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,6 @@
 """Which files of a folder are written, kept and removed, and what a failing save leaves."""
 
+import contextlib
 import json
 import os
 import resource
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from tests.training.conftest import write_checkpoint
 from training.checkpoints import build_saver, open_checkpoint, resolve_checkpoint
+from training.devices.npu.estimator import FloatStep
 from training.run_folder import (
     EVENTS_SUFFIX,
     CheckpointWriter,
@@ -131,7 +133,7 @@ def test_rotation_leaves_files_beside_a_checkpoint(session, weight, tmp_path):
 
 def test_the_step_is_saved_as_float32_and_restored_as_it_is_counted(session, weight, tmp_path):
     step = tf.get_variable('global_step', [], tf.int64, tf.zeros_initializer(), trainable=False)
-    saver = build_saver()
+    saver = build_saver(FloatStep(step))
     step.load(7, session)
     prefix = CheckpointWriter(str(tmp_path), 5, saver).save(session, 7)
     saved = open_checkpoint(prefix).reader.get_tensor('global_step')
@@ -228,9 +230,11 @@ def test_manifest_leaves_out_what_is_gone(session, weight, tmp_path):
 
 # A folder where a file should go is in the way of everybody, of root as well.
 @pytest.mark.parametrize('obstacle', ['model.ckpt-20' + DATA, 'model.ckpt-20.index',
-                                      'training_files.json.partial'])
+                                      'training_files.json'])
 def test_a_save_that_fails_leaves_the_earlier_checkpoint(session, weight, tmp_path, obstacle):
     writer = save(session, tmp_path, [10], keep=1)
+    with contextlib.suppress(FileNotFoundError):
+        (tmp_path / obstacle).unlink()
     (tmp_path / obstacle / 'something').mkdir(parents=True)
     with pytest.raises(PSENetError, match=r'step 20 cannot be written .*intact.*--restore'):
         writer.save(session, 20)

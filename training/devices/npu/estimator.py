@@ -14,6 +14,7 @@ from typing import Any, Deque, Dict, Iterator, List, Optional
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.training.saver import BaseSaverBuilder
 
 from training.checkpoints import build_saver, build_start
 from training.devices.npu.options import (
@@ -103,6 +104,18 @@ class _Feed:
         return [self._handed.popleft() for _ in range(count)][-1]
 
 
+class FloatStep(BaseSaverBuilder.SaveableObject):
+    """The Estimator's int64 step as published checkpoints hold it: float32."""
+
+    def __init__(self, step: tf.Variable):
+        value = tf.to_float(step)
+        super().__init__(step, [BaseSaverBuilder.SaveSpec(value, '', step.op.name)], step.op.name)
+
+    def restore(self, restored_tensors, restored_shapes) -> tf.Operation:
+        """As TensorFlow calls it."""
+        return tf.assign(self.op, tf.cast(restored_tensors[0], self.op.dtype.base_dtype))
+
+
 class _Steps(tf.train.SessionRunHook):
     """Builds the graph for an Estimator, and lets the hooks of training look at its steps."""
 
@@ -122,7 +135,7 @@ class _Steps(tf.train.SessionRunHook):
         run = self._run
         self._graph = build_train_graph(run.config, run.device, Inputs(**features))
         load = build_start(run.config, run.start, self._graph.average)
-        self._saver = build_saver()
+        self._saver = build_saver(FloatStep(tf.train.get_global_step()))
         fetches = self._graph.fetches
         return tf.estimator.EstimatorSpec(
             mode, loss=fetches.scalars.total_loss, train_op=fetches.update,
