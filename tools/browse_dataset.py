@@ -128,9 +128,9 @@ def main(_: List[str]) -> None:
     options = BatchOptions(values.input_size, values.batch_size_per_gpu, values.seed,
                            values.min_crop_side_ratio)
     check_options(options)
-    samples, counts = load_dataset(values.training_data_path,
-                                   max_image_pixels=values.max_image_pixels,
-                                   apply_exif_orientation=values.apply_exif_orientation)
+    samples, counts = load_dataset(values.training_data_path, values.dataset,
+                                   values.max_image_pixels, values.apply_exif_orientation,
+                                   values.label_path)
     check_dataset(values.training_data_path, counts, options)
     options = options._replace(seed=choose_seed(values.seed))
     made = make_samples(samples, options, values.first_batch)

@@ -88,9 +88,9 @@ def main(_: List[str]) -> int:
     """Checks the folder that the flags name; returns the process's exit code."""
     values = flags.FLAGS
     sizes = parse_sizes(values.input_sizes, values.min_crop_side_ratio)
-    inspection = inspect_dataset(values.training_data_path,
-                                 max_image_pixels=values.max_image_pixels,
-                                 apply_exif_orientation=values.apply_exif_orientation)
+    inspection = inspect_dataset(values.training_data_path, values.dataset,
+                                 values.max_image_pixels, values.apply_exif_orientation,
+                                 values.label_path)
     survey = Survey(sizes, values.min_crop_side_ratio, values.min_area)
     inspection = survey_images(inspection, survey, values.max_image_pixels)
     cli.print_text(format_report(values.training_data_path, inspection, survey, values.show))

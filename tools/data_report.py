@@ -11,7 +11,7 @@ from utils.data_provider.survey import Survey
 from utils.utils_tool import cfg
 
 _SHOWN_SIZES = 5
-_TITLES = Findings(unlabelled_images='images without a label file (X.txt or gt_X.txt for X.jpg)',
+_TITLES = Findings(unlabelled_images='images without a label',
                    unused_labels='label files without an image',
                    unreadable='pairs that cannot be read',
                    invalid_polygons='regions of less than one square pixel in their image',

@@ -11,6 +11,7 @@ from absl import flags
 
 from training.run_folder import MANIFEST, Manifest, checkpoint_name
 from utils.cli import define_path, group
+from utils.data_provider.datasets import AUTO, DATASETS
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
 from utils.utils_tool import cfg, logger
@@ -28,6 +29,8 @@ class TrainConfig(NamedTuple):
     cache_images_mb: int = 0
     max_image_pixels: int = MAX_IMAGE_PIXELS
     apply_exif_orientation: bool = False
+    dataset: str = AUTO
+    label_path: str = ''
 
     learning_rate: float = 0.00001
     scale_learning_rate: bool = False
@@ -48,9 +51,10 @@ _DEFAULTS = TrainConfig()
 # Kept with a run, so that --restore needs none of them again; the seed is kept apart, as it may
 # have been drawn.
 _RUN_FLAGS = ('training_data_path', 'input_size', 'batch_size_per_gpu', 'min_crop_side_ratio',
-              'max_image_pixels', 'apply_exif_orientation', 'learning_rate', 'scale_learning_rate',
-              'max_steps', 'moving_average_decay', 'batch_norm_decay', 'save_checkpoint_steps',
-              'keep_checkpoints', 'save_summary_steps')
+              'max_image_pixels', 'apply_exif_orientation', 'dataset', 'label_path',
+              'learning_rate', 'scale_learning_rate', 'max_steps', 'moving_average_decay',
+              'batch_norm_decay', 'save_checkpoint_steps', 'keep_checkpoints',
+              'save_summary_steps')
 # global_step is float32, as in published checkpoints: beyond this, adding 1 changes nothing.
 _MAX_STEPS = 2 ** 24
 _LEAST = {'input_size': 1, 'batch_size_per_gpu': 1, 'num_readers': 1, 'cache_images_mb': 0,
@@ -72,8 +76,13 @@ def define_folder_flags() -> None:
     data = group('data')
     define_path(
         'training_data_path', _DEFAULTS.training_data_path,
-        'Folder with the training images and, beside them, their labels X.txt or '
-        'gt_X.txt.', **data)
+        'Folder with the training images and, beside them or in labels, gt or annotations, their '
+        'labels; docs/data.md has the forms.', **data)
+    define_path('label_path', _DEFAULTS.label_path, 'Folder with the labels, where they do not '
+                'lie with the images.', **data)
+    flags.DEFINE_enum(
+        'dataset', _DEFAULTS.dataset, [AUTO, *DATASETS],
+        'Form of the labels; auto finds it by what they look like, and logs it.', **data)
     flags.DEFINE_integer(
         'max_image_pixels', _DEFAULTS.max_image_pixels,
         'An image with more pixels is left out, before it takes any memory.', **data)

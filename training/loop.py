@@ -117,7 +117,8 @@ def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batc
         first_batch=first_step, min_crop_side_ratio=config.min_crop_side_ratio,
         rank=device.rank, world_size=device.world_size, cache_images_mb=config.cache_images_mb,
         max_image_pixels=config.max_image_pixels,
-        apply_exif_orientation=config.apply_exif_orientation)
+        apply_exif_orientation=config.apply_exif_orientation, dataset=config.dataset,
+        label_path=config.label_path)
 
 
 @contextmanager

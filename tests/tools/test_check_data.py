@@ -78,7 +78,7 @@ class TestSpoiltFolder:
         ('1 regions of less than one square pixel', 'gt_img_1.txt:1'),
         ('2 pairs that cannot be read', 'img_2.jpg'),
         ('2 pairs that cannot be read', 'gt_img_3.txt:1'),
-        ('1 images without a label file', 'img_4.jpg'),
+        ('1 images without a label', 'img_4.jpg'),
         ('1 label files without an image', 'gt_img_44.txt')])
     def test_every_fault_is_named(self, spoilt, title, place):
         folder, ended = spoilt

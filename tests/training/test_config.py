@@ -23,7 +23,8 @@ PUBLISHED = {
     'pretrained_model_path': None, 'checkpoint_path': './resnet_train/', 'restore': False,
     'overwrite': False, 'save_checkpoint_steps': 1000, 'keep_checkpoints': 5,
     'save_summary_steps': 100, 'scale_learning_rate': False, 'cache_images_mb': 0,
-    'max_image_pixels': 178956970, 'apply_exif_orientation': False,
+    'max_image_pixels': 178956970, 'apply_exif_orientation': False, 'dataset': 'auto',
+    'label_path': '',
 }
 ACCEPTED_AND_UNUSED = {'max_image_large_side': 1280, 'max_text_size': 800, 'min_text_area_size': 10}
 

@@ -33,7 +33,7 @@ _QUAD = 8
 _RECTANGLE = 4
 # OpenCV reads no image with a longer side; beyond it a coordinate is a broken file, not text that
 # reaches out of the picture.
-_MAX_COORDINATE = 2 ** 20
+MAX_COORDINATE = 2 ** 20
 _MAX_NUMBER_LENGTH = 32
 # Fewer numbers after the corners may be a transcription such as 100,000; this many are points.
 _FEWEST_OF_A_POLYGON = 12
@@ -109,19 +109,24 @@ def read_icdar2015(path: str) -> Annotation:
 
 def _read_lines(path: str) -> List[_Line]:
     """The lines that are not blank."""
-    text = _read_text(path).replace('\r\n', '\n').replace('\r', '\n')
+    text = read_text(path).replace('\r\n', '\n').replace('\r', '\n')
     return [_split(f'{path}:{number}', number, line)
             for number, line in enumerate(text.split('\n'), 1) if line.strip()]
 
 
-def _read_text(path: str) -> str:
+def read_text(path: str, max_bytes: int = _MAX_FILE_BYTES) -> str:
+    """Reads a file as UTF-8, without byte order marks.
+
+    Raises:
+        AnnotationError: it cannot be read or decoded, or is larger than ``max_bytes``.
+    """
     try:
         with open(path, 'rb') as stream:
-            data = stream.read(_MAX_FILE_BYTES + 1)
+            data = stream.read(max_bytes + 1)
     except OSError as error:
         raise AnnotationError(f'{path}: cannot be read: {error.strerror or error}') from None
-    if len(data) > _MAX_FILE_BYTES:
-        raise AnnotationError(f'{path}: larger than {_MAX_FILE_BYTES >> 20} MB, which is no '
+    if len(data) > max_bytes:
+        raise AnnotationError(f'{path}: larger than {max_bytes >> 20} MB, which is no '
                               'annotation file')
     try:
         text = data.decode('utf-8')
@@ -142,13 +147,14 @@ def _split(where: str, number: int, text: str) -> _Line:
     values = []
     for field in text.split(separator or None, _MOST_NUMBERS)[:_MOST_NUMBERS]:
         try:
-            values.append(_number(field))
+            values.append(parse_number(field))
         except ValueError:
             break
     return _Line(where, number, text, separator, tuple(values))
 
 
-def _number(field: str) -> float:
+def parse_number(field: str) -> float:
+    """A coordinate; ValueError where the field is not written as one."""
     if len(field) > _MAX_NUMBER_LENGTH or '_' in field:
         raise ValueError('not written as a coordinate')
     return float(field)
@@ -188,9 +194,9 @@ def _polygon(line: _Line, count: int) -> np.ndarray:
     if count == _QUAD and len(line.values) >= _FEWEST_OF_A_POLYGON:
         raise _polygon_error(line)
     # Not a comparison with `>`, which NaN would pass.
-    if not all(abs(value) <= _MAX_COORDINATE for value in values):
+    if not all(abs(value) <= MAX_COORDINATE for value in values):
         raise AnnotationError(f'{line.where}: a coordinate is not finite or beyond '
-                              f'{_MAX_COORDINATE}: {line.text[:_EXCERPT]!r}')
+                              f'{MAX_COORDINATE}: {line.text[:_EXCERPT]!r}')
     if count == _RECTANGLE:
         left, top, right, bottom = values
         values = (left, top, right, top, right, bottom, left, bottom)

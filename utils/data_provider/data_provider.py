@@ -13,7 +13,7 @@ from utils.data_provider.batching import (
     check_at_least,
     check_options,
 )
-from utils.data_provider.datasets import DatasetCounts, Sample, load_dataset
+from utils.data_provider.datasets import AUTO, DatasetCounts, Sample, load_dataset
 from utils.data_provider.readers import MAX_WORKERS, WorkerPool
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
@@ -127,10 +127,10 @@ class Batches:
 
 def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name at the call
               num_workers: int, input_size: int, batch_size: int, *, seed: Optional[int] = None,
-              first_batch: int = 0, min_crop_side_ratio: float = 0.1, dataset: str = 'icdar',
+              first_batch: int = 0, min_crop_side_ratio: float = 0.1, dataset: str = AUTO,
               rank: int = 0, world_size: int = 1, cache_images_mb: int = 0,
               max_image_pixels: int = MAX_IMAGE_PIXELS,
-              apply_exif_orientation: bool = False) -> Batches:
+              apply_exif_orientation: bool = False, label_path: str = '') -> Batches:
     """Starts processes that make training batches of a folder of annotated images.
 
     Batch k depends on the files, the seed and k, not on the number of readers. Where several
@@ -138,7 +138,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     together, what one with batch_size W * b sees. Call it before a TensorFlow session exists.
 
     Args:
-        training_data_path: folder with X.jpg, .jpeg or .png and X.txt or gt_X.txt, side by side.
+        training_data_path: folder with images and their labels, as of docs/data.md.
         num_workers: reader processes; beyond MAX_WORKERS it stays at that many.
         input_size: side of the network's input in pixels, a multiple of 32.
         batch_size: samples a batch of this process.
@@ -146,13 +146,14 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
             else drawn and logged.
         first_batch: number of the first batch, to go on where a run stopped.
         min_crop_side_ratio: a crop with a side shorter than this share of the image's is rejected.
-        dataset: a name in datasets.DATASETS.
+        dataset: a name in datasets.DATASETS, or ``auto`` to find it by what the labels look like.
         rank: number of this process among those that train together, 0 .. world_size - 1.
         world_size: how many train together.
         cache_images_mb: what decoded images that are kept may take in this process's readers, all
             together; none are kept with 0.
         max_image_pixels: an image that has more is left out, before it takes memory.
         apply_exif_orientation: turn images as their EXIF orientation says.
+        label_path: folder of the labels where they do not lie with the images.
 
     Returns:
         The iterator; its `counts` tell in one line what was found.
@@ -167,7 +168,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     check_at_least('cache of images', cache_images_mb, 0)
     check_at_least('limit of pixels', max_image_pixels, 1)
     samples, counts = load_dataset(training_data_path, dataset, max_image_pixels,
-                                   apply_exif_orientation)
+                                   apply_exif_orientation, label_path)
     check_dataset(training_data_path, counts, options)
     options = options._replace(seed=choose_seed(seed, world_size))
     if num_workers > MAX_WORKERS:
@@ -198,7 +199,7 @@ def check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) -> 
     if not counts.images:
         problem = 'holds no jpg, jpeg or png image'
     elif not counts.pairs:
-        problem = 'holds no label file (X.txt or gt_X.txt for X.jpg)'
+        problem = 'holds no label file of an image (docs/data.md has the names, X.txt for X.jpg)'
     elif counts.usable_images < options.global_batch_size:
         problem = f'holds fewer usable images than a batch of {options.describe_batch()} needs'
     elif not counts.usable_regions:

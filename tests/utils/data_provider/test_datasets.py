@@ -8,28 +8,32 @@ from utils.data_provider import datasets
 from utils.data_provider.batching import SampleReader
 from utils.data_provider.datasets import DATASETS, inspect_dataset, load_dataset, pair_files
 from utils.errors import PSENetError
-from utils.image_io import write_image
+from utils.image_io import is_image_name, write_image
 
-STEMS = DATASETS['icdar'].label_stems
+NAMES = DATASETS['icdar'].label_names
+
+
+def paired(names):
+    return pair_files([name for name in names if is_image_name(name)], names, NAMES)
 
 
 def test_pairs_by_either_name_and_any_case_of_the_extension():
     names = ['1.JPG', '1.TXT', 'a.b.jpeg', 'gt_a.b.txt', 'gt_img_2.Txt', 'img_2.PnG', 'img_3.png',
              'notes.txt', 'thumbs.db']
-    assert pair_files(names, STEMS) == {
+    assert paired(names) == {
         '1.JPG': '1.TXT', 'a.b.jpeg': 'gt_a.b.txt', 'img_2.PnG': 'gt_img_2.Txt'}
 
 
 def test_the_plain_name_comes_first():
-    assert pair_files(['x.jpg', 'gt_x.txt', 'x.txt'], STEMS) == {'x.jpg': 'x.txt'}
+    assert paired(['x.jpg', 'gt_x.txt', 'x.txt']) == {'x.jpg': 'x.txt'}
 
 
 def test_names_that_almost_match_do_not():
-    assert pair_files(['img_1.jpg', 'gt_img_10.txt', 'img_1.jpg.txt', 'GT_img_1.txt'], STEMS) == {}
+    assert paired(['img_1.jpg', 'gt_img_10.txt', 'img_1.jpg.txt', 'GT_img_1.txt']) == {}
 
 
 def test_names_with_braces_are_names():
-    assert pair_files(['{0}.jpg', '{0}.txt'], STEMS) == {'{0}.jpg': '{0}.txt'}
+    assert paired(['{0}.jpg', '{0}.txt']) == {'{0}.jpg': '{0}.txt'}
 
 
 def test_samples_are_valid_and_counted(make_folder):
@@ -124,8 +128,8 @@ def test_images_may_be_of_any_format_that_opencv_reads(make_folder):
 
 
 def test_an_unknown_dataset_and_a_missing_folder(tmp_path):
-    with pytest.raises(PSENetError, match='choose one of icdar'):
-        load_dataset(str(tmp_path), 'coco')
+    with pytest.raises(PSENetError, match='choose one of auto, icdar'):
+        load_dataset(str(tmp_path), 'imagenet')
     with pytest.raises(PSENetError, match='No such file or directory'):
         load_dataset(str(tmp_path / 'none'))
 

@@ -1,0 +1,405 @@
+"""Annotation files of the data sets that are not ICDAR's lines; ``annotation`` reads those.
+
+Each reader gives the polygons as the file has them, of any number of points: what is not a region
+(fewer than three points, no area) is sorted out, and counted, where the image's size is known. What
+a set calls illegible, difficult or a crowd, or marks by its text, is a region to be ignored.
+"""
+
+import json
+import os
+import posixpath
+import re
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from xml.etree import ElementTree  # nosec B405
+
+import numpy as np
+
+from utils.data_provider.annotation import (
+    MAX_COORDINATE,
+    MLT_SCRIPTS,
+    Annotation,
+    AnnotationError,
+    parse_number,
+    read_text,
+)
+
+IGNORED = '###'
+# One file for all images of a set: SynthText aside, the largest is TextOCR's with 300 MB.
+_MAX_INDEX_BYTES = 2 ** 31
+_CTW1500_POINTS = 14
+_EXCERPT = 60
+
+
+class _Region(NamedTuple):
+    where: str                  # 'path:line' or 'path: key', for messages
+    number: int                 # of the line or entry, from 1
+    values: Sequence[float]     # x1, y1, x2, y2, ...
+    ignored: bool
+
+
+def _annotation(regions: Sequence[_Region]) -> Annotation:
+    for region in regions:
+        # Not a comparison with `>`, which NaN would pass.
+        if len(region.values) % 2 or not all(
+                abs(value) <= MAX_COORDINATE for value in region.values):
+            raise AnnotationError(f'{region.where}: coordinates must come in pairs, be finite and '
+                                  f'not beyond {MAX_COORDINATE}')
+    return Annotation([np.array(region.values, np.float32).reshape(-1, 2) for region in regions],
+                      np.array([region.ignored for region in regions], np.bool_),
+                      [region.number for region in regions])
+
+
+def _lines(path: str) -> Iterator[Tuple[int, str]]:
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def _numbers(where: str, fields: Sequence[str], form: str) -> List[float]:
+    try:
+        return [parse_number(field) for field in fields]
+    except ValueError:
+        raise AnnotationError(f'{where}: is not a line of the form {form}: '
+                              f'{",".join(fields)[:_EXCERPT]!r}') from None
+
+
+def read_mlt(path: str) -> Annotation:
+    """Reads ICDAR2017 or ICDAR2019 MLT: ``x1,y1,...,x4,y4,script,text``.
+
+    Args:
+        path: annotation file.
+
+    Returns:
+        The regions, in file order.
+
+    Raises:
+        AnnotationError: the file cannot be read, or a line has another form.
+    """
+    regions = []
+    for number, line in _lines(path):
+        where, fields = f'{path}:{number}', line.split(',', 9)
+        if len(fields) < 10 or fields[8].strip() not in MLT_SCRIPTS:
+            raise AnnotationError(f'{where}: is not a line of the form x1,y1,..,x4,y4,script,text '
+                                  f'with a script such as Latin: {line[:_EXCERPT]!r}')
+        regions.append(_Region(where, number, _numbers(where, fields[:8], 'x1,y1,..,script,text'),
+                               fields[9].strip() == IGNORED))
+    return _annotation(regions)
+
+
+def read_ctw1500(path: str) -> Annotation:
+    """Reads SCUT-CTW1500: lines of 32 numbers, ``x1,y1,...,x14,y14,####text``, or XML.
+
+    Args, Returns, Raises: as read_mlt.
+    """
+    if path.lower().endswith('.xml'):
+        return _annotation(list(_ctw1500_xml(path)))
+    regions = []
+    for number, line in _lines(path):
+        where = f'{path}:{number}'
+        points, _, text = line.partition(',####')
+        values = _numbers(where, points.split(','), '32 numbers or x1,y1,..,x14,y14,####text')
+        if len(values) == 4 + 2 * _CTW1500_POINTS:
+            left, top = values[:2]
+            values = [value + (top if place % 2 else left)
+                      for place, value in enumerate(values[4:])]
+        elif len(values) != 2 * _CTW1500_POINTS:
+            raise AnnotationError(f'{where}: has {len(values)} numbers, and lines of CTW1500 have '
+                                  '32, or 28 and a text')
+        regions.append(_Region(where, number, values, text == IGNORED))
+    return _annotation(regions)
+
+
+def _ctw1500_xml(path: str) -> Iterator[_Region]:
+    text = read_text(path)
+    if '<!ENTITY' in text or '<!DOCTYPE' in text:
+        raise AnnotationError(f'{path}: has a document type, which labels have no use for')
+    try:
+        root = ElementTree.fromstring(text)  # nosec B314 # noqa: S314
+    except ElementTree.ParseError as error:
+        raise AnnotationError(f'{path}: is not XML ({error})') from None
+    for number, box in enumerate(root.iter('box'), 1):
+        where = f'{path}: box {number}'
+        yield _Region(where, number, _numbers(
+            where, (box.findtext('segs') or '').split(','), '<segs>x1,y1,..,x14,y14</segs>'),
+            (box.findtext('label') or '').strip() == IGNORED)
+
+
+def read_total_text(path: str) -> Annotation:
+    """Reads Total-Text: MATLAB files, ``x: [[..]], y: [[..]], ...`` or ``x1,y1,...,xn,yn,text``.
+
+    Args, Returns, Raises: as read_mlt.
+    """
+    if path.lower().endswith('.mat'):
+        return _annotation(list(_total_text_mat(path)))
+    text = read_text(path)
+    if re.match(r'\s*x:\s*\[\[', text):
+        return _annotation(list(_total_text_records(path, text)))
+    return _annotation([_polygon_line(f'{path}:{number}', number, line)
+                        for number, line in _lines(path)])
+
+
+def _total_text_mat(path: str) -> Iterator[_Region]:
+    # The import takes a while, and only these files need it.
+    from scipy.io import loadmat
+    try:
+        content = loadmat(path)
+        rows = content['polygt'] if 'polygt' in content else content['gt']
+        rows = np.atleast_2d(rows)
+        for number, row in enumerate(rows, 1):
+            x, y = np.ravel(row[1]), np.ravel(row[3])
+            text, orientation = (str(np.ravel(cell)[0]) if np.size(cell) else ''
+                                 for cell in (row[4], row[5]))
+            # A user's rule and the official one: by the text, and by the orientation.
+            yield _Region(f'{path}: row {number}', number,
+                          np.column_stack([x, y]).astype(float).ravel().tolist(),
+                          '#' in (text.strip(), orientation.strip()) or text.strip() == IGNORED)
+    except (OSError, KeyError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+        raise AnnotationError(f'{path}: is not a MATLAB file of Total-Text ({error})') from None
+
+
+def _total_text_records(path: str, text: str) -> Iterator[_Region]:
+    # Python wrapped long arrays when they were printed: a record begins at a line with "x:".
+    for number, record in enumerate(re.split(r'(?m)^(?=\s*x:)', text.strip()), 1):
+        if not record.strip():
+            continue
+        where = f'{path}: record {number}'
+        found = [re.search(rf'{axis}:\s*\[\[([^\]]*)\]\]', record) for axis in 'xy']
+        if not all(found):
+            raise AnnotationError(f'{where}: has no x: [[..]] and y: [[..]]')
+        x, y = (_numbers(where, each.group(1).split(), 'x: [[..]], y: [[..]]') for each in found)
+        if len(x) != len(y):
+            raise AnnotationError(f'{where}: has {len(x)} x and {len(y)} y')
+        marks = [re.search(rf"{name}:\s*\[u?['\"]?(.*?)['\"]?\]", record, re.DOTALL)
+                 for name in ('ornt', 'transcriptions')]
+        yield _Region(where, number, np.column_stack([x, y]).ravel().tolist(),
+                      any(mark and mark.group(1).strip() in ('#', IGNORED) for mark in marks))
+
+
+def _polygon_line(where: str, number: int, line: str) -> _Region:
+    """``x1,y1,...,xn,yn,text``: the last field is the text, even where it is a number."""
+    fields = line.split(',')
+    count = 0
+    for field in fields[:-1]:
+        try:
+            parse_number(field)
+        except ValueError:
+            break
+        count += 1
+    # An odd number before the last field means that the text has a comma.
+    count -= count % 2
+    # Real files have regions of one point and of two, which are counted as invalid.
+    if count < 2:
+        raise AnnotationError(f'{where}: has no points before its text: {line[:_EXCERPT]!r}')
+    text = ','.join(fields[count:]).strip()
+    return _Region(where, number, [float(field) for field in fields[:count]], text == IGNORED)
+
+
+def read_msra_td500(path: str) -> Annotation:
+    """Reads MSRA-TD500 and HUST-TR400: ``index difficult x y w h angle [text]``.
+
+    x, y, w, h are of the upright rectangle; the angle, in radians, turns it clockwise on the screen
+    around its centre.
+
+    Args, Returns, Raises: as read_mlt.
+    """
+    regions = []
+    for number, line in _lines(path):
+        where, fields = f'{path}:{number}', line.split(None, 7)[:7]
+        values = _numbers(where, fields, 'index difficult x y w h angle')
+        if len(values) < 7:
+            raise AnnotationError(f'{where}: has {len(values)} numbers where '
+                                  'index difficult x y w h angle are 7')
+        _, difficult, x, y, width, height, angle = values
+        corners = np.array([(-width, -height), (width, -height), (width, height),
+                            (-width, height)]) / 2
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        points = corners @ turn + (x + width / 2, y + height / 2)
+        regions.append(_Region(where, number, points.ravel().tolist(), difficult != 0))
+    return _annotation(regions)
+
+
+def read_json(path: str) -> Any:
+    """Parses a JSON file.
+
+    Raises:
+        AnnotationError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(read_text(path, _MAX_INDEX_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f'{path}: is not JSON ({error})') from None
+
+
+def _checked(path: str, read: Callable[[], Any]) -> Any:
+    """Turns what a file of another structure raises into a sentence."""
+    try:
+        return read()
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise AnnotationError(f'{path}: does not have the structure that its form has '
+                              f'({type(error).__name__}: {error})') from None
+
+
+def _flat(points: Any) -> List[float]:
+    return [float(value) for value in np.asarray(points, np.float64).ravel()]
+
+
+def read_labelme(path: str) -> Annotation:
+    """Reads a file of labelme: shapes ``polygon`` and ``rectangle``; others are left out.
+
+    Args, Returns, Raises: as read_mlt.
+    """
+    def read() -> Annotation:
+        regions = []
+        for number, shape in enumerate(read_json(path)['shapes'], 1):
+            kind, values = shape.get('shape_type') or 'polygon', _flat(shape['points'])
+            if kind == 'rectangle':
+                (left, right), (top, bottom) = sorted(values[0::2]), sorted(values[1::2])
+                values = [left, top, right, top, right, bottom, left, bottom]
+            if kind in ('polygon', 'rectangle', 'rotation'):
+                regions.append(_Region(f'{path}: shape {number}', number, values,
+                                       str(shape.get('label', '')).strip() == IGNORED))
+        return _annotation(regions)
+    return _checked(path, read)
+
+
+def read_coco(path: str) -> Dict[str, Annotation]:
+    """Reads COCO-Text, TextOCR, or COCO instances with polygons.
+
+    Args:
+        path: JSON file of all images.
+
+    Returns:
+        The regions by the image's file name, as the file has it.
+
+    Raises:
+        AnnotationError: the file cannot be read, or has another structure.
+    """
+    def read() -> Dict[str, Annotation]:
+        content = read_json(path)
+        images = content.get('imgs', content.get('images'))
+        entries = content.get('anns', content.get('annotations'))
+        names = {str(image['id']): image.get('file_name') or image['filename']
+                 for image in (images.values() if isinstance(images, dict) else images)}
+        found: Dict[str, List[_Region]] = {name: [] for name in names.values()}
+        for entry in entries.values() if isinstance(entries, dict) else entries:
+            name = names[str(entry['image_id'])]
+            number = len(found[name]) + 1
+            where = f'{path}: annotation {entry.get("id", number)}'
+            for values in _coco_polygons(entry, where):
+                found[name].append(_Region(where, number, values, _is_ignored_in_coco(entry)))
+        return {name: _annotation(regions) for name, regions in found.items()}
+    return _checked(path, read)
+
+
+def _coco_polygons(entry: Dict[str, Any], where: str) -> List[List[float]]:
+    """The polygon of an entry, from whichever field has one; its box where none has."""
+    segmentation = entry.get('segmentation')
+    if isinstance(segmentation, dict):
+        raise AnnotationError(f'{where}: is a mask in run lengths; only polygons can be read')
+    if segmentation:
+        return [_flat(polygon) for polygon in segmentation]
+    values = _flat(entry.get('points') or entry.get('mask') or entry.get('polygon') or [])
+    if len(values) < 6 or len(values) % 2:
+        left, top, width, height = _flat(entry['bbox'])
+        values = [left, top, left + width, top, left + width, top + height, left, top + height]
+    return [values]
+
+
+def _is_ignored_in_coco(entry: Dict[str, Any]) -> bool:
+    return bool(entry.get('iscrowd')) or entry.get('legibility') == 'illegible' or str(
+        entry.get('utf8_string', entry.get('text', ''))).strip() in ('.', IGNORED)
+
+
+def read_art(path: str) -> Dict[str, Annotation]:
+    """Reads ICDAR2019 ArT or LSVT: ``{"gt_0": [{"points": .., "transcription": ..}, ..], ..}``.
+
+    Args, Raises: as read_coco.
+
+    Returns:
+        The regions by the stem of the image's name, ``gt_0``.
+    """
+    def read() -> Dict[str, Annotation]:
+        return {name: _annotation([
+            _Region(f'{path}: {name}, region {number}', number, _flat(entry['points']),
+                    bool(entry.get('illegibility')) or entry['transcription'].strip() == IGNORED)
+            for number, entry in enumerate(entries, 1)])
+            for name, entries in read_json(path).items()}
+    return _checked(path, read)
+
+
+def read_ppocrlabel(path: str) -> Dict[str, Annotation]:
+    """Reads PPOCRLabel's ``Label.txt``: a path, a tab, and a JSON list a line.
+
+    Args, Raises: as read_coco.
+
+    Returns:
+        The regions by the image's path, as the file has it, with ``/``.
+    """
+    found = {}
+    for number, line in enumerate(read_text(path, _MAX_INDEX_BYTES).splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f'{path}:{number}'
+        name, tab, text = line.partition('\t')
+        if not tab:
+            raise AnnotationError(f'{where}: has no tab between a path and its regions')
+
+        def read(text: str = text, where: str = where) -> Annotation:
+            return _annotation([
+                _Region(where, place, _flat(entry['points']), bool(entry.get('difficult'))
+                        or str(entry.get('transcription', '')).strip() in ('*', IGNORED))
+                for place, entry in enumerate(json.loads(text), 1)])
+        found[posixpath.normpath(name.strip().replace('\\', '/'))] = _checked(where, read)
+    return found
+
+
+def repaired(polygon: np.ndarray) -> Tuple[np.ndarray, bool]:
+    """Makes a polygon that crosses itself simple, where it is clear which region it means.
+
+    Args:
+        polygon: float32 (P, 2), x and y.
+
+    Returns:
+        The polygon, or the one simple part that makes up nine tenths of what it encloses; and
+        whether it can be used.
+    """
+    from shapely.geometry import Polygon
+    from shapely.validation import make_valid
+
+    shape = Polygon(polygon)
+    if shape.is_valid:
+        return polygon, True
+    made = make_valid(shape)
+    parts = [part for part in getattr(made, 'geoms', [made]) if part.geom_type == 'Polygon']
+    parts += [inner for part in getattr(made, 'geoms', []) if part.geom_type == 'MultiPolygon'
+              for inner in part.geoms]
+    largest = max(parts, key=lambda part: part.area, default=None)
+    if largest is None or largest.interiors or (
+            largest.area < 0.9 * sum(part.area for part in parts)):
+        return polygon, False
+    return np.array(largest.exterior.coords[:-1], np.float32), True
+
+
+def image_of(key: str, index_path: str, image_folder: str, stems: Dict[str, str]) -> str:
+    """Finds the image that an index file means.
+
+    Args:
+        key: as the file has it: a path, a name, or a stem.
+        index_path: the file.
+        image_folder: where images lie.
+        stems: stem -> name of the images in that directory.
+
+    Returns:
+        The first path that exists: below the image folder, beside the file, below the parent of
+        its folder, by the base name or by the stem; '' where none does.
+    """
+    beside = os.path.dirname(os.path.abspath(index_path))
+    for folder, name in ((image_folder, key), (beside, key), (os.path.dirname(beside), key),
+                         (image_folder, posixpath.basename(key)),
+                         (beside, posixpath.basename(key))):
+        path = os.path.join(folder, *name.split('/'))
+        if os.path.isfile(path):
+            return path
+    stem = posixpath.basename(key)
+    name = stems.get(stem) or stems.get(os.path.splitext(stem)[0])
+    return os.path.join(image_folder, name) if name else ''
