@@ -47,4 +47,11 @@ output_dir=$(cd -- "$output_dir" && pwd)
 gt=$(cd -- "$(dirname -- "$gt")" && pwd)/$(basename -- "$gt")
 cd -- "$here"
 "$PYTHON" -m tools.pack_results --output_dir="$output_dir" --gt="$gt"
-"$PYTHON" evaluation/script.py -g="$gt" -s="$output_dir/results.zip"
+scorer=evaluation/script.py
+for argument; do
+  case $argument in
+    --output_shape=polygon) scorer=evaluation/polygon_script.py ;;
+    --output_shape=quad) scorer=evaluation/script.py ;;
+  esac
+done
+"$PYTHON" "$scorer" -g="$gt" -s="$output_dir/results.zip"

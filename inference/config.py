@@ -39,6 +39,8 @@ class DetectConfig(NamedTuple):
     max_image_pixels: int = MAX_IMAGE_PIXELS
     apply_exif_orientation: bool = False
     tile: bool = False
+    output_shape: str = 'quad'
+    polygon_tolerance: float = 4.0
 
     @property
     def thresholds(self) -> Thresholds:
@@ -69,6 +71,7 @@ def define_detect_flags() -> None:
         'Leave out the images with boxes drawn on them.', **files)
     _define_device_flags()
     define_threshold_flags()
+    define_shape_flags()
     define_size_flags()
     define_image_flags()
 
@@ -133,6 +136,19 @@ def define_threshold_flags() -> None:
         'min_box_side', _DEFAULTS.min_box_side,
         f'Boxes with a side of fewer pixels of the image are dropped; those below {MIN_SIDE} '
         'always are.', **detection)
+
+
+def define_shape_flags() -> None:
+    """Defines ``--output_shape`` and ``--polygon_tolerance``."""
+    detection = group('detection')
+    flags.DEFINE_enum(
+        'output_shape', _DEFAULTS.output_shape, ['quad', 'polygon'],
+        'quad: the rectangle of least area around each text; polygon: its outline, for text of any '
+        'shape.',
+        **detection)
+    flags.DEFINE_float(
+        'polygon_tolerance', _DEFAULTS.polygon_tolerance, 'Pixels of the network input by which '
+        'the polygons, simplified, may be off the outlines.', 0, **detection)
 
 
 def define_size_flags() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from inference.config import DetectConfig, Size
 from inference.networks import GPU_OR_CPU, Platform, ScoreNetwork, next_size, open_network
-from inference.postprocess import Geometry, find_boxes
+from inference.postprocess import Geometry, find_boxes, find_polygons
 from inference.tiles import tiled_score_maps
 from utils.utils_tool import cfg, logger
 
@@ -126,20 +126,36 @@ class Detector:
             return tiled_score_maps(self._network.score_maps, image_rgb, self._tile_side)
         return self._network.score_maps(image_rgb)
 
-    def detect(self, image_bgr: np.ndarray) -> np.ndarray:
+    def detect(self, image_bgr: np.ndarray) -> Sequence[np.ndarray]:
         """Finds the text in one image of any size.
 
         Args:
             image_bgr: uint8 (H, W, 3), BGR. Unchanged.
 
         Returns:
-            int32 (N, 4, 2), x, y in pixels of the image, clockwise.
+            int32 (N, 4, 2), x, y in pixels of the image, clockwise; of polygons a list of int32
+            (P, 2).
 
         Raises:
             PSENetError: the device has too little memory; lower max_side_len.
         """
         prepared = self.prepare(image_bgr)
-        return find_boxes(self.score_maps(prepared.image_rgb), prepared.geometry, self.thresholds)
+        return self.find_regions(self.score_maps(prepared.image_rgb), prepared.geometry)
+
+    def find_regions(self, score_maps: np.ndarray, geometry: Geometry) -> Sequence[np.ndarray]:
+        """Turns score maps into quadrilaterals or polygons, as the configuration says.
+
+        Args:
+            score_maps: float32 (h, w, 6), 0..1, smallest kernel first. Unchanged.
+            geometry: sizes of the image that they were made from.
+
+        Returns:
+            As ``detect``.
+        """
+        if self._config.output_shape == 'polygon':
+            return find_polygons(score_maps, geometry, self.thresholds,
+                                 self._config.polygon_tolerance)
+        return find_boxes(score_maps, geometry, self.thresholds)
 
     def _warn_of_shrinking(self, image_size: Size) -> None:
         limit = self._config.max_side_len

@@ -28,7 +28,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from inference.config import DetectConfig
 from inference.detector import Detector, NetworkInput
-from inference.postprocess import find_boxes
 from inference.results import write_result
 from utils.errors import PSENetError
 from utils.image_io import (
@@ -280,7 +279,7 @@ class _Results:
     """Finds, writes and counts the boxes of one image after the other."""
 
     def __init__(self, detector: Detector, output_dir: str, write_images: bool):
-        self._thresholds = detector.thresholds
+        self._detector = detector
         self._output_dir = output_dir
         self._write_images = write_images
         self.summary = Summary()
@@ -292,7 +291,7 @@ class _Results:
             self._count(unreadable=1)
             return
         start = time.perf_counter()
-        boxes = find_boxes(score_maps, image.prepared.geometry, self._thresholds)
+        boxes = self._detector.find_regions(score_maps, image.prepared.geometry)
         self._count(boxes=len(boxes), post_seconds=time.perf_counter() - start)
         write_result(self._output_dir, image.stem, boxes)
         if self._write_images:

@@ -1,12 +1,16 @@
-"""Score maps -> kernels -> labels -> rectangles -> boxes in the original image: ``find_boxes``."""
+"""Score maps -> kernels -> labels -> rectangles or outlines -> regions in the original image.
+
+``find_boxes`` gives quadrilaterals, ``find_polygons`` the outlines of the labels.
+"""
 
 import functools
-from typing import NamedTuple, Tuple
+from typing import List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
 
 from pse import pse_from_scores, row_extents
+from utils.geometry import orient_clockwise
 
 # A box with a shorter side than this, in pixels of the original image, is noise.
 MIN_SIDE = 5
@@ -50,6 +54,67 @@ def find_boxes(score_maps: np.ndarray, geometry: Geometry, thresholds: Threshold
     quads = detect(score_maps, geometry.input_size, thresholds.seg_map_thresh,
                    thresholds.min_area_thresh)
     return to_original(quads, geometry, thresholds.min_box_side)
+
+
+def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds,
+                  tolerance: float = 4.0) -> List[np.ndarray]:
+    """Turns the network's output into polygons that follow the text.
+
+    Args:
+        score_maps: float32 (h, w, K), 0..1, smallest kernel first. Unchanged.
+        geometry: sizes of the image that they were made from.
+        thresholds: as for ``find_boxes``; sides are those of the rectangle around a polygon.
+        tolerance: pixels of the network's input by which the outline may be off.
+
+    Returns:
+        int32 (P, 2) each, x, y in pixels of the original image, clockwise. They are simple: where
+        an outline is not, once its points are whole numbers, its rectangle stands for it.
+    """
+    labels, values = pse_from_scores(score_maps, thresholds.seg_map_thresh,
+                                     thresholds.min_area_thresh)
+    ratios = np.asarray(geometry.ratios, np.float32)
+    limits = np.asarray(geometry.image_size, np.float32)
+    quads = label_rectangles(labels, len(values), geometry.input_size)
+    outlines = _label_outlines(labels, len(values), geometry.input_size, tolerance)
+    polygons = []
+    for quad, outline in zip(quads, outlines):
+        box = to_original(quad[np.newaxis], geometry, thresholds.min_box_side)
+        if not len(box):
+            continue
+        points = np.clip(outline / ratios, 0, limits).astype(np.int32)
+        points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
+        polygons.append(points if _is_simple(points) else box[0])
+    return polygons
+
+
+def _label_outlines(labels: np.ndarray, num_labels: int, image_size: Tuple[int, int],
+                    tolerance: float) -> List[np.ndarray]:
+    """Outer outlines of the labels, enlarged to image_size: float32 (P, 2) each, clockwise."""
+    extents = row_extents(labels, num_labels)
+    spans = [_enlarged_spans(source, target) for source, target in
+             zip(labels.shape[::-1], image_size)]
+    widths, heights = (last - first + 1 for first, last in spans)
+    ends = np.searchsorted(extents[:, 0], np.arange(num_labels + 1), side='right')
+    outlines = []
+    for label, (start, end) in enumerate(zip(ends, ends[1:]), start=1):
+        rows = slice(extents[start:end, 1].min(), extents[start:end, 1].max() + 1)
+        columns = slice(extents[start:end, 2].min(), extents[start:end, 3].max() + 1)
+        mask = (labels[rows, columns] == label).astype(np.uint8)
+        mask = mask.repeat(heights[rows], axis=0).repeat(widths[columns], axis=1)
+        corner = (int(spans[0][0][columns.start]), int(spans[1][0][rows.start]))
+        contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE,
+                                    offset=corner)[-2]
+        largest = max(contours, key=cv2.contourArea)
+        outline = cv2.approxPolyDP(largest, tolerance, True).reshape(-1, 2).astype(np.float32)
+        outlines.append(orient_clockwise(outline))
+    return outlines
+
+
+def _is_simple(points: np.ndarray) -> bool:
+    # Only polygons need it, and the import takes a while.
+    from shapely.geometry import Polygon
+
+    return len(points) > 2 and Polygon(points).is_valid
 
 
 def detect(

@@ -9,7 +9,7 @@ import glob
 import os
 import re
 import zipfile
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ _NUMBERED_NAME = re.compile(r'res_img_([0-9]+)\.txt')
 # Archives depend on their entries alone; and files dated before 1980 cannot be stored as they are.
 _ENTRY_DATE = (1980, 1, 1, 0, 0, 0)
 _BOX_LINE = re.compile(r'-?\d+(,-?\d+){7}')
+_POLYGON_LINE = re.compile(r'-?\d+,-?\d+(,-?\d+,-?\d+){2,}')
 
 
 class ResultError(PSENetError):
@@ -36,13 +37,14 @@ def result_path(output_dir: str, stem: str) -> str:
     return os.path.join(output_dir, f'res_{stem}.txt')
 
 
-def write_result(output_dir: str, stem: str, boxes: np.ndarray) -> str:
-    """Writes the boxes of one image, a line each: ``x1,y1,x2,y2,x3,y3,x4,y4`` and CRLF.
+def write_result(output_dir: str, stem: str, boxes: Sequence[np.ndarray]) -> str:
+    """Writes the regions of one image, a line each: ``x1,y1,x2,y2,x3,y3,x4,y4`` and CRLF.
 
     Args:
         output_dir: an existing folder.
         stem: the image's name without the extension.
-        boxes: int (N, 4, 2), x, y in pixels of the image, clockwise; N = 0 makes an empty file.
+        boxes: int (N, 4, 2), or polygons (P, 2), x, y in pixels of the image, clockwise; none make
+            an empty file.
 
     Returns:
         Path of the file.
@@ -56,9 +58,9 @@ def write_result(output_dir: str, stem: str, boxes: np.ndarray) -> str:
     return path
 
 
-def format_result(boxes: np.ndarray) -> bytes:
+def format_result(boxes: Sequence[np.ndarray]) -> bytes:
     """What ``write_result`` writes for the same boxes."""
-    lines = [','.join(map(str, box)) + '\r\n' for box in boxes.reshape(-1, 8).tolist()]
+    lines = [','.join(map(str, box.ravel().tolist())) + '\r\n' for box in boxes]
     return ''.join(lines).encode('ascii')
 
 
@@ -185,12 +187,12 @@ def _own_results(output_dir: str) -> List[str]:
 
 
 def _is_result(path: str) -> bool:
-    """Whether a file holds nothing but boxes; notes that a person named res_... are left alone."""
+    """Whether a file holds regions alone; notes that a person named res_... are left alone."""
     try:
-        read_result(path)
-    except ResultError:
+        with open(path, encoding='ascii') as file:
+            return all(map(_POLYGON_LINE.fullmatch, file.read().splitlines()))
+    except (OSError, UnicodeDecodeError):
         return False
-    return True
 
 
 def _own_archive(output_dir: str) -> List[str]:

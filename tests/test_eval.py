@@ -1,5 +1,6 @@
 """eval.py and eval.sh as a person runs them, with a network that takes every pixel for text."""
 
+import json
 import os
 import re
 import signal
@@ -209,3 +210,21 @@ def test_eval_sh_stops_at_the_first_failure(project_root, recorder, tmp_path, co
 def test_eval_sh_names_a_missing_ground_truth_before_it_starts(project_root, recorder, tmp_path):
     env = dict(os.environ, PYTHON=str(recorder), gt=str(tmp_path / 'none.zip'))
     assert_refused(run(['bash', str(project_root / 'eval.sh')], env=env), 'none.zip')
+
+
+def test_polygons_are_written_recognised_and_scored(project_root, checkpoint, images, tmp_path):
+    output = tmp_path / 'output'
+    for _ in range(2):
+        result = run_eval(project_root, '--output_shape=polygon', test_data_path=images,
+                          checkpoint_path=checkpoint, output_dir=output)
+        assert result.returncode == 0, result.stderr
+    line = (output / 'res_img_1.txt').read_text().strip()
+    assert set(zip(*[iter(map(int, line.split(',')))] * 2)) == {(0, 0), (63, 0), (63, 63), (0, 63)}
+    with zipfile.ZipFile(str(tmp_path / 'gt.zip'), 'w') as archive:
+        for name, right, bottom in (('img_1', 64, 64), ('img_2', 96, 48)):
+            archive.writestr(f'gt_{name}.txt', f'0,0,{right},0,{right},{bottom},0,{bottom},word\n')
+    env = dict(os.environ, output_dir=str(output), ckpt_dir=str(checkpoint), test_data=str(images),
+               gt=str(tmp_path / 'gt.zip'), PYTHON=sys.executable)
+    result = run(['bash', str(project_root / 'eval.sh'), '--output_shape=polygon'], env=env)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])['hmean'] == 1

@@ -15,7 +15,8 @@ from evaluation.protocol import (
     parse_ground_truth,
     read_detections,
 )
-from tests.fuzz.seeds import ANNOTATIONS, ARCHIVES, LINES, PARAMETERS
+from tests.fuzz.seeds import ANNOTATIONS, ARCHIVES, FORMATS, LINES, PARAMETERS
+from utils.data_provider import formats
 from utils.data_provider.annotation import (
     AnnotationError,
     read_icdar,
@@ -24,6 +25,11 @@ from utils.data_provider.annotation import (
 )
 
 _READERS = (read_icdar, read_icdar2013, read_icdar2015)
+_FORMATS = ((formats.read_mlt, '.txt'), (formats.read_ctw1500, '.txt'),
+            (formats.read_ctw1500, '.xml'), (formats.read_total_text, '.txt'),
+            (formats.read_total_text, '.mat'), (formats.read_msra_td500, '.gt'),
+            (formats.read_labelme, '.json'), (formats.read_coco, '.json'),
+            (formats.read_art, '.json'), (formats.read_ppocrlabel, '.txt'))
 _REGIONS = {'1': GroundTruth(np.array([[[0, 0], [9, 0], [9, 9], [0, 9]]]), np.zeros(1, bool))}
 _SCRATCH = os.path.join(tempfile.gettempdir(), f'fuzz-{os.getpid()}')
 
@@ -52,6 +58,26 @@ def try_annotation(data: bytes) -> None:
     assert len(annotation.polygons) == len(annotation.ignore_tags) == len(annotation.lines)
     assert all(polygon.shape == (4, 2) and np.isfinite(polygon).all()
                for polygon in annotation.polygons)
+
+
+def try_format(data: bytes) -> None:
+    """Reads bytes as a label file of another data set; the first one chooses it."""
+    read, suffix = _FORMATS[(data[0] if data else 0) % len(_FORMATS)]
+    path = _SCRATCH + suffix
+    with open(path, 'wb') as file:
+        file.write(data[1:])
+    try:
+        found = read(path)
+    except AnnotationError as error:
+        _check_sentence(error, re.escape(path))
+        return
+    for annotation in found.values() if isinstance(found, dict) else [found]:
+        assert len(annotation.polygons) == len(annotation.ignore_tags) == len(annotation.lines)
+        for polygon in annotation.polygons:
+            assert polygon.shape[1:] == (2,)
+            assert np.isfinite(polygon).all()
+            if len(polygon) > 2:
+                formats.repaired(polygon)
 
 
 def try_archive(data: bytes) -> None:
@@ -96,6 +122,7 @@ def _check_sentence(error: Exception, beginning: str) -> None:
 
 TARGETS: Dict[str, Target] = {
     'annotations': Target(try_annotation, ANNOTATIONS),
+    'formats': Target(try_format, FORMATS),
     'archives': Target(try_archive, ARCHIVES),
     'result lines': Target(try_lines, LINES),
     'parameters': Target(try_parameters, PARAMETERS),

@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 from functools import partial
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -13,7 +12,6 @@ from PIL import Image
 
 from inference.detector import prepare_image
 from inference.folder import Summary, detect_folder, images_by_stem
-from inference.postprocess import Thresholds
 from inference.results import read_result
 from utils.errors import PSENetError
 from utils.image_io import read_image, write_image
@@ -27,7 +25,6 @@ class SameBox:
 
     def __init__(self):
         self.threads = {}
-        self.thresholds = Thresholds()
 
     def prepare(self, image_bgr):
         self.threads['prepare'] = threading.current_thread()
@@ -37,10 +34,9 @@ class SameBox:
         self.threads['score_maps'] = threading.current_thread()
         return image_rgb[0, 0].astype(np.float32)
 
-    def find_boxes(self, score_maps, geometry, thresholds):
-        self.threads['find_boxes'] = threading.current_thread()
+    def find_regions(self, score_maps, geometry):
+        self.threads['find_regions'] = threading.current_thread()
         assert geometry.image_size != (30, 20) or geometry.input_size == (32, 32)
-        assert thresholds is self.thresholds
         return BOX + int(score_maps[0])
 
 
@@ -85,9 +81,7 @@ def test_two_images_of_one_stem_are_refused(images):
 
 
 def detect(images, output, detector=None, **kwargs):
-    detector = detector or SameBox()
-    with mock.patch('inference.folder.find_boxes', detector.find_boxes):
-        return detect_folder(detector, images_by_stem(str(images)), str(output), **kwargs)
+    return detect_folder(detector or SameBox(), images_by_stem(str(images)), str(output), **kwargs)
 
 
 def test_every_image_gets_its_own_result_file(images, output, messages):
@@ -149,7 +143,7 @@ def test_images_are_left_out_on_demand(images, output):
     assert {name[-4:] for name in os.listdir(str(output))} == {'.txt'}
 
 
-@pytest.mark.parametrize('step', ['prepare', 'score_maps', 'find_boxes'])
+@pytest.mark.parametrize('step', ['prepare', 'score_maps', 'find_regions'])
 @pytest.mark.parametrize('error', [PSENetError, KeyboardInterrupt])
 def test_an_error_of_any_step_ends_it_behind_the_images_before(images, output, step, error):
     detector = SameBox()

@@ -11,8 +11,11 @@ from shapely.geometry import Polygon
 from inference.postprocess import (
     MIN_SIDE,
     Geometry,
+    Thresholds,
     clockwise,
     detect,
+    find_boxes,
+    find_polygons,
     label_rectangles,
     to_original,
 )
@@ -167,3 +170,53 @@ def test_scoring_accepts_every_box(quads, side, width, height):
         assert scoring_sum(box) <= 0
         assert (box >= 0).all()
         assert (box <= (width, height)).all()
+
+
+def ring_maps():
+    """Score maps of half a ring, at the network's stride, and the ring at full size."""
+    image = np.zeros((160, 240), np.uint8)
+    cv2.ellipse(image, (120, 140), (100, 100), 0, 180, 360, 1, 24)
+    small = np.ascontiguousarray(image[::4, ::4]).astype(np.float32)
+    return np.stack([small] * 6, axis=2), image
+
+
+def test_polygons_follow_a_curve_that_rectangles_cannot():
+    maps, ring = ring_maps()
+    geometry = Geometry((240, 160), (240, 160))
+    polygon, = find_polygons(maps, geometry, Thresholds())
+    box, = find_boxes(maps, geometry, Thresholds())
+    ious = []
+    for points in (polygon, box):
+        drawn = cv2.fillPoly(np.zeros_like(ring), [points], 1)
+        ious.append((drawn & ring).sum() / (drawn | ring).sum())
+    assert ious[0] > 0.85
+    assert ious[1] < 0.5
+    assert 8 < len(polygon) < 40
+    assert len(find_polygons(maps, geometry, Thresholds(), 0)[0]) > len(polygon)
+
+
+def test_polygons_are_in_pixels_of_the_original_image_and_small_ones_are_dropped():
+    maps, _ = ring_maps()
+    polygon, = find_polygons(maps, Geometry((240, 160), (120, 80)), Thresholds())
+    assert polygon.dtype == np.int32
+    assert (polygon.max(axis=0) <= (120, 80)).all()
+    assert find_polygons(maps, Geometry((240, 160), (120, 80)), Thresholds(min_box_side=100)) == []
+    assert find_polygons(0 * maps, Geometry((240, 160), (120, 80)), Thresholds()) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10 ** 6), st.sampled_from([(96, 96), (50, 70), (200, 130)]),
+       st.floats(0, 12))
+def test_polygons_are_simple_clockwise_and_inside(seed, size, tolerance):
+    noise = np.random.RandomState(seed).rand(24, 24).astype(np.float32)
+    score = cv2.GaussianBlur(noise, (0, 0), 1.5)
+    score = (score - score.min()) / np.ptp(score)
+    maps = np.stack([score * share for share in (0.9, 0.92, 0.94, 0.96, 0.98, 1.0)], axis=2)
+    geometry, thresholds = Geometry((96, 96), size), Thresholds(0.5, 3)
+    polygons = find_polygons(maps, geometry, thresholds, tolerance)
+    assert len(polygons) == len(find_boxes(maps, geometry, thresholds))
+    for polygon in polygons:
+        assert Polygon(polygon).is_valid
+        assert scoring_sum(polygon) <= 0
+        assert (polygon >= 0).all()
+        assert (polygon <= size).all()
