@@ -36,6 +36,8 @@ class DetectConfig(NamedTuple):
     min_area_thresh: int = Thresholds().min_area_thresh
     min_box_side: int = Thresholds().min_box_side
     max_side_len: int = MAX_SIDE_LEN
+    short_side: int = 0
+    long_side: int = 0
     max_image_pixels: int = MAX_IMAGE_PIXELS
     apply_exif_orientation: bool = False
     tile: bool = False
@@ -46,6 +48,12 @@ class DetectConfig(NamedTuple):
     def thresholds(self) -> Thresholds:
         """Those of post-processing."""
         return Thresholds(self.seg_map_thresh, self.min_area_thresh, self.min_box_side)
+
+    def scale_of(self, image_size: Size) -> float:
+        """Factor that ``--short_side`` or ``--long_side`` asks for; 1 where neither is given."""
+        if self.short_side:
+            return self.short_side / min(image_size)
+        return self.long_side / max(image_size) if self.long_side else 1.0
 
     @property
     def input_sizes(self) -> Tuple[Size, ...]:
@@ -158,6 +166,11 @@ def define_size_flags() -> None:
         'max_side_len', _DEFAULTS.max_side_len,
         'Images whose longer side exceeds this many pixels are shrunk to it.', **detection)
     flags.DEFINE_integer(
+        'short_side', _DEFAULTS.short_side, 'Scale each image so that its shorter side has this '
+        'many pixels, enlarging too, within --max_side_len; 0 leaves it at its size.', **detection)
+    flags.DEFINE_integer(
+        'long_side', _DEFAULTS.long_side, 'The same for the longer side.', **detection)
+    flags.DEFINE_integer(
         'max_image_pixels', _DEFAULTS.max_image_pixels,
         'An image with more pixels counts as unreadable, before it takes any memory.', **detection)
 
@@ -216,6 +229,12 @@ def _faults(config: DetectConfig) -> Iterator[str]:
                         ('max_side_len', cfg.SIDE_MULTIPLE)):
         if getattr(config, name) < least:
             yield f'--{name}={getattr(config, name)} must be at least {least}'
+    for name in ('short_side', 'long_side'):
+        if getattr(config, name) and getattr(config, name) < cfg.SIDE_MULTIPLE:
+            yield f'--{name}={getattr(config, name)} must be 0 or at least {cfg.SIDE_MULTIPLE}'
+    if config.short_side and config.long_side:
+        yield (f'--short_side={config.short_side} and --long_side={config.long_side} both set the '
+               'size; give one of them')
     yield from _tile_faults(config)
     yield from _engine_faults(config)
     if os.path.realpath(config.output_dir) == os.path.realpath(config.test_data_path):

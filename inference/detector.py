@@ -29,7 +29,8 @@ class NetworkInput(NamedTuple):
     geometry: Geometry
 
 
-def network_size(image_size: Size, max_side_len: int, sizes: Sequence[Size] = ()) -> Size:
+def network_size(image_size: Size, max_side_len: int, sizes: Sequence[Size] = (),
+                 scale: float = 1.0) -> Size:
     """Chooses the size at which an image goes into the network.
 
     Args:
@@ -37,12 +38,13 @@ def network_size(image_size: Size, max_side_len: int, sizes: Sequence[Size] = ()
         max_side_len: longer images are shrunk to this, their aspect kept.
         sizes: where the sizes of the input are fixed, all of them. An image that exceeds each is
             shrunk, its aspect kept, by as little as any of them allows.
+        scale: factor that is wanted, within max_side_len; above 1 it enlarges.
 
     Returns:
         (width, height); each side is then rounded up to a multiple of 32, so it may exceed
         max_side_len by up to 31, and the aspect may change a little.
     """
-    size = _scaled(image_size, min(1.0, max_side_len / max(image_size)))
+    size = _scaled(image_size, min(scale, max_side_len / max(image_size)))
     if not sizes or next_size(size, sizes):
         return size
     # The size that suits it best.
@@ -56,20 +58,21 @@ def _scaled(image_size: Size, scale: float) -> Size:
     return width, height
 
 
-def prepare_image(image_bgr: np.ndarray, max_side_len: int, sizes: Sequence[Size] = ()
-                  ) -> NetworkInput:
+def prepare_image(image_bgr: np.ndarray, max_side_len: int, sizes: Sequence[Size] = (),
+                  scale: float = 1.0) -> NetworkInput:
     """Resizes an image bilinearly to its network size and turns it to RGB.
 
     Args:
         image_bgr: uint8 (H, W, 3), BGR, not empty. Unchanged.
         max_side_len: as for ``network_size``.
         sizes: as for ``network_size``.
+        scale: as for ``network_size``.
 
     Returns:
         The network's input and both sizes.
     """
     height, width = image_bgr.shape[:2]
-    size = network_size((width, height), max_side_len, sizes)
+    size = network_size((width, height), max_side_len, sizes, scale)
     resized = cv2.resize(image_bgr, size, interpolation=cv2.INTER_LINEAR)
     image_rgb = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
     return NetworkInput(image_rgb, Geometry(size, (width, height)))
@@ -94,7 +97,7 @@ class Detector:
         self._sizes = input_sizes
         tile_side = config.max_side_len // cfg.SIDE_MULTIPLE * cfg.SIDE_MULTIPLE
         self._tile_side = tile_side if config.tile else 0
-        self._warned = False
+        self._warned = self._told = False
 
     def __enter__(self) -> 'Detector':
         return self
@@ -115,10 +118,16 @@ class Detector:
         Returns:
             What ``score_maps`` takes, and the geometry for ``find_boxes``.
         """
+        image_size = image_bgr.shape[1::-1]
+        scale = self._config.scale_of(image_size)
         if self._tile_side:
-            return prepare_image(image_bgr, max(image_bgr.shape[:2]))
-        self._warn_of_shrinking(image_bgr.shape[1::-1])
-        return prepare_image(image_bgr, self._config.max_side_len, self._sizes)
+            prepared = prepare_image(image_bgr, int(max(1.0, scale) * max(image_size)) + 1, (),
+                                     scale)
+        else:
+            self._warn_of_shrinking(image_size, scale)
+            prepared = prepare_image(image_bgr, self._config.max_side_len, self._sizes, scale)
+        self._tell_cost(prepared.geometry)
+        return prepared
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
         """Runs the network on one image; see ``ScoreNetwork.score_maps``."""
@@ -157,9 +166,19 @@ class Detector:
                                  self._config.polygon_tolerance)
         return find_boxes(score_maps, geometry, self.thresholds)
 
-    def _warn_of_shrinking(self, image_size: Size) -> None:
+    def _tell_cost(self, geometry: Geometry) -> None:
+        """Logs, of the first image, what a size that was asked for costs."""
+        if self._told or not (self._config.short_side or self._config.long_side):
+            return
+        self._told = True
+        (width, height), own = geometry.input_size, geometry.image_size
+        logger.info('an image of %dx%d pixels goes into the network at %dx%d, %.1f times the work '
+                    'of its own size', *own, width, height, width * height / (own[0] * own[1]))
+
+    def _warn_of_shrinking(self, image_size: Size, scale: float) -> None:
         limit = self._config.max_side_len
-        fits = network_size(image_size, limit) == network_size(image_size, limit, self._sizes)
+        fits = network_size(image_size, limit, (), scale) == network_size(
+            image_size, limit, self._sizes, scale)
         if self._warned or fits:
             return
         self._warned = True

@@ -19,7 +19,7 @@ import tensorflow as tf
 from training.config import TrainConfig
 from training.devices.gpu import GpuDevice
 from training.devices.horovod import HorovodDevice
-from training.devices.launcher import find_place
+from training.devices.launcher import find_rank
 from training.graph import build_train_graph
 from utils.tf_env import configure_tensorflow
 
@@ -75,7 +75,7 @@ class Steps:
 def main(folder):
     """Runs the scenarios of this process."""
     configure_tensorflow('')
-    place = find_place(os.environ, distributed=True)
+    place = find_rank(os.environ, distributed=True)
     together = place.world_size > 1
     device = HorovodDevice('', place) if together else GpuDevice('')
     device.prepare()

@@ -19,6 +19,7 @@ def test_the_published_defaults_are_valid():
 @pytest.mark.parametrize(('name', 'value'), [
     ('seg_map_thresh', -0.1), ('seg_map_thresh', 1.0), ('seg_map_thresh', float('nan')),
     ('min_area_thresh', -1), ('min_box_side', -1), ('max_image_pixels', 0), ('max_side_len', 31),
+    ('short_side', 31), ('long_side', -1),
     ('gpu_list', 'first'), ('test_data_path', ''), ('checkpoint_path', ''), ('output_dir', ''),
 ])
 def test_a_bad_value_is_named(name, value):
@@ -44,7 +45,8 @@ def test_every_field_is_read_from_the_flag_of_its_name():
         define(name, default if default is False else str(default), '', flag_values=values)
     values.mark_as_parsed()
     for name, value in {'seg_map_thresh': 0.5, 'min_area_thresh': 9, 'min_box_side': 0,
-                        'max_side_len': 64, 'max_image_pixels': 10 ** 6}.items():
+                        'max_side_len': 64, 'short_side': 0, 'long_side': 0,
+                        'max_image_pixels': 10 ** 6}.items():
         values[name].value = value
     config = detect_config_from_flags(values)
     assert (config.seg_map_thresh, config.min_area_thresh, config.max_side_len) == (0.5, 9, 64)
@@ -59,6 +61,7 @@ def test_every_field_is_read_from_the_flag_of_its_name():
     ({'engine': 'onnx', 'platform': 'npu'}, '--engine=onnx needs --model'),
     ({'tile': True, 'max_side_len': 671}, '--max_side_len=671 must be at least 672 with --tile'),
     ({'tile': True, 'platform': 'npu'}, '--tile cannot be used with --platform=npu'),
+    ({'short_side': 736, 'long_side': 2240}, '--short_side=736 and --long_side=2240 both set'),
 ])
 def test_flags_that_cannot_go_together_are_refused(changes, sentence):
     with pytest.raises(PSENetError, match=sentence):

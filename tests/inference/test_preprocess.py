@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from inference.detector import network_size, prepare_image
+from inference.config import DetectConfig
+from inference.detector import Detector, network_size, prepare_image
 
 
 @pytest.mark.parametrize(('image_size', 'expected'), [
@@ -44,3 +45,25 @@ def test_an_image_is_resized_bilinearly_and_turned_to_rgb():
 ])
 def test_what_exceeds_all_fixed_sizes_is_shrunk_as_little_as_possible(image_size, expected):
     assert network_size(image_size, 2400, [(1280, 736), (736, 1280)]) == expected
+
+
+@pytest.mark.parametrize(('scale', 'expected'), [
+    (1024 / 720, (1824, 1024)), (0.5, (640, 384)), (2, (2400, 1376))])
+def test_a_scale_enlarges_and_shrinks_within_the_limit(scale, expected):
+    assert network_size((1280, 720), 2400, scale=scale) == expected
+
+
+@pytest.mark.parametrize(('config', 'expected'), [
+    (DetectConfig(short_side=64), (128, 64)), (DetectConfig(long_side=320), (320, 160)),
+    (DetectConfig(), (224, 128)), (DetectConfig(short_side=640, tile=True), (1280, 640))])
+def test_a_detector_scales_by_either_side_and_tells_what_it_costs(config, expected, caplog,
+                                                                  monkeypatch):
+    monkeypatch.setattr('utils.utils_tool.logger.propagate', True)
+    caplog.set_level('INFO', 'psenet')
+    detector = Detector(None, config)
+    for _ in range(2):
+        prepared = detector.prepare(np.zeros((100, 200, 3), np.uint8))
+        assert prepared.geometry == (expected, (200, 100))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == int(config.short_side > 0 or config.long_side > 0)
+    assert all('times the work of its own size' in line for line in told)
