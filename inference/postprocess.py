@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from pse import pse_from_scores, row_extents
-from utils.geometry import orient_clockwise
 
 # A box with a shorter side than this, in pixels of the original image, is noise.
 MIN_SIDE = 5
@@ -72,49 +71,63 @@ def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresh
     """
     labels, values = pse_from_scores(score_maps, thresholds.seg_map_thresh,
                                      thresholds.min_area_thresh)
-    ratios = np.asarray(geometry.ratios, np.float32)
-    limits = np.asarray(geometry.image_size, np.float32)
-    quads = label_rectangles(labels, len(values), geometry.input_size)
-    outlines = _label_outlines(labels, len(values), geometry.input_size, tolerance)
-    polygons = []
-    for quad, outline in zip(quads, outlines):
-        box = to_original(quad[np.newaxis], geometry, thresholds.min_box_side)
-        if not len(box):
-            continue
-        points = np.clip(outline / ratios, 0, limits).astype(np.int32)
-        points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
-        polygons.append(points if _is_simple(points) else box[0])
-    return polygons
+    boxes = _in_image(label_rectangles(labels, len(values), geometry.input_size), geometry)
+    kept = _has_sides(boxes, max(MIN_SIDE, thresholds.min_box_side))
+    if not kept.any():
+        return []
+    extents = row_extents(labels, len(values))
+    outlines = _outlines(labels, extents[kept[extents[:, 0] - 1]], geometry.input_size, tolerance)
+    # All points at once: a call for each outline would take longer than all of the rest.
+    lengths = np.array([len(outline) for outline in outlines])
+    points = _in_image(np.concatenate(outlines), geometry)
+    ends = lengths.cumsum()
+    following = np.arange(1, len(points) + 1)
+    following[ends - 1] = ends - lengths
+    moves = (points != points[following]).any(axis=1)
+    points, lengths = points[moves], np.add.reduceat(moves, ends - lengths, dtype=np.int64)
+    polygons = np.split(points, lengths.cumsum()[:-1])
+    return [polygon if simple else box for polygon, simple, box in
+            zip(polygons, _are_simple(points, lengths), clockwise(boxes[kept]))]
 
 
-def _label_outlines(labels: np.ndarray, num_labels: int, image_size: Tuple[int, int],
-                    tolerance: float) -> List[np.ndarray]:
-    """Outer outlines of the labels, enlarged to image_size: float32 (P, 2) each, clockwise."""
-    extents = row_extents(labels, num_labels)
-    spans = [_enlarged_spans(source, target) for source, target in
-             zip(labels.shape[::-1], image_size)]
-    widths, heights = (last - first + 1 for first, last in spans)
-    ends = np.searchsorted(extents[:, 0], np.arange(num_labels + 1), side='right')
+def _outlines(labels: np.ndarray, extents: np.ndarray, image_size: Tuple[int, int],
+              tolerance: float) -> List[np.ndarray]:
+    """Outer outlines of the labels in extents, upsampled: int32 (P, 2) each, clockwise."""
+    (left, right), (top, bottom) = (
+        (span[0].tolist(), span[1].tolist()) for span in
+        (_enlarged_spans(source, target) for source, target in zip(labels.shape[::-1], image_size)))
+    starts = np.flatnonzero(np.diff(extents[:, 0], prepend=0))
+    last = np.append(starts[1:], len(extents)) - 1
+    names, first_rows, last_rows = (
+        extents[starts, 0].tolist(), extents[starts, 1].tolist(), extents[last, 1].tolist())
+    firsts = np.minimum.reduceat(extents[:, 2], starts).tolist()
+    lasts = np.maximum.reduceat(extents[:, 3], starts).tolist()
     outlines = []
-    for label, (start, end) in enumerate(zip(ends, ends[1:]), start=1):
-        rows = slice(extents[start:end, 1].min(), extents[start:end, 1].max() + 1)
-        columns = slice(extents[start:end, 2].min(), extents[start:end, 3].max() + 1)
-        mask = (labels[rows, columns] == label).astype(np.uint8)
-        mask = mask.repeat(heights[rows], axis=0).repeat(widths[columns], axis=1)
-        corner = (int(spans[0][0][columns.start]), int(spans[1][0][rows.start]))
-        contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE,
-                                    offset=corner)[-2]
-        largest = max(contours, key=cv2.contourArea)
-        outline = cv2.approxPolyDP(largest, tolerance, True).reshape(-1, 2).astype(np.float32)
-        outlines.append(orient_clockwise(outline))
+    for label, y0, y1, x0, x1 in zip(names, first_rows, last_rows, firsts, lasts):
+        mask = (labels[y0:y1 + 1, x0:x1 + 1] == label).view(np.uint8)
+        size = (right[x1] - left[x0] + 1, bottom[y1] - top[y0] + 1)
+        contours = cv2.findContours(
+            cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), cv2.RETR_EXTERNAL,
+            cv2.CHAIN_APPROX_SIMPLE, offset=(left[x0], top[y0]))[-2]
+        largest = contours[0] if len(contours) == 1 else max(contours, key=cv2.contourArea)
+        # OpenCV walks around a region counter-clockwise on the screen.
+        outlines.append(cv2.approxPolyDP(largest, tolerance, True)[::-1, 0])
     return outlines
 
 
-def _is_simple(points: np.ndarray) -> bool:
+def _are_simple(points: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Bool (N,): which polygons, of so many points each, neither cross nor touch themselves."""
     # Only polygons need it, and the import takes a while.
-    from shapely.geometry import Polygon
+    import shapely
 
-    return len(points) > 2 and Polygon(points).is_valid
+    simple = lengths > 2
+    if not simple.any():
+        return simple
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    rings = shapely.linearrings(points[simple[owners]].astype(np.float64),
+                                indices=np.repeat(np.arange(simple.sum()), lengths[simple]))
+    simple[simple] = shapely.is_valid(shapely.polygons(rings))
+    return simple
 
 
 def detect(
@@ -204,15 +217,23 @@ def to_original(quads: np.ndarray, geometry: Geometry, min_box_side: int = 0) ->
         truncated; points clockwise (y downwards) as scoring demands. A box with |p0 p1| or |p3 p0|
         below min_box_side or MIN_SIDE is left out.
     """
-    boxes = np.clip(quads / np.asarray(geometry.ratios, np.float32), 0,
-                    np.asarray(geometry.image_size, np.float32)).astype(np.int32)
-    return clockwise(drop_small(boxes, max(MIN_SIDE, min_box_side)))
+    return clockwise(drop_small(_in_image(quads, geometry), max(MIN_SIDE, min_box_side)))
+
+
+def _in_image(points: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Points (..., 2) in pixels of the original image: clipped to it, and truncated to int32."""
+    return np.clip(points / np.asarray(geometry.ratios, np.float32), 0,
+                   np.asarray(geometry.image_size, np.float32)).astype(np.int32)
 
 
 def drop_small(boxes: np.ndarray, min_side: int) -> np.ndarray:
     """Leaves out boxes, int32 (N, 4, 2), with |p0 p1| or |p3 p0| below ``min_side`` pixels."""
+    return boxes[_has_sides(boxes, min_side)]
+
+
+def _has_sides(boxes: np.ndarray, min_side: int) -> np.ndarray:
     sides = np.linalg.norm(boxes[:, [1, 0]] - boxes[:, [0, 3]], axis=2)
-    return boxes[(sides >= min_side).all(axis=1)]
+    return (sides >= min_side).all(axis=1)
 
 
 def clockwise(boxes: np.ndarray) -> np.ndarray:

@@ -220,3 +220,10 @@ def test_polygons_are_simple_clockwise_and_inside(seed, size, tolerance):
         assert scoring_sum(polygon) <= 0
         assert (polygon >= 0).all()
         assert (polygon <= size).all()
+
+
+def test_an_outline_of_two_points_gives_way_to_the_rectangle():
+    maps = np.zeros((16, 40, 6), np.float32)
+    maps[4:6, 5:30] = 1
+    polygon, = find_polygons(maps, Geometry((160, 64), (160, 64)), Thresholds(), 60)
+    assert polygon.shape == (4, 2)

@@ -12,8 +12,8 @@ from typing import Callable, ContextManager
 from tools.benchmarks.measure import Case
 from tools.benchmarks.samples import Samples
 
-CASES = {'pse': 'maps', 'detect': 'maps', 'scoring': 'maps', 'reader': 'batches',
-         'loop': 'batches', 'eval': 'networks', 'engines': 'networks'}
+CASES = {'pse': 'maps', 'detect': 'maps', 'polygons': 'maps', 'scoring': 'maps',
+         'reader': 'batches', 'loop': 'batches', 'eval': 'networks', 'engines': 'networks'}
 
 
 def find_case(name: str) -> Callable[[Samples], ContextManager[Case]]:

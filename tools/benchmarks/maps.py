@@ -1,4 +1,4 @@
-"""Cases pse (kernels -> labels), detect (score maps -> quads), scoring (archives -> scores)."""
+"""Cases pse (kernels -> labels), detect and polygons (score maps -> regions), and scoring."""
 
 import contextlib
 import tempfile
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from evaluation.script import score_archives
-from inference.postprocess import Geometry, Thresholds, detect, find_boxes
+from inference.postprocess import Geometry, Thresholds, detect, find_boxes, find_polygons
 from inference.results import write_archive, write_result
 from pse import pse
 from tools.benchmarks.measure import Case, Sample, Target, timed_pass
@@ -24,7 +24,7 @@ from tools.benchmarks.samples import (
 
 _THRESHOLDS = Thresholds()
 # Maps to work on in all; few maps get many passes.
-_KERNEL_MAPS, _SCORE_MAPS = 20000, 10000
+_KERNEL_MAPS, _SCORE_MAPS, _POLYGON_MAPS = 20000, 10000, 4000
 # 0.2 s for the 500 images of ICDAR2015's test set.
 _SCORING_MS_AN_IMAGE = 0.4
 
@@ -69,6 +69,21 @@ def _against_labelling(samples: Samples, sample, count: int, maps: int, limit: f
     targets = (Target('ratio', limit),) if samples.name == ICDAR else ()
     return Case(f'{count} maps of {samples.name}', 'map', sample, passes=-(-maps // count),
                 baseline='cv2.connectedComponents', targets=targets)
+
+
+@contextlib.contextmanager
+def open_polygons(samples: Samples) -> Iterator[Case]:
+    """Prepares score maps of the ground truth; outlines are held against rectangles."""
+    geometry = Geometry(input_size(samples), samples.image_size)
+    quantised = list(draw_scores(samples).values())
+
+    def sample() -> Sample:
+        return Sample(*(timed_pass(lambda scores, find=find: find(scores, geometry, _THRESHOLDS),
+                                   quantised, as_scores) for find in (find_polygons, find_boxes)))
+
+    yield Case(f'{len(quantised)} maps of {samples.name}', 'map', sample,
+               passes=-(-_POLYGON_MAPS // len(quantised)), baseline='quadrilaterals',
+               targets=(Target('ratio', 2),))
 
 
 @contextlib.contextmanager
