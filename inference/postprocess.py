@@ -71,12 +71,12 @@ def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresh
     """
     labels, values = pse_from_scores(score_maps, thresholds.seg_map_thresh,
                                      thresholds.min_area_thresh)
-    boxes = _in_image(label_rectangles(labels, len(values), geometry.input_size), geometry)
-    kept = _has_sides(boxes, max(MIN_SIDE, thresholds.min_box_side))
-    if not kept.any():
+    extents = _Extents.of(labels, len(values), geometry.input_size)
+    boxes = _in_image(_rectangles(extents), geometry)
+    kept = np.flatnonzero(_has_sides(boxes, max(MIN_SIDE, thresholds.min_box_side)))
+    if not kept.size:
         return []
-    extents = row_extents(labels, len(values))
-    outlines = _outlines(labels, extents[kept[extents[:, 0] - 1]], geometry.input_size, tolerance)
+    outlines = _outlines(labels, extents, kept, tolerance)
     # All points at once: a call for each outline would take longer than all of the rest.
     lengths = np.array([len(outline) for outline in outlines])
     points = _in_image(np.concatenate(outlines), geometry)
@@ -86,29 +86,28 @@ def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresh
     moves = (points != points[following]).any(axis=1)
     points, lengths = points[moves], np.add.reduceat(moves, ends - lengths, dtype=np.int64)
     polygons = np.split(points, lengths.cumsum()[:-1])
-    return [polygon if simple else box for polygon, simple, box in
-            zip(polygons, _are_simple(points, lengths), clockwise(boxes[kept]))]
+    for index in np.flatnonzero(~_are_simple(points, lengths)):
+        polygons[index] = clockwise(boxes[kept[index:index + 1]])[0]
+    return polygons
 
 
-def _outlines(labels: np.ndarray, extents: np.ndarray, image_size: Tuple[int, int],
+def _outlines(labels: np.ndarray, extents: '_Extents', kept: np.ndarray,
               tolerance: float) -> List[np.ndarray]:
-    """Outer outlines of the labels in extents, upsampled: int32 (P, 2) each, clockwise."""
-    (left, right), (top, bottom) = (
-        (span[0].tolist(), span[1].tolist()) for span in
-        (_enlarged_spans(source, target) for source, target in zip(labels.shape[::-1], image_size)))
-    starts = np.flatnonzero(np.diff(extents[:, 0], prepend=0))
-    last = np.append(starts[1:], len(extents)) - 1
-    names, first_rows, last_rows = (
-        extents[starts, 0].tolist(), extents[starts, 1].tolist(), extents[last, 1].tolist())
-    firsts = np.minimum.reduceat(extents[:, 2], starts).tolist()
-    lasts = np.maximum.reduceat(extents[:, 3], starts).tolist()
+    """Outer outlines of the labels kept + 1, enlarged: int32 (P, 2) each, clockwise."""
+    rows, starts = extents.rows, extents.ends[:-1]
+    first_columns = np.minimum.reduceat(rows[:, 2], starts)[kept]
+    last_columns = np.maximum.reduceat(rows[:, 3], starts)[kept]
+    first_rows, last_rows = rows[starts[kept], 1], rows[extents.ends[kept + 1] - 1, 1]
+    lefts, tops = extents.left[first_columns], extents.top[first_rows]
+    places = np.stack([kept + 1, first_columns, last_columns + 1, first_rows, last_rows + 1,
+                       lefts, tops, extents.right[last_columns] + 1 - lefts,
+                       extents.bottom[last_rows] + 1 - tops], axis=1)
     outlines = []
-    for label, y0, y1, x0, x1 in zip(names, first_rows, last_rows, firsts, lasts):
-        mask = (labels[y0:y1 + 1, x0:x1 + 1] == label).view(np.uint8)
-        size = (right[x1] - left[x0] + 1, bottom[y1] - top[y0] + 1)
+    for label, x0, x1, y0, y1, left, top, width, height in places.tolist():
+        mask = (labels[y0:y1, x0:x1] == label).view(np.uint8)
         contours = cv2.findContours(
-            cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), cv2.RETR_EXTERNAL,
-            cv2.CHAIN_APPROX_SIMPLE, offset=(left[x0], top[y0]))[-2]
+            cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), cv2.RETR_EXTERNAL,
+            cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))[-2]
         largest = contours[0] if len(contours) == 1 else max(contours, key=cv2.contourArea)
         # OpenCV walks around a region counter-clockwise on the screen.
         outlines.append(cv2.approxPolyDP(largest, tolerance, True)[::-1, 0])
@@ -126,7 +125,7 @@ def _are_simple(points: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     owners = np.repeat(np.arange(len(lengths)), lengths)
     rings = shapely.linearrings(points[simple[owners]].astype(np.float64),
                                 indices=np.repeat(np.arange(simple.sum()), lengths[simple]))
-    simple[simple] = shapely.is_valid(shapely.polygons(rings))
+    simple[simple] = shapely.is_simple(rings)
     return simple
 
 
@@ -176,19 +175,45 @@ def label_rectangles(
     Raises:
         ValueError: image_size is smaller than the labels, or a label is out of range.
     """
-    height, width = labels.shape
-    if image_size[0] < width or image_size[1] < height:
-        raise ValueError(f'image_size {tuple(image_size)} is smaller than the maps {width, height}')
-    extents = row_extents(labels, num_labels)
-    left, right = _enlarged_spans(width, image_size[0])
-    top, bottom = _enlarged_spans(height, image_size[1])
-    rows, firsts, lasts = extents[:, 1], left[extents[:, 2]], right[extents[:, 3]]
-    upper, lower = top[rows], bottom[rows]
-    points = np.stack([firsts, upper, lasts, upper, firsts, lower, lasts, lower], axis=1)
-    ends = np.searchsorted(extents[:, 0], np.arange(num_labels + 1), side='right')
+    return _rectangles(_Extents.of(labels, num_labels, image_size))
+
+
+class _Extents(NamedTuple):
+    """Where labels lie: their rows in the map, and its rows and columns in the network's input.
+
+    rows: int32 (R, 4), of ``row_extents``: label, y, first x, last x.
+    ends: int64 (num_labels + 1,), where each label's rows end; 0 comes first.
+    left, right, top, bottom: int32, first and last pixel that a column or a row covers.
+    """
+
+    rows: np.ndarray
+    ends: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
+
+    @classmethod
+    def of(cls, labels: np.ndarray, num_labels: int, image_size: Tuple[int, int]) -> '_Extents':
+        """Scans a map of labels; arguments and errors as for ``label_rectangles``."""
+        height, width = labels.shape
+        if image_size[0] < width or image_size[1] < height:
+            raise ValueError(
+                f'image_size {tuple(image_size)} is smaller than the maps {width, height}')
+        rows = row_extents(labels, num_labels)
+        ends = np.searchsorted(rows[:, 0], np.arange(num_labels + 1), side='right')
+        return cls(rows, ends, *_enlarged_spans(width, image_size[0]),
+                   *_enlarged_spans(height, image_size[1]))
+
+
+def _rectangles(extents: _Extents) -> np.ndarray:
+    _, rows, first, last = extents.rows.T
+    left, right = extents.left[first], extents.right[last]
+    top, bottom = extents.top[rows], extents.bottom[rows]
+    points = np.stack([left, top, right, top, left, bottom, right, bottom], axis=1)
     quads = [
         cv2.boxPoints(cv2.minAreaRect(points[start:end].reshape(-1, 2)))
-        for start, end in zip(ends, ends[1:])
+        for start, end in zip(extents.ends, extents.ends[1:])
     ]
     return np.array(quads, np.float32).reshape(-1, 4, 2)
 
