@@ -22,8 +22,8 @@ _FINDINGS = os.path.join(_ROOT, 'fuzz')
 _DEFAULT_SECONDS = 300
 _IMAGES = 500
 # The rest is for starting, building, and the images.
-_SHARES = {'annotations': 0.25, 'archives': 0.15, 'result lines': 0.15, 'parameters': 0.1,
-           'expansion': 0.2}
+_SHARES = {'annotations': 0.15, 'formats': 0.2, 'archives': 0.1, 'result lines': 0.1,
+           'parameters': 0.1, 'expansion': 0.2}
 _LAST_LINES = 25
 
 
