@@ -43,6 +43,7 @@ class DetectConfig(NamedTuple):
     tile: bool = False
     output_shape: str = 'quad'
     polygon_tolerance: float = 4.0
+    min_score: float = 0.0
 
     @property
     def thresholds(self) -> Thresholds:
@@ -147,7 +148,7 @@ def define_threshold_flags() -> None:
 
 
 def define_shape_flags() -> None:
-    """Defines ``--output_shape`` and ``--polygon_tolerance``."""
+    """Defines ``--output_shape``, ``--polygon_tolerance`` and ``--min_score``."""
     detection = group('detection')
     flags.DEFINE_enum(
         'output_shape', _DEFAULTS.output_shape, ['quad', 'polygon'],
@@ -157,6 +158,10 @@ def define_shape_flags() -> None:
     flags.DEFINE_float(
         'polygon_tolerance', _DEFAULTS.polygon_tolerance, 'Pixels of the network input by which '
         'the polygons, simplified, may be off the outlines.', 0, **detection)
+    flags.DEFINE_float(
+        'min_score', _DEFAULTS.min_score, 'Drop regions whose mean score, of the largest kernel, '
+        'is below this. Nearly all pixels of a region exceed --seg_map_thresh, so only a higher '
+        'value has an effect.', 0, 1, **detection)
 
 
 def define_size_flags() -> None:

@@ -163,8 +163,8 @@ class Detector:
         """
         if self._config.output_shape == 'polygon':
             return find_polygons(score_maps, geometry, self.thresholds,
-                                 self._config.polygon_tolerance)
-        return find_boxes(score_maps, geometry, self.thresholds)
+                                 self._config.polygon_tolerance, self._config.min_score)
+        return find_boxes(score_maps, geometry, self.thresholds, self._config.min_score)
 
     def _tell_cost(self, geometry: Geometry) -> None:
         """Logs, of the first image, what a size that was asked for costs."""

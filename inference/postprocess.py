@@ -39,24 +39,26 @@ class Geometry(NamedTuple):
         return (self.input_size[0] / self.image_size[0], self.input_size[1] / self.image_size[1])
 
 
-def find_boxes(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds) -> np.ndarray:
+def find_boxes(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds,
+               min_score: float = 0.0) -> np.ndarray:
     """Turns the network's output into boxes: threshold, expand, fit, map back.
 
     Args:
         score_maps: float32 (h, w, K), 0..1, smallest kernel first. Unchanged.
         geometry: sizes of the image that they were made from.
         thresholds: of ``detect`` and ``to_original``.
+        min_score: regions of which ``score_labels`` is below this are dropped, 0..1.
 
     Returns:
         int32 (N, 4, 2), x, y in pixels of the original image, clockwise.
     """
-    quads = detect(score_maps, geometry.input_size, thresholds.seg_map_thresh,
-                   thresholds.min_area_thresh)
+    labels, count = _expand(score_maps, thresholds, min_score)
+    quads = label_rectangles(labels, count, geometry.input_size)
     return to_original(quads, geometry, thresholds.min_box_side)
 
 
 def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds,
-                  tolerance: float = 4.0) -> List[np.ndarray]:
+                  tolerance: float = 4.0, min_score: float = 0.0) -> List[np.ndarray]:
     """Turns the network's output into polygons that follow the text.
 
     Args:
@@ -64,14 +66,14 @@ def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresh
         geometry: sizes of the image that they were made from.
         thresholds: as for ``find_boxes``; sides are those of the rectangle around a polygon.
         tolerance: pixels of the network's input by which the outline may be off.
+        min_score: as for ``find_boxes``.
 
     Returns:
         int32 (P, 2) each, x, y in pixels of the original image, clockwise. They are simple: where
         an outline is not, once its points are whole numbers, its rectangle stands for it.
     """
-    labels, values = pse_from_scores(score_maps, thresholds.seg_map_thresh,
-                                     thresholds.min_area_thresh)
-    extents = _Extents.of(labels, len(values), geometry.input_size)
+    labels, count = _expand(score_maps, thresholds, min_score)
+    extents = _Extents.of(labels, count, geometry.input_size)
     boxes = _in_image(_rectangles(extents), geometry)
     kept = np.flatnonzero(_has_sides(boxes, max(MIN_SIDE, thresholds.min_box_side)))
     if not kept.size:
@@ -89,6 +91,36 @@ def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresh
     for index in np.flatnonzero(~_are_simple(points, lengths)):
         polygons[index] = clockwise(boxes[kept[index:index + 1]])[0]
     return polygons
+
+
+def _expand(score_maps: np.ndarray, thresholds: Thresholds,
+            min_score: float = 0.0) -> Tuple[np.ndarray, int]:
+    """Labels, int32 (h, w), of the regions that score min_score at least, and how many they are."""
+    if not 0 <= thresholds.seg_map_thresh <= 1:
+        raise ValueError(f'seg_map_thresh must lie in 0..1, not {thresholds.seg_map_thresh}')
+    labels, values = pse_from_scores(score_maps, thresholds.seg_map_thresh,
+                                     thresholds.min_area_thresh)
+    if min_score <= 0:
+        return labels, len(values)
+    kept = score_labels(labels, len(values), score_maps) >= min_score
+    renumbered = np.where(kept, kept.cumsum(), 0)
+    return np.append(0, renumbered).astype(np.int32)[labels], int(kept.sum())
+
+
+def score_labels(labels: np.ndarray, num_labels: int, score_maps: np.ndarray) -> np.ndarray:
+    """How sure the network is of each region: the mean score of the largest kernel over it.
+
+    Args:
+        labels: int32 (h, w), values 0..num_labels; 0 is background; no label is without a pixel.
+        num_labels: the largest label.
+        score_maps: float32 (h, w, K), 0..1, smallest kernel first.
+
+    Returns:
+        float64 (num_labels,), in the order of the labels.
+    """
+    places = labels.ravel()
+    sums = np.bincount(places, score_maps[..., -1].ravel(), num_labels + 1)
+    return sums[1:] / np.bincount(places, minlength=num_labels + 1)[1:]
 
 
 def _outlines(labels: np.ndarray, extents: '_Extents', kept: np.ndarray,
@@ -150,10 +182,8 @@ def detect(
     Raises:
         ValueError: an argument has another type, shape or range.
     """
-    if not 0 <= seg_map_thresh <= 1:
-        raise ValueError(f'seg_map_thresh must lie in 0..1, not {seg_map_thresh}')
-    labels, label_values = pse_from_scores(score_maps, seg_map_thresh, min_area_thresh)
-    return label_rectangles(labels, len(label_values), image_size)
+    labels, count = _expand(score_maps, Thresholds(seg_map_thresh, min_area_thresh))
+    return label_rectangles(labels, count, image_size)
 
 
 def label_rectangles(

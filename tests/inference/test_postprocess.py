@@ -17,8 +17,10 @@ from inference.postprocess import (
     find_boxes,
     find_polygons,
     label_rectangles,
+    score_labels,
     to_original,
 )
+from pse import pse_from_scores
 
 TOLERANCE = 0.5
 
@@ -227,3 +229,21 @@ def test_an_outline_of_two_points_gives_way_to_the_rectangle():
     maps[4:6, 5:30] = 1
     polygon, = find_polygons(maps, Geometry((160, 64), (160, 64)), Thresholds(), 60)
     assert polygon.shape == (4, 2)
+
+
+def test_regions_below_a_mean_score_are_dropped():
+    maps = np.zeros((20, 60, 6), np.float32)
+    for left, score in ((2, 0.6), (22, 0.95), (42, 0.75)):
+        maps[4:12, left:left + 15] = score
+    maps[4:12, 42:57, 5] = np.linspace(0.7, 1, 15)
+    labels, values = pse_from_scores(maps, 0.5, 6)
+    np.testing.assert_allclose(score_labels(labels, len(values), maps), [0.6, 0.95, 0.85],
+                               atol=1e-6)
+    geometry, thresholds = Geometry((240, 80), (240, 80)), Thresholds(0.5)
+    for find in (find_boxes, find_polygons):
+        every = find(maps, geometry, thresholds)
+        for min_score, kept in ((0, [0, 1, 2]), (0.61, [1, 2]), (0.9, [1]), (0.96, [])):
+            left = find(maps, geometry, thresholds, min_score=min_score)
+            assert len(left) == len(kept)
+            for shape, place in zip(left, kept):
+                np.testing.assert_array_equal(shape, every[place])
