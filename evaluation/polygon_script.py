@@ -415,8 +415,9 @@ def _total_text(source: str, data: bytes) -> Iterator[Region]:
             orientation = str(np.ravel(row[5])[0]) if np.size(row[5]) else ''
             yield Region(np.column_stack([np.ravel(row[1]), np.ravel(row[3])]).astype(float),
                          orientation.strip() == '#')
-    except (KeyError, ValueError, TypeError, IndexError, NotImplementedError) as error:
-        raise ProtocolError(f'{source}: is not a MATLAB file of Total-Text ({error})') from None
+    except Exception as error:  # damaged files make SciPy raise anything, MemoryError as well
+        told = ' '.join(str(error).split()) or type(error).__name__
+        raise ProtocolError(f'{source}: is not a MATLAB file of Total-Text ({told})') from None
 
 
 def main(argv: Optional[List[str]] = None) -> int:

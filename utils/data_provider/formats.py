@@ -22,6 +22,7 @@ from utils.data_provider.annotation import (
     parse_number,
     read_text,
 )
+from utils.errors import first_line
 
 IGNORED = '###'
 # One file for all images of a set: SynthText aside, the largest is TextOCR's with 300 MB.
@@ -153,8 +154,9 @@ def _total_text_mat(path: str) -> Iterator[_Region]:
             yield _Region(f'{path}: row {number}', number,
                           np.column_stack([x, y]).astype(float).ravel().tolist(),
                           '#' in (text.strip(), orientation.strip()) or text.strip() == IGNORED)
-    except (OSError, KeyError, ValueError, TypeError, IndexError, NotImplementedError) as error:
-        raise AnnotationError(f'{path}: is not a MATLAB file of Total-Text ({error})') from None
+    except Exception as error:  # damaged files make SciPy raise anything, MemoryError as well
+        raise AnnotationError(f'{path}: is not a MATLAB file of Total-Text '
+                              f'({first_line(error)})') from None
 
 
 def _total_text_records(path: str, text: str) -> Iterator[_Region]:

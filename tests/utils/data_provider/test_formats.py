@@ -156,6 +156,14 @@ def test_what_cannot_be_read_names_the_file_and_the_place(tmp_path, read, name, 
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+def test_a_damaged_matlab_file_is_named_whatever_scipy_raises(tmp_path):
+    # A file of MATLAB 4 that says it is enormous: SciPy raises a MemoryError without words.
+    path = tmp_path / 'a.mat'
+    path.write_bytes(bytes.fromhex('010000001020 41544d000000 10') + b'\xff' * 79 + b' AA')
+    with pytest.raises(AnnotationError, match=r'a\.mat: is not a MATLAB file .*\(\w'):
+        formats.read_total_text(str(path))
+
+
 def test_polygons_that_cross_themselves_are_repaired_where_it_is_clear():
     square = np.float32([(0, 0), (10, 0), (10, 10), (0, 10)])
     assert formats.repaired(square)[0] is square
