@@ -20,11 +20,11 @@ _TIE = 1e-9
 
 
 class SampleMatch(NamedTuple):
-    """What was decided on one sample.
+    """The outcome of matching one sample.
 
     Attributes:
-        pairs: (region, detection) by their places in the files, in the order they were found.
-        ignored_detections: bool (D,), detections that lie in a do-not-care region.
+        pairs: indices (region, detection) of the matches, in the order in which they were made.
+        ignored_detections: bool (D,), the detections that lie in a do-not-care region.
     """
 
     pairs: List[Tuple[int, int]]
@@ -78,14 +78,11 @@ def iou_matrix(gt_quads: np.ndarray, det_quads: np.ndarray) -> np.ndarray:
     gt_index, det_index = np.indices((len(gt_quads), len(det_quads))).reshape(2, -1)
     near = bounding_overlaps(gt_quads, det_quads, gt_index, det_index) > 0
     matrix = np.zeros(len(gt_index))
-    matrix[near] = _ious(gt_quads[gt_index[near]], det_quads[det_index[near]])
-    return matrix.reshape(len(gt_quads), len(det_quads))
-
-
-def _ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU of pairs; as in the reference, a self-crossing quad's own area is the shoelace area."""
+    first, second = gt_quads[gt_index[near]], det_quads[det_index[near]]
     common = intersection_areas(first, second)
-    return _share(common, _areas(first) + _areas(second) - common)
+    # As in the reference, a self-crossing quad's own area is the shoelace area.
+    matrix[near] = _share(common, _areas(first) + _areas(second) - common)
+    return matrix.reshape(len(gt_quads), len(det_quads))
 
 
 def _areas(quads: np.ndarray) -> np.ndarray:

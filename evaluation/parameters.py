@@ -29,14 +29,14 @@ class Parameters(NamedTuple):
 
     Attributes:
         IOU_CONSTRAINT: a pair of boxes matches when its IoU is greater; 0..1.
-        AREA_PRECISION_CONSTRAINT: a detection of whose area a greater share lies in one do-not-care
-            region is not counted; 0..1.
+        AREA_PRECISION_CONSTRAINT: a detection is not counted when more than this share of its area
+            lies in one do-not-care region; 0..1.
         GT_SAMPLE_NAME_2_ID: regular expression of the whole name of a ground-truth entry; its first
             group is the sample's id. The dot before ``txt`` is a dot, not any character.
         DET_SAMPLE_NAME_2_ID: the same for the entries of the results.
-        LTRB: boxes are left, top, right, bottom instead of four points.
-        CRLF: lines must end in CRLF; otherwise both CRLF and LF do.
-        CONFIDENCES: a result line ends in a confidence of 0..1, and average precision is computed.
+        LTRB: boxes are given as left, top, right, bottom instead of four points.
+        CRLF: lines must end in CRLF; when false, LF is accepted too.
+        CONFIDENCES: each result line ends in a confidence, 0..1, and average precision is computed.
         PER_SAMPLE_RESULTS: ``-o`` writes a file for each sample.
     """
 
@@ -94,7 +94,7 @@ def _checked(given: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _problem(value: Any, default: Any) -> Optional[str]:
-    """What a value of the default's kind must be, when this value is not."""
+    """Describes what the value must be, given the default's type; None if it is valid."""
     if isinstance(default, bool):
         return None if isinstance(value, bool) else 'true or false'
     if isinstance(default, float):

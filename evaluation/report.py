@@ -47,7 +47,7 @@ class Evaluation(NamedTuple):
 
 
 class _Counts(NamedTuple):
-    """What scores follow from; detections in an order that stays the same at equal confidences."""
+    """What the scores are computed from; the order of detections breaks ties in confidence."""
 
     regions: int
     confidences: np.ndarray    # float64 (N,) of the counted detections

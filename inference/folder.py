@@ -136,7 +136,7 @@ _NO_BOXES = np.zeros((0, 4, 2), np.int32)
 
 
 class Summary(NamedTuple):
-    """What a run did: images, unreadable ones among them, boxes, and where the seconds went."""
+    """The counts of a run (``unreadable`` is a part of ``images``) and its times in seconds."""
 
     images: int = 0
     unreadable: int = 0

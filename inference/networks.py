@@ -34,12 +34,12 @@ _ONNX_ERRORS = ('Fail', 'InvalidArgument', 'InvalidGraph', 'InvalidProtobuf', 'N
 
 
 class Platform(NamedTuple):
-    """Where TensorFlow runs the network; by default GPUs, or the CPU where it sees none.
+    """The device that TensorFlow runs the network on; by default a GPU, or else the CPU.
 
-    gpu_list: GPUs that were asked for; a warning tells when TensorFlow does not see them.
-    session_config: the tf.ConfigProto that another device needs; None for GPUs and the CPU.
+    gpu_list: the requested GPUs; a warning is logged when TensorFlow does not see them.
+    session_config: tf.ConfigProto for any other device; None for GPUs and the CPU.
     input_sizes: (width, height) of the inputs that such a device compiles the network for, smallest
-        first; empty where any size will do.
+        first; empty when the network takes any size.
     """
 
     gpu_list: str = ''

@@ -102,7 +102,8 @@ def prepare_output(output_dir: str) -> int:
         ResultError: it cannot be made, or holds a results.zip that is not an archive of results.
     """
     make_folder(output_dir)
-    stale = _own_archive(output_dir) + _own_results(output_dir)
+    results = glob.glob(os.path.join(glob.escape(output_dir), _RESULT_PATTERN))
+    stale = _own_archive(output_dir) + [path for path in results if _is_result(path)]
     with _named(output_dir):
         for path in stale:
             os.remove(path)
@@ -179,11 +180,6 @@ def _names(output_dir: str) -> List[str]:
     except OSError as error:
         raise ResultError(f'cannot list the folder {output_dir}: '
                           f'{error.strerror or error}') from None
-
-
-def _own_results(output_dir: str) -> List[str]:
-    paths = glob.glob(os.path.join(glob.escape(output_dir), _RESULT_PATTERN))
-    return [path for path in paths if _is_result(path)]
 
 
 def _is_result(path: str) -> bool:
