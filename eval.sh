@@ -47,11 +47,8 @@ output_dir=$(cd -- "$output_dir" && pwd)
 gt=$(cd -- "$(dirname -- "$gt")" && pwd)/$(basename -- "$gt")
 cd -- "$here"
 "$PYTHON" -m tools.pack_results --output_dir="$output_dir" --gt="$gt"
-scorer=evaluation/script.py
-for argument; do
-  case $argument in
-    --output_shape=polygon) scorer=evaluation/polygon_script.py ;;
-    --output_shape=quad) scorer=evaluation/script.py ;;
-  esac
-done
+case " $* " in
+  *"-output_shape=polygon "* | *"-output_shape polygon "*) scorer=evaluation/polygon_script.py ;;
+  *) scorer=evaluation/script.py ;;
+esac
 "$PYTHON" "$scorer" -g="$gt" -s="$output_dir/results.zip"

@@ -379,8 +379,10 @@ def _region(where: str, line: str) -> Region:
         corner, offsets = values[:2], np.reshape(values[4:], (-1, 2))
         return Region(offsets + corner, False)
     if not marked:
-        text, fields = fields[-1], fields[:-1]
-        values = _numbers(fields)
+        # The text may hold commas and numbers, as ICDAR2015's "$8,888" does.
+        values = _numbers(fields[:-1])
+        fields, text = fields[:len(values) // 2 * 2], ','.join(fields[len(values) // 2 * 2:])
+        values = values[:len(fields)]
     if len(values) != len(fields) or len(values) % 2 or len(values) < 6:
         raise ProtocolError(f'{where}: is not x1,y1,..,xn,yn,text with three points or more: '
                             f'{shown(line)}')

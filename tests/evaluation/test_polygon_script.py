@@ -146,6 +146,13 @@ def test_names_and_forms_of_files(tmp_path):
                                 'hmean': pytest.approx(0.8)}
 
 
+@pytest.mark.parametrize('text', ['$8,888', '100,000', 'a,b', '5', ''])
+def test_a_text_may_hold_commas_and_numbers(tmp_path, text):
+    gt = write(tmp_path / 'gt', gt_img_1__txt=f'0,0,40,0,40,20,0,20,{text}\n')
+    found = write(tmp_path / 'found', res_img_1__txt='0,0,40,0,40,20,0,20\n')
+    assert score(gt, found)['hmean'] == 1
+
+
 def test_ground_truth_in_matlab_s_form(tmp_path):
     from scipy.io import savemat
     rows = np.empty((2, 6), object)
