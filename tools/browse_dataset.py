@@ -22,7 +22,7 @@ from utils import cli
 from utils.data_provider.augment import SamplePlan
 from utils.data_provider.batching import MAX_DRAWS, BatchBuilder, BatchOptions, check_options
 from utils.data_provider.data_provider import check_dataset, choose_seed
-from utils.data_provider.datasets import Sample, load_dataset
+from utils.data_provider.datasets import Mixture, Sample, load_mixture, opened
 from utils.errors import PSENetError
 from utils.image_io import write_image
 from utils.utils_tool import cfg, logger
@@ -46,11 +46,11 @@ class Shown(NamedTuple):
     plan: SamplePlan
 
 
-def make_samples(samples: List[Sample], options: BatchOptions, first_batch: int) -> Iterator[Shown]:
+def make_samples(mixture: Mixture, options: BatchOptions, first_batch: int) -> Iterator[Shown]:
     """Makes the samples of training's batches, in order, without end.
 
     Args:
-        samples: the usable images.
+        mixture: the usable images.
         options: of training.
         first_batch: number of the batch to begin with.
 
@@ -60,15 +60,16 @@ def make_samples(samples: List[Sample], options: BatchOptions, first_batch: int)
     Raises:
         PSENetError: too few images can be read, or have a crop.
     """
-    build, number = BatchBuilder(samples, options), first_batch
+    build, number = BatchBuilder(mixture.samples, options, shares=mixture.shares), first_batch
     while True:
         arrays = options.layout.allocate()
         report, plans = build.with_plans(number, arrays)
         for message in report.unreadable.values():
             logger.warning('%s; it is left out', message)
         for place, (index, plan) in enumerate(zip(report.indices, plans)):
-            yield Shown(_caption(number, place, samples[index], plan), arrays.images[place],
-                        arrays.seg_maps[place], arrays.training_masks[place, ..., 0], plan)
+            caption = _caption(number, place, opened(mixture.samples[index]), plan)
+            yield Shown(caption, arrays.images[place], arrays.seg_maps[place],
+                        arrays.training_masks[place, ..., 0], plan)
         if len(plans) < options.batch_size:
             raise PSENetError(f'{MAX_DRAWS} draws in a row gave no sample for batch {number}')
         number += 1
@@ -128,12 +129,11 @@ def main(_: List[str]) -> None:
     options = BatchOptions(values.input_size, values.batch_size_per_gpu, values.seed,
                            values.min_crop_side_ratio)
     check_options(options)
-    samples, counts = load_dataset(values.training_data_path, values.dataset,
-                                   values.max_image_pixels, values.apply_exif_orientation,
-                                   values.label_path)
-    check_dataset(values.training_data_path, counts, options)
+    mixture = load_mixture(values.training_data_path, values.dataset, values.max_image_pixels,
+                           values.apply_exif_orientation, values.label_path)
+    check_dataset(values.training_data_path, mixture.counts, options)
     options = options._replace(seed=choose_seed(values.seed))
-    made = make_samples(samples, options, values.first_batch)
+    made = make_samples(mixture, options, values.first_batch)
     with logging_redirect_tqdm([logger]), \
             tqdm(range(values.count), desc='drawing', unit='sample') as bar:
         shown = [next(made) for _ in bar]

@@ -23,7 +23,7 @@ from training.config import define_folder_flags
 from utils import cli
 from utils.data_provider.batching import BatchOptions, check_options
 from utils.data_provider.data_provider import check_dataset
-from utils.data_provider.datasets import Inspection, inspect_dataset
+from utils.data_provider.datasets import Inspection, inspect_dataset, opened, split_mixture
 from utils.data_provider.survey import Survey
 from utils.errors import PSENetError
 from utils.image_io import ImageError, read_image
@@ -42,9 +42,11 @@ def survey_images(inspection: Inspection, survey: Survey, max_image_pixels: int)
         The inspection without the samples that cannot be decoded, which are among its findings.
     """
     samples, broken, counts = [], [], inspection.counts
-    for sample in tqdm(inspection.samples, desc='checking', unit='image'):
+    for number in tqdm(range(len(inspection.samples)), desc='checking', unit='image'):
+        sample = inspection.samples[number]
         try:
             read_image(sample.image_path, max_pixels=max_image_pixels)
+            sample = opened(sample)
         except ImageError as error:
             broken.append(str(error))
             counts = counts.without(sample)
@@ -74,6 +76,8 @@ def define_check_flags() -> None:
     """Defines the flags of this command."""
     define_folder_flags()
     group = cli.group('report')
+    flags.DEFINE_boolean('labels_only', False, 'Look at the labels alone, where there are no '
+                         'images; sizes and survival are left out.', **group)
     flags.DEFINE_list('input_sizes', ['320', '512', '640', '960'], 'Sides in pixels of the '
                       "network's input to tell the survival of regions at.", **group)
     flags.DEFINE_integer('min_area', DetectConfig().min_area_thresh, 'Pixels of the score maps '
@@ -88,17 +92,25 @@ def main(_: List[str]) -> int:
     """Checks the folder that the flags name; returns the process's exit code."""
     values = flags.FLAGS
     sizes = parse_sizes(values.input_sizes, values.min_crop_side_ratio)
-    inspection = inspect_dataset(values.training_data_path, values.dataset,
-                                 values.max_image_pixels, values.apply_exif_orientation,
-                                 values.label_path)
+    folder = values.training_data_path
+    if len(split_mixture(folder)) > 1:
+        raise PSENetError(f'--training_data_path={folder} names several sets; check one at a time')
+    inspection = inspect_dataset(folder, values.dataset, values.max_image_pixels,
+                                 values.apply_exif_orientation, values.label_path,
+                                 values.labels_only)
     survey = Survey(sizes, values.min_crop_side_ratio, values.min_area)
-    inspection = survey_images(inspection, survey, values.max_image_pixels)
-    cli.print_text(format_report(values.training_data_path, inspection, survey, values.show))
-    if inspection.samples:
+    if not values.labels_only:
+        inspection = survey_images(inspection, survey, values.max_image_pixels)
+    cli.print_text(format_report(folder, inspection, survey, values.show))
+    if survey.sizes:
         draw_survey(survey, values.out)
         logger.info('the picture is in %s', values.out)
-    check_dataset(values.training_data_path, inspection.counts,
-                  BatchOptions(sizes[0], 1, 0, values.min_crop_side_ratio))
+    if values.labels_only and not inspection.counts.labels:
+        raise PSENetError(f'{folder} holds no labels of a form that can be read; docs/data.md has '
+                          'the forms')
+    if not values.labels_only:
+        check_dataset(folder, inspection.counts,
+                      BatchOptions(sizes[0], 1, 0, values.min_crop_side_ratio))
     return int(values.strict and any(inspection.findings))
 
 

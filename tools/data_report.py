@@ -33,7 +33,7 @@ def format_report(folder: str, inspection: Inspection, survey: Survey, shown: in
         Lines of text.
     """
     parts = [[f'Training data in {folder}'], _count_lines(inspection.counts)]
-    if inspection.samples:
+    if survey.sizes:
         parts += [_size_lines(survey), _survival_lines(survey)]
     parts += _finding_parts(inspection.findings, shown)
     return '\n\n'.join('\n'.join(part) for part in parts)
@@ -46,6 +46,8 @@ def _count_lines(counts: DatasetCounts) -> List[str]:
             f'{counts.usable_images:8} usable images', f'{counts.boxes:8} regions in these',
             f'{counts.ignored_boxes:8} are not to be learnt',
             f'{counts.invalid_polygons:8} are invalid',
+            f'{counts.repaired_polygons:8} crossed themselves and were repaired',
+            f'{counts.crossing_polygons:8} cross themselves beyond repair, and are ignored',
             f'{counts.usable_regions:8} usable regions']
 
 

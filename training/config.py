@@ -11,7 +11,8 @@ from absl import flags
 
 from training.run_folder import MANIFEST, Manifest, checkpoint_name
 from utils.cli import define_path, group
-from utils.data_provider.datasets import AUTO, DATASETS
+from utils.data_provider.datasets import split_mixture
+from utils.data_provider.pairing import AUTO, DATASETS
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
 from utils.utils_tool import cfg, logger
@@ -77,7 +78,7 @@ def define_folder_flags() -> None:
     define_path(
         'training_data_path', _DEFAULTS.training_data_path,
         'Folder with the training images and, beside them or in labels, gt or annotations, their '
-        'labels; docs/data.md has the forms.', **data)
+        'labels; docs/data.md has the forms. Several are mixed by weight: A:0.5,B:0.5.', **data)
     define_path('label_path', _DEFAULTS.label_path, 'Folder with the labels, where they do not '
                 'lie with the images.', **data)
     flags.DEFINE_enum(
@@ -202,7 +203,9 @@ def train_config_from_flags(flag_values: flags.FlagValues) -> TrainConfig:
 def run_flags(config: TrainConfig) -> Dict[str, Any]:
     """The values that a run's directory keeps for ``--restore``, by the names of their flags."""
     values = {name: getattr(config, name) for name in _RUN_FLAGS}
-    return {**values, 'training_data_path': os.path.abspath(config.training_data_path)}
+    sets = split_mixture(config.training_data_path)
+    return {**values, 'training_data_path': os.path.abspath(sets[0][0]) if len(sets) == 1 else (
+        ','.join(f'{os.path.abspath(folder)}:{weight:g}' for folder, weight in sets))}
 
 
 def with_flags_of_run(config: TrainConfig, given: Collection[str]) -> TrainConfig:
@@ -279,9 +282,11 @@ def _pair_faults(config: TrainConfig) -> List[str]:
     faults = []
     if not config.training_data_path:
         faults.append('--training_data_path is empty; name the folder with the training images')
-    elif not os.path.isdir(config.training_data_path):
-        faults.append(f'--training_data_path={config.training_data_path} is not a directory; name '
-                      'the one with the training images and their labels')
+    else:
+        faults += [f'--training_data_path={folder} is not a directory; name the one with the '
+                   'training images and their labels'
+                   for folder, _ in split_mixture(config.training_data_path)
+                   if not os.path.isdir(folder)]
     if not config.checkpoint_path:
         faults.append('--checkpoint_path is empty; name the folder for checkpoints')
     elif os.path.exists(config.checkpoint_path) and not os.path.isdir(config.checkpoint_path):

@@ -12,7 +12,7 @@ from tools.browse_dataset import draw_row, make_samples
 from tools.demo_data import DatasetSpec, ensure_dataset
 from utils.data_provider.batching import BatchOptions
 from utils.data_provider.data_provider import get_batch
-from utils.data_provider.datasets import load_dataset
+from utils.data_provider.datasets import load_mixture
 from utils.errors import PSENetError
 from utils.image_io import read_image
 
@@ -28,13 +28,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def samples(folder):
+def mixture(folder):
     """The usable images of the folder."""
-    return load_dataset(str(folder))[0]
+    return load_mixture(str(folder))
 
 
-def test_samples_are_those_that_training_gets(folder, samples):
-    shown = list(itertools.islice(make_samples(samples, OPTIONS, first_batch=2), 6))
+def test_samples_are_those_that_training_gets(folder, mixture):
+    shown = list(itertools.islice(make_samples(mixture, OPTIONS, first_batch=2), 6))
     with get_batch(str(folder), 1, OPTIONS.input_size, OPTIONS.batch_size, seed=OPTIONS.seed,
                    first_batch=2) as batches:
         for number, part in ((2, shown[:3]), (3, shown[3:])):
@@ -47,8 +47,8 @@ def test_samples_are_those_that_training_gets(folder, samples):
                 assert sample.caption.startswith(f'batch {number}, sample {place}: {name} (')
 
 
-def test_a_row_shows_crop_kernels_and_mask(samples):
-    made = make_samples(samples, OPTIONS, 0)
+def test_a_row_shows_crop_kernels_and_mask(mixture):
+    made = make_samples(mixture, OPTIONS, 0)
     sample = next(sample for sample in made if sample.seg_maps[..., 0].sum() > 50)
     crop, *kernels, mask = draw_row(sample)
     assert len(kernels) == 6
@@ -91,7 +91,7 @@ def test_command_says_what_is_wrong_in_a_sentence(project_root, tmp_path, argume
 def test_an_image_that_went_away_ends_it(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / 'a.txt').write_text('1,1,6,1,6,6,1,6,a')
-    samples = load_dataset(str(tmp_path))[0]
+    mixture = load_mixture(str(tmp_path))
     (tmp_path / 'a.png').unlink()
     with pytest.raises(PSENetError, match='gave no sample for batch 0'):
-        next(make_samples(samples, OPTIONS, 0))
+        next(make_samples(mixture, OPTIONS, 0))

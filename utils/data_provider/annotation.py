@@ -54,6 +54,7 @@ class Annotation(NamedTuple):
     polygons: List[np.ndarray]  # float32 (P, 2) each, x and y in pixels, as the file has them
     ignore_tags: np.ndarray     # bool (N,)
     lines: List[int]            # where each region stands in the file, from 1
+    texts: List[str]            # transcriptions, '' where the file has none
 
 
 class _Line(NamedTuple):
@@ -164,7 +165,7 @@ def _annotation(lines: List[Tuple[_Line, int]]) -> Annotation:
     """Regions from lines, each with the count of numbers that are its corners."""
     polygons = [_polygon(line, count) for line, count in lines]
     texts = [_transcription(line, count) for line, count in lines]
-    return Annotation(polygons, _ignore_tags(texts), [line.number for line, _ in lines])
+    return Annotation(polygons, _ignore_tags(texts), [line.number for line, _ in lines], texts)
 
 
 def _ignore_tags(texts: List[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ Processes that train together share each batch: rank r of W has the positions r 
 of a batch of W * batch_size, so that together they see what one process with that batch sees.
 """
 
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from utils.data_provider.augment import (
     plan_sample,
     render_sample,
 )
-from utils.data_provider.datasets import Sample
+from utils.data_provider.datasets import Sample, opened
 from utils.data_provider.targets import generate_seg
 from utils.errors import PSENetError
 from utils.image_io import ImageError, read_image
@@ -136,7 +136,7 @@ class SampleReader:
             for good: every epoch wants every image once, so that none is worth more than another.
     """
 
-    def __init__(self, samples: List[Sample], cache_bytes: int = 0):
+    def __init__(self, samples: Sequence[Sample], cache_bytes: int = 0):
         self._samples = samples
         self._room = cache_bytes
         self._kept: Dict[Tuple[int, bool], np.ndarray] = {}
@@ -166,8 +166,20 @@ class SampleReader:
                 self._room -= image.nbytes
         return image
 
+    def open(self, index: int) -> Sample:
+        """The sample with its image's size.
+
+        Raises:
+            ImageError: as read.
+        """
+        try:
+            return opened(self._samples[index])
+        except ImageError:
+            self.broken.add(index)
+            raise
+
     def _decode(self, index: int, halved: bool) -> np.ndarray:
-        sample = self._samples[index]
+        sample = self.open(index)
         path, (height, width) = sample.image_path, sample.size
         try:
             image = read_image(path, halved, height * width, sample.apply_exif_orientation)
@@ -204,6 +216,48 @@ class _Draw(NamedTuple):
     failed: int                     # draws of a file known as broken
 
 
+# Draws among which each set of a mixture has its share exactly.
+_BLOCK = 1000
+
+
+class _Order:
+    """Which sample comes at which draw: those of a set in an order drawn anew for each epoch of it.
+
+    Args:
+        seed: of the run.
+        shares: (samples, weight) of each set; the weights sum to one.
+    """
+
+    def __init__(self, seed: int, shares: Sequence[Tuple[int, float]]):
+        ends = np.cumsum([size for size, _ in shares])
+        self._seed = seed
+        self._sets = [range(end - size, end) for end, (size, _) in zip(ends.tolist(), shares)]
+        self._orders: Dict[int, Tuple[int, np.ndarray]] = {}
+        # The largest remainders get what rounding down leaves.
+        exact = np.array([weight for _, weight in shares]) * _BLOCK
+        self._counts = np.floor(exact).astype(int)
+        self._counts[np.argsort(self._counts - exact, kind='stable')[
+            :_BLOCK - self._counts.sum()]] += 1
+
+    def __call__(self, draw: int) -> Tuple[int, range]:
+        """The index of the sample at a draw, and the indices of its set."""
+        which, place = (0, draw) if len(self._sets) == 1 else self._set_at(draw)
+        members = self._sets[which]
+        epoch, place = divmod(place, len(members))
+        if self._orders.get(which, (None,))[0] != epoch:
+            key = [self._seed, epoch] if len(self._sets) == 1 else [self._seed, epoch, which, 0]
+            self._orders[which] = epoch, np.random.RandomState(key).permutation(len(members))
+        return members.start + int(self._orders[which][1][place]), members
+
+    def _set_at(self, draw: int) -> Tuple[int, int]:
+        """The set that a draw is of, and how many draws before it are of that set."""
+        block, place = divmod(draw, _BLOCK)
+        kinds = np.random.RandomState([self._seed, block, 0, 1]).permutation(
+            np.repeat(np.arange(len(self._sets)), self._counts))
+        which = int(kinds[place])
+        return which, int(block * self._counts[which] + (kinds[:place] == which).sum())
+
+
 class BatchBuilder:
     """Makes batches by their number.
 
@@ -211,15 +265,17 @@ class BatchBuilder:
         samples: the usable images.
         options: what shapes a batch.
         cache_bytes: what decoded images that are kept may take.
+        shares: (samples, weight) of each of the sets that the samples come from, one after the
+            other; none for one set.
     """
 
-    def __init__(self, samples: List[Sample], options: BatchOptions, cache_bytes: int = 0):
+    def __init__(self, samples: Sequence[Sample], options: BatchOptions, cache_bytes: int = 0,
+                 shares: Sequence[Tuple[int, float]] = ()):
         self._samples = samples
         self._options = options
         self._reader = SampleReader(samples, cache_bytes)
+        self._order = _Order(options.seed, shares or [(len(samples), 1.0)])
         self._rng = np.random.RandomState()
-        self._epoch = None
-        self._order = None
 
     def __call__(self, number: int, arrays: BatchArrays) -> BatchReport:
         """Makes the batch of this number, counted from 0.
@@ -252,7 +308,7 @@ class BatchBuilder:
         positions = range(first, first + self._options.batch_size)
         # One kind of work after the other, and not one sample: pixels drive everything else out of
         # the processor's caches.
-        draws = [(position, self._draw(number, position)) for position in positions]
+        draws = [(position, self._draw(number, position, report)) for position in positions]
         plans = []
         for drawn, picture in zip(draws, arrays.images):
             # Given up before the next is read, which then comes to lie in the same memory.
@@ -269,31 +325,30 @@ class BatchBuilder:
             self._draw_targets(plan, seg_maps, training_mask)
         return report, plans
 
-    def _draw(self, number: int, position: int) -> _Draw:
+    def _draw(self, number: int, position: int, report: BatchReport) -> _Draw:
         """The first draw for a position of all processes that works, as far as is known."""
         # The stream of a new RandomState of this seed, which would take ten times as long to make.
         rng, skipped, failed = self._rng, 0, 0
         rng.seed([self._options.seed, number, position])
-        index = self._ordered_index(number * self._options.global_batch_size + position)
+        index, alternatives = self._order(number * self._options.global_batch_size + position)
         for _ in range(MAX_DRAWS):
-            sample = self._samples[index]
-            plan = plan_sample(sample.size, sample.polygons, sample.ignore_tags,
-                               self._options.input_size, self._options.min_crop_side_ratio, rng)
-            skipped += plan is None
+            plan = None
+            try:
+                sample = self._reader.open(index)
+            except ImageError as error:     # an image that was not opened before
+                report.unreadable[index] = str(error)
+                failed += 1
+            else:
+                plan = plan_sample(sample.size, sample.polygons, sample.ignore_tags,
+                                   self._options.input_size, self._options.min_crop_side_ratio, rng)
+                skipped += plan is None
             # Files known as broken are passed over only here, after the draws of the plan: what a
             # position draws must not depend on what this process has seen.
             if plan is not None and index not in self._reader.broken:
                 return _Draw(index, plan, half_is_enough(sample.size, plan), skipped, failed)
             failed += plan is not None
-            index = rng.randint(len(self._samples))
+            index = alternatives.start + rng.randint(len(alternatives))
         return _Draw(index, None, False, skipped, failed)
-
-    def _ordered_index(self, draw: int) -> int:
-        epoch, place = divmod(draw, len(self._samples))
-        if epoch != self._epoch:
-            rng = np.random.RandomState([self._options.seed, epoch])
-            self._epoch, self._order = epoch, rng.permutation(len(self._samples))
-        return int(self._order[place])
 
     def _read(self, number: int, position: int, draw: _Draw, report: BatchReport,
               ) -> Tuple[_Draw, Optional[np.ndarray]]:
@@ -305,7 +360,7 @@ class BatchBuilder:
                 except ImageError as error:
                     report.unreadable[draw.index] = str(error)
             # The same draws once more, which pass over this image from now on.
-            draw = self._draw(number, position)
+            draw = self._draw(number, position, report)
         return draw, None
 
     def _draw_picture(self, image: np.ndarray, draw: _Draw, picture: np.ndarray) -> None:

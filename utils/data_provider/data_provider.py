@@ -1,7 +1,7 @@
 """Training batches from a folder of annotated images: `get_batch`."""
 
 import os
-from typing import List, Optional, Set, Tuple
+from typing import List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from utils.data_provider.batching import (
     check_at_least,
     check_options,
 )
-from utils.data_provider.datasets import AUTO, DatasetCounts, Sample, load_dataset
+from utils.data_provider.datasets import DatasetCounts, Sample, load_mixture
+from utils.data_provider.pairing import AUTO
 from utils.data_provider.readers import MAX_WORKERS, WorkerPool
 from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
@@ -36,13 +37,13 @@ class Batches:
         next_batch: int, number of the batch that comes next.
     """
 
-    def __init__(self, samples: List[Sample], counts: DatasetCounts, options: BatchOptions,
+    def __init__(self, samples: Sequence[Sample], counts: DatasetCounts, options: BatchOptions,
                  pool: WorkerPool, first_batch: int):
         self.seed = options.seed
         self.counts = counts
         self.next_batch = first_batch
         self._options = options
-        self._paths = [sample.image_path for sample in samples]
+        self._samples = samples
         self._broken: Set[int] = set()
         self._good_draws = self._failed_draws = 0   # since they were judged
         self._pool = pool
@@ -79,8 +80,8 @@ class Batches:
             self.close()
             raise
         self.next_batch += 1
-        return (arrays.images, [self._paths[index] for index in report.indices], arrays.seg_maps,
-                arrays.training_masks)
+        paths = [self._samples[index].image_path for index in report.indices]
+        return arrays.images, paths, arrays.seg_maps, arrays.training_masks
 
     def __enter__(self) -> 'Batches':
         return self
@@ -138,7 +139,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     together, what one with batch_size W * b sees. Call it before a TensorFlow session exists.
 
     Args:
-        training_data_path: folder with images and their labels, as of docs/data.md.
+        training_data_path: folder with images and their labels, as of docs/data.md; or several,
+            each with a weight, ``A:0.5,B:0.5``.
         num_workers: reader processes; beyond MAX_WORKERS it stays at that many.
         input_size: side of the network's input in pixels, a multiple of 32.
         batch_size: samples a batch of this process.
@@ -146,7 +148,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
             else drawn and logged.
         first_batch: number of the first batch, to go on where a run stopped.
         min_crop_side_ratio: a crop with a side shorter than this share of the image's is rejected.
-        dataset: a name in datasets.DATASETS, or ``auto`` to find it by what the labels look like.
+        dataset: a name in pairing.DATASETS, or ``auto`` to find it by what the labels look like.
         rank: number of this process among those that train together, 0 .. world_size - 1.
         world_size: how many train together.
         cache_images_mb: what decoded images that are kept may take in this process's readers, all
@@ -167,14 +169,14 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     check_at_least('first batch', first_batch, 0)
     check_at_least('cache of images', cache_images_mb, 0)
     check_at_least('limit of pixels', max_image_pixels, 1)
-    samples, counts = load_dataset(training_data_path, dataset, max_image_pixels,
-                                   apply_exif_orientation, label_path)
+    samples, counts, shares = load_mixture(training_data_path, dataset, max_image_pixels,
+                                           apply_exif_orientation, label_path)
     check_dataset(training_data_path, counts, options)
     options = options._replace(seed=choose_seed(seed, world_size))
     if num_workers > MAX_WORKERS:
         num_workers = MAX_WORKERS
         logger.info('%d reader processes are started; more would not be faster', num_workers)
-    build = BatchBuilder(samples, options, cache_images_mb * 2 ** 20 // num_workers)
+    build = BatchBuilder(samples, options, cache_images_mb * 2 ** 20 // num_workers, shares)
     pool = WorkerPool(build, options.layout, num_workers, first_batch)
     return Batches(samples, counts, options, pool, first_batch)
 

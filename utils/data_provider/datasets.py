@@ -1,90 +1,103 @@
 """A directory of images and labels to an index of samples, with an account of what it holds.
 
-A dataset is a name in DATASETS: how its label files are called and how they are read. To add one,
-write a parser in `formats`, an entry here, and what it is found by in `find_form`.
+Several sets can be mixed by weight; which labels belong to an image is the matter of `pairing`.
 """
 
+import bisect
 import collections
-import fnmatch
-import functools
 import itertools
 import os
 import re
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from utils.data_provider import formats
-from utils.data_provider.annotation import (
-    MLT_SCRIPTS,
-    Annotation,
-    AnnotationError,
-    parse_number,
-    read_icdar,
-    read_icdar2013,
-    read_icdar2015,
-    read_text,
+from utils.data_provider.annotation import Annotation, AnnotationError
+from utils.data_provider.pairing import (
+    AUTO,
+    DATASETS,
+    SYNTHTEXT,
+    Listing,
+    find_form,
+    list_dataset,
+    pair,
 )
 from utils.errors import PSENetError
 from utils.geometry import validate_polygons
-from utils.image_io import (
-    MAX_IMAGE_PIXELS,
-    ImageError,
-    is_hidden,
-    is_image_name,
-    read_image_header,
-    warn_of_other_formats,
-)
+from utils.image_io import MAX_IMAGE_PIXELS, ImageError, read_image_header
 from utils.utils_tool import logger
-
-
-class DatasetFormat(NamedTuple):
-    """What sets one dataset apart from another."""
-
-    read: Callable[[str], Any]      # label file -> Annotation; of an index, {image: Annotation}
-    # Names of the label file of an image, by its {stem} and its {name}; the first wins. Where one
-    # file is for all images, an index, the pattern of its name.
-    label_names: Tuple[str, ...] = ()
-    index: str = ''
-    polygons: bool = True           # of any shape: those that cross themselves are repaired
-
 
 # Between the lines that tell how far the reading of a large directory is.
 _REPORT_SECONDS = 3.0
-_TEXT_NAMES = ('{stem}.txt', 'gt_{stem}.txt')
-DATASETS: Dict[str, DatasetFormat] = {
-    'icdar': DatasetFormat(read_icdar, _TEXT_NAMES, polygons=False),
-    'icdar2013': DatasetFormat(read_icdar2013, _TEXT_NAMES, polygons=False),
-    'icdar2015': DatasetFormat(read_icdar2015, _TEXT_NAMES, polygons=False),
-    'mlt': DatasetFormat(formats.read_mlt, _TEXT_NAMES),
-    'total_text': DatasetFormat(formats.read_total_text, (
-        'poly_gt_{stem}.mat', 'gt_{stem}.mat', 'poly_gt_{stem}.txt', '{name}.txt', *_TEXT_NAMES)),
-    'ctw1500': DatasetFormat(formats.read_ctw1500, ('{stem}.txt', '{stem}.xml', '000{stem}.txt')),
-    'msra_td500': DatasetFormat(formats.read_msra_td500, ('{stem}.gt',)),
-    'labelme': DatasetFormat(formats.read_labelme, ('{stem}.json',)),
-    'coco': DatasetFormat(formats.read_coco, index='*.json'),
-    'art': DatasetFormat(formats.read_art, index='*.json'),
-    'ppocrlabel': DatasetFormat(formats.read_ppocrlabel, index='Label.txt'),
-}
-AUTO = 'auto'
-# Label files that are looked at to find the form, and lines of each.
-_FILES_LOOKED_AT = 20
-_LINES_LOOKED_AT = 50
-# Directories of images and labels below one that is named.
-_IMAGE_FOLDERS = ('images', 'imgs')
-_LABEL_FOLDERS = ('labels', 'gt', 'annotations')
 
 
 class Sample(NamedTuple):
     """An image that is fit for training, and its valid regions."""
 
     image_path: str
-    size: Tuple[int, int]           # (height, width) in pixels
+    size: Optional[Tuple[int, int]]     # (height, width) in pixels; None before `opened`
     polygons: List[np.ndarray]      # float32 (P, 2) each, x and y in pixels, clockwise
     ignore_tags: np.ndarray         # bool (N,)
     orientation: int = 1            # EXIF orientation of the file
     apply_exif_orientation: bool = False    # whether size and polygons are those after turning
+    max_pixels: int = MAX_IMAGE_PIXELS
+
+
+class SynthTextSamples(Sequence):
+    """The images of SynthText, none of which has been opened: made when one is asked for.
+
+    Args:
+        index: the words.
+        folder: what the names of images are relative to.
+        max_image_pixels: as in inspect_dataset.
+        apply_exif_orientation: as in inspect_dataset.
+    """
+
+    def __init__(self, index: formats.SynthTextIndex, folder: str, max_image_pixels: int,
+                 apply_exif_orientation: bool):
+        self._index = index
+        self._folder = folder
+        self._options = (1, apply_exif_orientation, max_image_pixels)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> Sample:
+        path = os.path.join(self._folder, *self._index.name(index).split('/'))
+        words = self._index.read(index)
+        return Sample(path, None, words.polygons, words.ignore_tags, *self._options)
+
+
+class ChainedSamples(Sequence):
+    """The samples of several sets, one set after the other."""
+
+    def __init__(self, sets: Sequence[Sequence[Sample]]):
+        self._sets = sets
+        self._ends = list(itertools.accumulate(map(len, sets)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        if index >= len(self):
+            raise IndexError(index)
+        place = bisect.bisect_right(self._ends, index)
+        return self._sets[place][index - (self._ends[place - 1] if place else 0)]
+
+
+def opened(sample: Sample) -> Sample:
+    """A sample with its image's size, and with the regions that are valid at that size.
+
+    Raises:
+        ImageError: the image's header cannot be read.
+    """
+    if sample.size is not None:
+        return sample
+    return _read_regions(sample.image_path, Annotation(
+        sample.polygons, sample.ignore_tags, [], []), True, sample.max_pixels,
+        sample.apply_exif_orientation).sample
 
 
 class DatasetCounts(NamedTuple):
@@ -101,6 +114,7 @@ class DatasetCounts(NamedTuple):
     crossing_polygons: int = 0      # that cross themselves beyond repair, and are ignored
     unreadable: int = 0             # pairs of which a file cannot be read
     skipped_draws: int = 0          # crops that could not be had, while batches were made
+    unopened: int = 0               # images of which nothing is known but their labels
     orientations: Tuple[Tuple[int, int], ...] = ()  # (EXIF orientation, images), 1 left out
     apply_exif_orientation: bool = False
 
@@ -116,6 +130,14 @@ class DatasetCounts(NamedTuple):
             boxes=self.boxes - len(sample.polygons),
             ignored_boxes=self.ignored_boxes - int(sample.ignore_tags.sum()))
 
+    def __add__(self, other: 'DatasetCounts') -> 'DatasetCounts':  # type: ignore[override]
+        """The counts of both, taken together."""
+        orientations = collections.Counter(dict(self.orientations))
+        orientations.update(dict(other.orientations))
+        return DatasetCounts(*(
+            one + two for one, two in zip(self[:-2], other[:-2])),
+            tuple(sorted(orientations.items())), self.apply_exif_orientation)
+
     def __str__(self) -> str:
         return (f'{self.images} images, {self.labels} labels, {self.pairs} pairs, '
                 f'{self.unreadable} unreadable, {self.usable_images} usable images; '
@@ -124,6 +146,8 @@ class DatasetCounts(NamedTuple):
                 + (f'; {self.repaired_polygons} polygons that crossed themselves were repaired, '
                    f'{self.crossing_polygons} are ignored'
                    if self.repaired_polygons or self.crossing_polygons else '')
+                + (f'; {self.unopened} images were not opened: their sizes, and what their regions '
+                   'are worth, are found when one is drawn' if self.unopened else '')
                 + self._orientation_text())
 
     def _orientation_text(self) -> str:
@@ -150,14 +174,86 @@ class Findings(NamedTuple):
 class Inspection(NamedTuple):
     """All that can be told of a folder without decoding its images."""
 
-    samples: List[Sample]
+    samples: Sequence[Sample]
     counts: DatasetCounts
     findings: Findings
 
 
+class Mixture(NamedTuple):
+    """What training draws from."""
+
+    samples: Sequence[Sample]
+    counts: DatasetCounts
+    # (samples, weight) of each set, in the order of the samples; one set has all of the weight.
+    shares: Tuple[Tuple[int, float], ...]
+
+
+_WEIGHTED_SET = re.compile(r'([^,]+):(\d+(?:\.\d*)?|\.\d+)')
+_LEAST_SHARE = 0.001
+
+
+def split_mixture(path: str) -> List[Tuple[str, float]]:
+    """Splits ``A:0.5,B:0.5`` into directories and weights.
+
+    Args:
+        path: such a mixture, or one directory.
+
+    Returns:
+        Directories and their weights, which sum to one.
+
+    Raises:
+        PSENetError: a weight is too small to be met.
+    """
+    parts = [_WEIGHTED_SET.fullmatch(part.strip()) for part in path.split(',')]
+    if os.path.isdir(path) or not all(parts):
+        return [(path, 1.0)]
+    weights = [float(part.group(2)) for part in parts]
+    if min(weights) <= 0 or min(weights) / sum(weights) < _LEAST_SHARE:
+        raise PSENetError(f'--training_data_path={path}: each weight must be at least '
+                          f'{_LEAST_SHARE:g} of their sum')
+    return [(part.group(1), weight / sum(weights)) for part, weight in zip(parts, weights)]
+
+
+def load_mixture(path: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
+                 apply_exif_orientation: bool = False, label_folder: str = '') -> Mixture:
+    """Inspects one directory, or several that are to be mixed, for training.
+
+    Args:
+        path: as for split_mixture.
+        dataset: of each set, or ``auto``, for each by itself.
+        max_image_pixels: as in inspect_dataset.
+        apply_exif_orientation: as in inspect_dataset.
+        label_folder: as in inspect_dataset; of several sets each has its own labels below it.
+
+    Raises:
+        PSENetError: as inspect_dataset, or a set of several has nothing to draw.
+    """
+    sets = split_mixture(path)
+    if len(sets) > 1 and label_folder:
+        raise PSENetError(f'--label_path={label_folder} is the labels of one set; of several, keep '
+                          'images/ and labels/ below each directory of --training_data_path')
+    loaded = []
+    for folder, weight in sets:
+        loaded.append(load_dataset(folder, dataset, max_image_pixels, apply_exif_orientation,
+                                   label_folder))
+        if len(sets) > 1:
+            counts = loaded[-1][1]
+            logger.info('%s, with %.1f %% of the samples: %s', folder, 100 * weight, counts)
+            if not counts.usable_images or not counts.usable_regions:
+                raise PSENetError(f'{folder} has nothing to train on ({counts}); remove it from '
+                                  '--training_data_path')
+    samples, counts = loaded[0]
+    for _, more in loaded[1:]:
+        counts = counts + more
+    if len(loaded) > 1:
+        samples = ChainedSamples([each for each, _ in loaded])
+    return Mixture(samples, counts, tuple(
+        (len(each), weight) for (each, _), (_, weight) in zip(loaded, sets)))
+
+
 def load_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
                  apply_exif_orientation: bool = False, label_folder: str = '',
-                 ) -> Tuple[List[Sample], DatasetCounts]:
+                 ) -> Tuple[Sequence[Sample], DatasetCounts]:
     """Inspects a folder for training.
 
     A pair that cannot be read costs one warning and is left out; so do the images without a label
@@ -176,36 +272,20 @@ def load_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MAX_I
     return samples, counts
 
 
-class _Pair(NamedTuple):
-    """An image and where its regions come from."""
-
-    image_path: str
-    label_path: str
-    read: Callable[[], Annotation]
-
-
-class Listing(NamedTuple):
-    """The files of a data set, before any label is read; names without their folders."""
-
-    image_folder: str
-    label_folder: str
-    images: List[str]
-    label_files: List[str]      # all that are not hidden
-
-
 def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
-                    apply_exif_orientation: bool = False, label_folder: str = '') -> Inspection:
+                    apply_exif_orientation: bool = False, label_folder: str = '',
+                    labels_only: bool = False) -> Inspection:
     """Pairs images with their labels, reads the labels and the images' sizes, and counts.
 
-    Images of formats that cannot be read are named in a warning.
+    Images of formats that cannot be read are named in a warning. SynthText's images are not opened.
 
     Args:
-        folder: holds images and labels side by side, or in ``images`` and ``labels``, ``gt`` or
-            ``annotations``; other sub-folders are not entered.
+        folder: holds images and labels, as `pairing.list_dataset` finds them.
         dataset: a name in DATASETS, or ``auto`` to find the form by what the labels look like.
         max_image_pixels: a larger image counts as one that cannot be read.
         apply_exif_orientation: take the images as their EXIF orientation turns them.
         label_folder: holds the labels where they do not lie with the images.
+        labels_only: look at labels without any image; each is as large as its regions need.
 
     Returns:
         The usable samples, sorted by file name, the counts, and what is wrong with the rest.
@@ -213,32 +293,29 @@ def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MA
     Raises:
         PSENetError: the dataset is unknown, fits several forms, or a folder cannot be listed.
     """
-    if dataset != AUTO and dataset not in DATASETS:
-        raise PSENetError(f'there is no dataset "{dataset}"; choose one of '
-                          f'{", ".join([AUTO, *DATASETS])}')
-    listing = _list_dataset(folder, label_folder)
-    if dataset == AUTO:
-        dataset, evidence = find_form(listing)
-        if evidence:
-            logger.info('the labels in %s have the form of --dataset=%s: %s', listing.label_folder,
-                        dataset, evidence)
-    pairs, findings, num_images, num_labels = _pair(listing, DATASETS[dataset])
+    listing, dataset = open_listing(folder, dataset, label_folder, labels_only)
+    if dataset == SYNTHTEXT:
+        return _inspect_synthtext(listing, max_image_pixels, apply_exif_orientation)
+    paired = pair(listing, DATASETS[dataset])
+    findings = Findings(paired.unlabelled_images, paired.unused_labels, [], [], [])
+    if labels_only:
+        findings = findings._replace(unlabelled_images=[], unused_labels=[])
 
     samples, regions = [], DatasetCounts()
     next_report = time.monotonic() + _REPORT_SECONDS
-    for number, pair in enumerate(pairs):
+    for number, each in enumerate(paired.pairs):
         if time.monotonic() > next_report:
-            logger.info('reading %s: %d of %d images', folder, number, len(pairs))
+            logger.info('reading %s: %d of %d images', folder, number, len(paired.pairs))
             next_report = time.monotonic() + _REPORT_SECONDS
         try:
-            read = _read_pair(pair, DATASETS[dataset].polygons, max_image_pixels,
-                              apply_exif_orientation)
+            read = _read_regions(each.image_path, each.read(), DATASETS[dataset].polygons,
+                                 max_image_pixels, apply_exif_orientation, labels_only)
         except (AnnotationError, ImageError) as error:
             findings.unreadable.append(str(error))
             continue
         sample = read.sample
         samples.append(sample)
-        findings.invalid_polygons.extend(read.invalid)
+        findings.invalid_polygons.extend(f'{each.label_path}:{line}' for line in read.invalid)
         regions = regions._replace(
             boxes=regions.boxes + len(sample.polygons) + len(read.invalid),
             ignored_boxes=regions.ignored_boxes + int(sample.ignore_tags.sum()),
@@ -252,212 +329,47 @@ def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MA
     return Inspection(samples, regions._replace(
         orientations=tuple(sorted(orientations.items())),
         apply_exif_orientation=apply_exif_orientation,
-        images=num_images, labels=num_labels, pairs=len(pairs), usable_images=len(samples),
-        invalid_polygons=len(findings.invalid_polygons), unreadable=len(findings.unreadable),
-    ), findings)
+        images=0 if labels_only else paired.num_images,
+        labels=len(paired.pairs) if labels_only else paired.num_labels, pairs=len(paired.pairs),
+        usable_images=len(samples), invalid_polygons=len(findings.invalid_polygons),
+        unreadable=len(findings.unreadable)), findings)
 
 
-def _list_dataset(folder: str, label_folder: str) -> Listing:
-    image_folder, names = folder, _list_files(folder)
-    images = [name for name in names if is_image_name(name)]
-    below = next((path for path in (os.path.join(folder, name) for name in _IMAGE_FOLDERS)
-                  if os.path.isdir(path)), None)
-    if not images and below:
-        image_folder, names = below, _list_files(below)
-        images = [name for name in names if is_image_name(name)]
-        label_folder = label_folder or next(
-            (path for path in (os.path.join(folder, name) for name in _LABEL_FOLDERS)
-             if os.path.isdir(path)), folder)
-    warn_of_other_formats(image_folder, names)
-    if label_folder:
-        names = _list_files(label_folder)
-    return Listing(image_folder, label_folder or image_folder, images,
-                   [name for name in names if not is_hidden(name)])
+def open_listing(folder: str, dataset: str, label_folder: str = '', labels_only: bool = False,
+                 ) -> Tuple[Listing, str]:
+    """Lists a directory and finds, where it is not given, the form of its labels.
 
-
-def _pair(listing: Listing, form: DatasetFormat) -> Tuple[List[_Pair], Findings, int, int]:
-    """The pairs, what belongs to none, and how many images and labels there are."""
-    if form.index:
-        return _pair_by_index(listing, form)
-    found = pair_files(listing.images, listing.label_files, form.label_names)
-    pairs = []
-    for image, label in found.items():
-        path = os.path.join(listing.label_folder, label)
-        pairs.append(_Pair(os.path.join(listing.image_folder, image), path,
-                           functools.partial(form.read, path)))
-    extensions = {os.path.splitext(name)[1] for name in form.label_names}
-    labels = [name for name in listing.label_files
-              if os.path.splitext(name)[1].lower() in extensions]
-    used = set(found.values())
-    return pairs, Findings(
-        [os.path.join(listing.image_folder, name) for name in listing.images if name not in found],
-        [os.path.join(listing.label_folder, name) for name in labels if name not in used],
-        [], [], []), len(listing.images), len(labels)
-
-
-def _pair_by_index(listing: Listing, form: DatasetFormat,
-                   ) -> Tuple[List[_Pair], Findings, int, int]:
-    stems = {os.path.splitext(name)[0]: name for name in listing.images}
-    pairs: Dict[str, _Pair] = {}
-    without_image, entries = [], 0
-    # A file of an image's own name is of another form.
-    indices = [name for name in fnmatch.filter(listing.label_files, form.index)
-               if os.path.splitext(name)[0] not in stems]
-    for name in indices:
-        path = os.path.join(listing.label_folder, name)
-        for key, annotation in form.read(path).items():
-            entries += 1
-            image = formats.image_of(key, path, listing.image_folder, stems)
-            if image:
-                pairs[os.path.realpath(image)] = _Pair(
-                    image, path, functools.partial(lambda regions: regions, annotation))
-            else:
-                without_image.append(f'{path}: {key}')
-    images = [os.path.join(listing.image_folder, name) for name in listing.images]
-    unlabelled = [path for path in images if os.path.realpath(path) not in pairs]
-    ordered = sorted(pairs.values(), key=lambda pair: pair.image_path)
-    return ordered, Findings(unlabelled, without_image, [], [], []), (
-        len(ordered) + len(unlabelled)), entries
-
-
-def find_form(listing: Listing) -> Tuple[str, str]:
-    """Finds the form of a directory's labels by what they look like.
-
-    Args:
-        listing: of the directory.
+    Args, Raises: as inspect_dataset.
 
     Returns:
-        A name in DATASETS, and the evidence in words; ``icdar`` without evidence where nothing
-        speaks of another.
-
-    Raises:
-        PSENetError: the files fit several forms.
+        The listing, and a name in DATASETS.
     """
-    found: Dict[str, str] = {}
-    for form, note in _evidence(listing):
-        found.setdefault(form, note)
-    if len(found) > 1:
-        (one, first), (other, second) = list(found.items())[:2]
-        raise PSENetError(f'the labels in {listing.label_folder} fit two data sets, {one} ({first})'
-                          f' and {other} ({second}); name one with --dataset')
-    return next(iter(found.items()), ('icdar', ''))
+    if dataset != AUTO and dataset not in DATASETS:
+        raise PSENetError(f'there is no dataset "{dataset}"; choose one of '
+                          f'{", ".join([AUTO, *DATASETS])}')
+    listing = list_dataset(folder, label_folder, labels_only)
+    if dataset == AUTO:
+        dataset, evidence = find_form(listing)
+        if evidence:
+            logger.info('the labels in %s have the form of --dataset=%s: %s', listing.label_folder,
+                        dataset, evidence)
+    return listing, dataset
 
 
-def _evidence(listing: Listing) -> Iterator[Tuple[str, str]]:
-    for name in fnmatch.filter(listing.label_files, DATASETS['ppocrlabel'].index):
-        yield 'ppocrlabel', f'{name} is there'
-    for form, extension in (('msra_td500', '.gt'), ('total_text', '.mat')):
-        label = _first_label(listing, form, extension)
-        if label:
-            yield form, f'{label} is there'
-    label = _first_label(listing, 'ctw1500', '.xml')
-    if label and '<segs>' in _beginning(listing, label):
-        yield 'ctw1500', f'{label} has <segs>'
-    yield from _json_evidence(listing)
-    yield from _text_evidence(listing)
-
-
-def _first_label(listing: Listing, form: str, extension: str) -> str:
-    names = tuple(name for name in DATASETS[form].label_names if name.endswith(extension))
-    return next(iter(pair_files(listing.images, listing.label_files, names).values()), '')
-
-
-def _beginning(listing: Listing, name: str) -> str:
-    with open(os.path.join(listing.label_folder, name), encoding='utf-8', errors='replace') as file:
-        return file.read(2 ** 16)
-
-
-def _json_evidence(listing: Listing) -> Iterator[Tuple[str, str]]:
-    paired = pair_files(listing.images, listing.label_files, ('{stem}.json',)).values()
-    for name in paired:
-        if '"shapes"' in _beginning(listing, name):
-            yield 'labelme', f'{name} has shapes'
-            break
-    for name in sorted(set(fnmatch.filter(listing.label_files, '*.json')) - set(paired)):
-        content = formats.read_json(os.path.join(listing.label_folder, name))
-        keys = set(content) if isinstance(content, dict) else set()
-        if {'imgs', 'anns'} <= keys or {'images', 'annotations'} <= keys:
-            yield 'coco', f'{name} has images and annotations'
-        elif keys and all(isinstance(entries, list) and all('points' in entry for entry in entries)
-                          for entries in content.values()):
-            yield 'art', f'{name} has points by image'
-
-
-def _text_evidence(listing: Listing) -> Iterator[Tuple[str, str]]:
-    names = tuple(name for name in (*DATASETS['total_text'].label_names,
-                                    *DATASETS['ctw1500'].label_names) if name.endswith('.txt'))
-    labels = list(pair_files(listing.images, listing.label_files, names).values())
-    votes: collections.Counter = collections.Counter()
-    for name in labels[:_FILES_LOOKED_AT]:
-        try:
-            lines = read_text(os.path.join(listing.label_folder, name)).splitlines()
-        except AnnotationError:     # reading it for training will say so
-            continue
-        votes.update(_form_of_line(line.strip()) for line in lines[:_LINES_LOOKED_AT]
-                     if line.strip())
-    total = sum(votes.values())
-    for form in ('ctw1500', 'mlt', 'total_text'):
-        # Quadrilaterals are polygons too: of Total-Text's lines half have four points.
-        if total and votes[form] >= (0.2 if form == 'total_text' else 0.9) * total:
-            yield form, f'{votes[form]} of {total} lines look so, in {labels[0]} and others'
-
-
-def _form_of_line(line: str) -> str:
-    if re.match(r'x:\s*\[\[', line):
-        return 'total_text'
-    fields = line.split(',')
-    numbers = len(list(itertools.takewhile(_is_number, fields)))
-    if numbers == len(fields) == 32 or (numbers == 28 and ',####' in line):
-        return 'ctw1500'
-    if len(fields) > 9 and numbers == 8 and fields[8].strip() in MLT_SCRIPTS:
-        return 'mlt'
-    # The last field is the text, whatever it looks like.
-    points = min(numbers, len(fields) - 1) // 2
-    return 'total_text' if points == 3 or points > 4 else ''
-
-
-def _is_number(field: str) -> bool:
-    try:
-        parse_number(field)
-    except ValueError:
-        return False
-    return True
-
-
-def pair_files(images: Sequence[str], labels: Sequence[str], label_names: Tuple[str, ...],
-               ) -> Dict[str, str]:
-    """Finds the label file of each image by name, the extension in any case.
-
-    Args:
-        images: names of images.
-        labels: names of files among which their labels are.
-        label_names: as in DatasetFormat.
-
-    Returns:
-        Name of the label file by name of the image, in the order given; images without one are
-        left out.
-    """
-    def lowered(name: str) -> str:
-        stem, extension = os.path.splitext(name)
-        return stem + extension.lower()
-    known = {lowered(name): name for name in labels}
-    pairs = {}
-    for image in images:
-        stem = os.path.splitext(image)[0]
-        candidates = (pattern.format(stem=stem, name=image) for pattern in label_names)
-        label = next((known[name] for name in candidates if name in known), None)
-        if label is not None:
-            pairs[image] = label
-    return pairs
-
-
-def _list_files(folder: str) -> List[str]:
-    try:
-        # A link that leads nowhere is listed, so that reading it tells of it.
-        return sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
-    except OSError as error:
-        raise PSENetError(f'the training data folder {folder} cannot be listed: '
-                          f'{error.strerror or error}') from None
+def _inspect_synthtext(listing: Listing, max_image_pixels: int, apply_exif_orientation: bool,
+                       ) -> Inspection:
+    names = [name for name in listing.label_files if name == DATASETS[SYNTHTEXT].index]
+    samples: Sequence[Sample] = []
+    counts = DatasetCounts(images=len(listing.images))
+    if names:
+        index = formats.SynthTextIndex(os.path.join(listing.label_folder, names[0]))
+        samples = SynthTextSamples(index, listing.image_folder, max_image_pixels,
+                                   apply_exif_orientation)
+        size = len(samples)
+        counts = DatasetCounts(
+            images=size, labels=size, pairs=size, usable_images=size, boxes=index.num_words,
+            unopened=size, apply_exif_orientation=apply_exif_orientation)
+    return Inspection(samples, counts, Findings([], [], [], [], []))
 
 
 def _warn_unpaired(folder: str, images: List[str]) -> None:
@@ -467,19 +379,25 @@ def _warn_unpaired(folder: str, images: List[str]) -> None:
                        os.path.basename(images[0]))
 
 
-class _ReadPair(NamedTuple):
+class _ReadRegions(NamedTuple):
     sample: Sample
-    invalid: List[str]      # where in the label file the regions stand that are not valid
+    invalid: List[int]      # where in the label file the regions stand that are not valid
     repaired: int
     crossing: int
 
 
-def _read_pair(pair: _Pair, of_any_shape: bool, max_image_pixels: int,
-               apply_exif_orientation: bool) -> _ReadPair:
-    annotation = pair.read()
-    header = read_image_header(pair.image_path, max_image_pixels)
-    size = header.size_as_read(apply_exif_orientation)
+def _read_regions(image_path: str, annotation: Annotation, of_any_shape: bool,
+                  max_image_pixels: int, apply_exif_orientation: bool, labels_only: bool = False,
+                  ) -> _ReadRegions:
+    """Holds regions against the size of their image, which is read from its header."""
     given, ignore_tags = list(annotation.polygons), annotation.ignore_tags.copy()
+    if labels_only:
+        orientation = 1
+        corner = np.max([polygon.max(axis=0) for polygon in given] or [(0, 0)], axis=0)
+        size = tuple(int(side) + 2 for side in np.maximum(corner, 0)[::-1])
+    else:
+        header = read_image_header(image_path, max_image_pixels)
+        orientation, size = header.orientation, header.size_as_read(apply_exif_orientation)
     repaired = crossing = 0
     for place, polygon in enumerate(given if of_any_shape else ()):
         if len(polygon) < 3:
@@ -490,7 +408,8 @@ def _read_pair(pair: _Pair, of_any_shape: bool, max_image_pixels: int,
         crossing += not usable and not ignore_tags[place]
         ignore_tags[place] |= not usable
     polygons, valid = validate_polygons(given, size)
-    sample = Sample(pair.image_path, size, polygons, ignore_tags[valid], header.orientation,
-                    apply_exif_orientation)
-    return _ReadPair(sample, [f'{pair.label_path}:{line}' for line, is_valid in
-                              zip(annotation.lines, valid) if not is_valid], repaired, crossing)
+    lines = annotation.lines or range(len(given))
+    return _ReadRegions(
+        Sample(image_path, size, polygons, ignore_tags[valid], orientation, apply_exif_orientation,
+               max_image_pixels),
+        [line for line, is_valid in zip(lines, valid) if not is_valid], repaired, crossing)

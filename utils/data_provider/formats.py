@@ -36,6 +36,7 @@ class _Region(NamedTuple):
     number: int                 # of the line or entry, from 1
     values: Sequence[float]     # x1, y1, x2, y2, ...
     ignored: bool
+    text: str = ''
 
 
 def _annotation(regions: Sequence[_Region]) -> Annotation:
@@ -47,7 +48,8 @@ def _annotation(regions: Sequence[_Region]) -> Annotation:
                                   f'not beyond {MAX_COORDINATE}')
     return Annotation([np.array(region.values, np.float32).reshape(-1, 2) for region in regions],
                       np.array([region.ignored for region in regions], np.bool_),
-                      [region.number for region in regions])
+                      [region.number for region in regions],
+                      [region.text for region in regions])
 
 
 def _lines(path: str) -> Iterator[Tuple[int, str]]:
@@ -82,8 +84,9 @@ def read_mlt(path: str) -> Annotation:
         if len(fields) < 10 or fields[8].strip() not in MLT_SCRIPTS:
             raise AnnotationError(f'{where}: is not a line of the form x1,y1,..,x4,y4,script,text '
                                   f'with a script such as Latin: {line[:_EXCERPT]!r}')
+        text = fields[9].strip()
         regions.append(_Region(where, number, _numbers(where, fields[:8], 'x1,y1,..,script,text'),
-                               fields[9].strip() == IGNORED))
+                               text == IGNORED, text))
     return _annotation(regions)
 
 
@@ -106,7 +109,7 @@ def read_ctw1500(path: str) -> Annotation:
         elif len(values) != 2 * _CTW1500_POINTS:
             raise AnnotationError(f'{where}: has {len(values)} numbers, and lines of CTW1500 have '
                                   '32, or 28 and a text')
-        regions.append(_Region(where, number, values, text == IGNORED))
+        regions.append(_Region(where, number, values, text == IGNORED, text))
     return _annotation(regions)
 
 
@@ -119,10 +122,10 @@ def _ctw1500_xml(path: str) -> Iterator[_Region]:
     except ElementTree.ParseError as error:
         raise AnnotationError(f'{path}: is not XML ({error})') from None
     for number, box in enumerate(root.iter('box'), 1):
-        where = f'{path}: box {number}'
+        where, text = f'{path}: box {number}', (box.findtext('label') or '').strip()
         yield _Region(where, number, _numbers(
             where, (box.findtext('segs') or '').split(','), '<segs>x1,y1,..,x14,y14</segs>'),
-            (box.findtext('label') or '').strip() == IGNORED)
+            text == IGNORED, text)
 
 
 def read_total_text(path: str) -> Annotation:
@@ -148,12 +151,12 @@ def _total_text_mat(path: str) -> Iterator[_Region]:
         rows = np.atleast_2d(rows)
         for number, row in enumerate(rows, 1):
             x, y = np.ravel(row[1]), np.ravel(row[3])
-            text, orientation = (str(np.ravel(cell)[0]) if np.size(cell) else ''
+            text, orientation = (str(np.ravel(cell)[0]).strip() if np.size(cell) else ''
                                  for cell in (row[4], row[5]))
             # A user's rule and the official one: by the text, and by the orientation.
             yield _Region(f'{path}: row {number}', number,
                           np.column_stack([x, y]).astype(float).ravel().tolist(),
-                          '#' in (text.strip(), orientation.strip()) or text.strip() == IGNORED)
+                          '#' in (text, orientation) or text == IGNORED, text)
     except Exception as error:  # damaged files make SciPy raise anything, MemoryError as well
         raise AnnotationError(f'{path}: is not a MATLAB file of Total-Text '
                               f'({first_line(error)})') from None
@@ -171,10 +174,11 @@ def _total_text_records(path: str, text: str) -> Iterator[_Region]:
         x, y = (_numbers(where, each.group(1).split(), 'x: [[..]], y: [[..]]') for each in found)
         if len(x) != len(y):
             raise AnnotationError(f'{where}: has {len(x)} x and {len(y)} y')
-        marks = [re.search(rf"{name}:\s*\[u?['\"]?(.*?)['\"]?\]", record, re.DOTALL)
+        found = [re.search(rf"{name}:\s*\[u?['\"]?(.*?)['\"]?\]", record, re.DOTALL)
                  for name in ('ornt', 'transcriptions')]
+        marks = [mark.group(1).strip() if mark else '' for mark in found]
         yield _Region(where, number, np.column_stack([x, y]).ravel().tolist(),
-                      any(mark and mark.group(1).strip() in ('#', IGNORED) for mark in marks))
+                      any(mark in ('#', IGNORED) for mark in marks), marks[1])
 
 
 def _polygon_line(where: str, number: int, line: str) -> _Region:
@@ -193,7 +197,8 @@ def _polygon_line(where: str, number: int, line: str) -> _Region:
     if count < 2:
         raise AnnotationError(f'{where}: has no points before its text: {line[:_EXCERPT]!r}')
     text = ','.join(fields[count:]).strip()
-    return _Region(where, number, [float(field) for field in fields[:count]], text == IGNORED)
+    return _Region(where, number, [float(field) for field in fields[:count]], text == IGNORED,
+                   text)
 
 
 def read_msra_td500(path: str) -> Annotation:
@@ -206,8 +211,8 @@ def read_msra_td500(path: str) -> Annotation:
     """
     regions = []
     for number, line in _lines(path):
-        where, fields = f'{path}:{number}', line.split(None, 7)[:7]
-        values = _numbers(where, fields, 'index difficult x y w h angle')
+        where, fields = f'{path}:{number}', line.split(None, 7)
+        values = _numbers(where, fields[:7], 'index difficult x y w h angle')
         if len(values) < 7:
             raise AnnotationError(f'{where}: has {len(values)} numbers where '
                                   'index difficult x y w h angle are 7')
@@ -216,7 +221,8 @@ def read_msra_td500(path: str) -> Annotation:
                             (-width, height)]) / 2
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         points = corners @ turn + (x + width / 2, y + height / 2)
-        regions.append(_Region(where, number, points.ravel().tolist(), difficult != 0))
+        regions.append(_Region(where, number, points.ravel().tolist(), difficult != 0,
+                               ''.join(fields[7:])))
     return _annotation(regions)
 
 
@@ -258,8 +264,9 @@ def read_labelme(path: str) -> Annotation:
                 (left, right), (top, bottom) = sorted(values[0::2]), sorted(values[1::2])
                 values = [left, top, right, top, right, bottom, left, bottom]
             if kind in ('polygon', 'rectangle', 'rotation'):
-                regions.append(_Region(f'{path}: shape {number}', number, values,
-                                       str(shape.get('label', '')).strip() == IGNORED))
+                text = str(shape.get('label', '')).strip()
+                regions.append(_Region(f'{path}: shape {number}', number, values, text == IGNORED,
+                                       text))
         return _annotation(regions)
     return _checked(path, read)
 
@@ -287,8 +294,11 @@ def read_coco(path: str) -> Dict[str, Annotation]:
             name = names[str(entry['image_id'])]
             number = len(found[name]) + 1
             where = f'{path}: annotation {entry.get("id", number)}'
+            text = str(entry.get('utf8_string', entry.get('text', ''))).strip()
+            ignored = bool(entry.get('iscrowd')) or text in ('.', IGNORED) or (
+                entry.get('legibility') == 'illegible')
             for values in _coco_polygons(entry, where):
-                found[name].append(_Region(where, number, values, _is_ignored_in_coco(entry)))
+                found[name].append(_Region(where, number, values, ignored, text))
         return {name: _annotation(regions) for name, regions in found.items()}
     return _checked(path, read)
 
@@ -307,11 +317,6 @@ def _coco_polygons(entry: Dict[str, Any], where: str) -> List[List[float]]:
     return [values]
 
 
-def _is_ignored_in_coco(entry: Dict[str, Any]) -> bool:
-    return bool(entry.get('iscrowd')) or entry.get('legibility') == 'illegible' or str(
-        entry.get('utf8_string', entry.get('text', ''))).strip() in ('.', IGNORED)
-
-
 def read_art(path: str) -> Dict[str, Annotation]:
     """Reads ICDAR2019 ArT or LSVT: ``{"gt_0": [{"points": .., "transcription": ..}, ..], ..}``.
 
@@ -323,7 +328,8 @@ def read_art(path: str) -> Dict[str, Annotation]:
     def read() -> Dict[str, Annotation]:
         return {name: _annotation([
             _Region(f'{path}: {name}, region {number}', number, _flat(entry['points']),
-                    bool(entry.get('illegibility')) or entry['transcription'].strip() == IGNORED)
+                    bool(entry.get('illegibility')) or entry['transcription'].strip() == IGNORED,
+                    entry['transcription'].strip())
             for number, entry in enumerate(entries, 1)])
             for name, entries in read_json(path).items()}
     return _checked(path, read)
@@ -347,12 +353,82 @@ def read_ppocrlabel(path: str) -> Dict[str, Annotation]:
             raise AnnotationError(f'{where}: has no tab between a path and its regions')
 
         def read(text: str = text, where: str = where) -> Annotation:
-            return _annotation([
-                _Region(where, place, _flat(entry['points']), bool(entry.get('difficult'))
-                        or str(entry.get('transcription', '')).strip() in ('*', IGNORED))
-                for place, entry in enumerate(json.loads(text), 1)])
+            regions = []
+            for place, entry in enumerate(json.loads(text), 1):
+                word = str(entry.get('transcription', '')).strip()
+                regions.append(_Region(where, place, _flat(entry['points']), bool(
+                    entry.get('difficult')) or word in ('*', IGNORED), word))
+            return _annotation(regions)
         found[posixpath.normpath(name.strip().replace('\\', '/'))] = _checked(where, read)
     return found
+
+
+class SynthTextIndex:
+    """The words of SynthText's ``gt.mat``, in flat arrays: an image costs some 40 bytes a word.
+
+    Args:
+        path: of the file.
+        with_texts: read the transcriptions as well, which takes a few times the memory.
+
+    Raises:
+        AnnotationError: the file cannot be read, or has another structure.
+    """
+
+    def __init__(self, path: str, with_texts: bool = False):
+        from scipy.io import loadmat
+        self._path = path
+        variables = ['imnames', 'wordBB'] + ['txt'] * with_texts
+        try:
+            # Without the characters' boxes, which are two thirds of the file.
+            content = loadmat(path, variable_names=variables)
+            names = [str(np.ravel(cell)[0]) for cell in np.ravel(content.pop('imnames'))]
+            cells = np.ravel(content.pop('wordBB'))
+            self._texts = np.ravel(content['txt']) if with_texts else None
+            if len(cells) != len(names):
+                raise ValueError(f'{len(names)} names and {len(cells)} sets of boxes')
+            counts = np.empty(len(cells), np.int64)
+            for place, cell in enumerate(cells):
+                # An image of one word has no third axis.
+                if cell.shape[:2] != (2, 4) or cell.ndim > 3:
+                    raise ValueError(f'boxes of shape {cell.shape}')
+                counts[place] = cell.shape[2] if cell.ndim == 3 else 1
+            self._ends = np.cumsum(counts)
+            self._points = np.empty((counts.sum(), 4, 2), np.float32)
+            for cell, end, count in zip(cells, self._ends, counts):
+                self._points[end - count:end] = cell.reshape(2, 4, -1).transpose(2, 1, 0)
+            # Not a comparison with `>`, which NaN would pass. A word without area is invalid.
+            usable = (np.abs(self._points) <= MAX_COORDINATE).all(axis=(1, 2))
+            self._points[~usable] = 0
+        except Exception as error:  # as for Total-Text
+            raise AnnotationError(f'{path}: is not the gt.mat of SynthText '
+                                  f'({first_line(error)})') from None
+        # As bytes of one width: a third of what strings take.
+        self._names = np.char.encode(names, 'utf-8') if names else np.empty(0, 'S1')
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def num_words(self) -> int:
+        """Words of all images."""
+        return len(self._points)
+
+    def name(self, index: int) -> str:
+        """Path of an image, relative to the directory of the set."""
+        return self._names[index].decode('utf-8')
+
+    def read(self, index: int) -> Annotation:
+        """The words of an image; those that are not finite have no area."""
+        begin = self._ends[index - 1] if index else 0
+        points = self._points[begin:self._ends[index]]
+        texts = [''] * len(points)
+        if self._texts is not None:
+            words = [word for entry in np.ravel(self._texts[index]) for word in str(entry).split()]
+            if len(words) == len(points):
+                texts = words
+        where = f'{self._path}: {self.name(index)}'
+        return _annotation([_Region(where, number, word.ravel(), False, text)
+                            for number, (word, text) in enumerate(zip(points, texts), 1)])
 
 
 def repaired(polygon: np.ndarray) -> Tuple[np.ndarray, bool]:

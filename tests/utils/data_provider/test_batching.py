@@ -163,3 +163,20 @@ def test_arrays_are_allocated_in_these_shapes():
     assert (images.shape, seg_maps.shape, masks.shape) == (
         (3, 64, 64, 3), (3, 16, 16, 6), (3, 16, 16, 1))
     assert {array.dtype for array in (images, seg_maps, masks)} == {np.dtype(np.uint8)}
+
+
+def test_sets_of_a_mixture_have_their_shares_and_their_own_epochs(samples, monkeypatch):
+    monkeypatch.setattr('utils.data_provider.augment.BACKGROUND_SHARE', 0)
+    build = BatchBuilder(samples, OPTIONS._replace(batch_size=50), shares=[(3, 0.1), (7, 0.9)])
+    drawn = [index for number in range(20) for index in _make(build, number, 50)[0].indices]
+    first = [index for index in drawn if index < 3]
+    rest = [index for index in drawn if index >= 3]
+    assert (len(first), len(rest)) == (100, 900)
+    for indices, members in ((first, range(3)), (rest, range(3, 10))):
+        size = len(members)
+        assert all(sorted(indices[start:start + size]) == list(members)
+                   for start in range(0, len(indices) - size, size))
+    # The sets are mixed, and not one behind the other.
+    assert any(index < 3 for index in drawn[:100])
+    again = BatchBuilder(samples, OPTIONS._replace(batch_size=50), shares=[(3, 0.1), (7, 0.9)])
+    assert _make(again, 7, 50)[0].indices == drawn[350:400]

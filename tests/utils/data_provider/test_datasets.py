@@ -6,7 +6,13 @@ from PIL import Image
 
 from utils.data_provider import datasets
 from utils.data_provider.batching import SampleReader
-from utils.data_provider.datasets import DATASETS, inspect_dataset, load_dataset, pair_files
+from utils.data_provider.datasets import (
+    inspect_dataset,
+    load_dataset,
+    load_mixture,
+    split_mixture,
+)
+from utils.data_provider.pairing import DATASETS, pair_files
 from utils.errors import PSENetError
 from utils.image_io import is_image_name, write_image
 
@@ -198,3 +204,63 @@ def test_a_large_folder_tells_how_far_its_reading_is(make_folder, warnings, monk
     folder = make_folder(2)
     load_dataset(str(folder))
     assert f'reading {folder}: 1 of 2 images' in warnings.text
+
+
+def test_sub_folders_are_entered_only_where_the_folder_has_no_image(make_folder, tmp_path):
+    folder = make_folder(2)
+    top = tmp_path / 'top'
+    for name in ('a', 'b/c'):
+        (top / name).mkdir(parents=True)
+    (folder / 'img_1.png').rename(top / 'a' / 'img_1.png')
+    (folder / 'gt_img_1.txt').rename(top / 'a' / 'gt_img_1.txt')
+    (folder / 'img_2.png').rename(top / 'b/c' / 'img_1.png')
+    (folder / 'gt_img_2.txt').rename(top / 'b/c' / 'img_1.txt')
+    # A link to a folder above is no reason to go round and round.
+    (top / 'a' / 'round').symlink_to(top)
+    samples, counts = load_dataset(str(top))
+    assert [sample.image_path for sample in samples] == [
+        str(top / 'a' / 'img_1.png'), str(top / 'b/c' / 'img_1.png')]
+    assert counts.pairs == counts.labels == 2
+    image = top / 'img_9.png'
+    image.write_bytes((top / 'a' / 'img_1.png').read_bytes())
+    assert load_dataset(str(top))[1].images == 1
+
+
+def test_nested_images_and_labels_apart(make_folder):
+    folder = make_folder(1)
+    for name, kind in (('img_1.png', 'images'), ('gt_img_1.txt', 'gt')):
+        (folder / kind / 'x').mkdir(parents=True)
+        (folder / name).rename(folder / kind / 'x' / name)
+    assert load_dataset(str(folder))[1].usable_regions == 1
+
+
+@pytest.mark.parametrize(('path', 'expected'), [
+    ('A:0.5,B:0.5', [('A', 0.5), ('B', 0.5)]), ('a b:3, c:1', [('a b', 0.75), ('c', 0.25)]),
+    ('./ocr/x', [('./ocr/x', 1)]), ('C:/x', [('C:/x', 1)]), ('A:2', [('A', 1)]),
+    ('A:1,B', [('A:1,B', 1)]),
+])
+def test_mixtures_are_written_with_weights(path, expected):
+    assert split_mixture(path) == expected
+
+
+@pytest.mark.parametrize('path', ['A:0,B:1', 'A:0.0001,B:1'])
+def test_a_weight_that_cannot_be_met_is_refused(path):
+    with pytest.raises(PSENetError, match='each weight must be at least'):
+        split_mixture(path)
+
+
+def test_sets_of_a_mixture_have_their_own_forms(make_folder, tmp_path):
+    one = make_folder(3)
+    other = tmp_path / 'other'
+    other.mkdir()
+    (other / 'img_9.png').write_bytes((one / 'img_1.png').read_bytes())
+    (other / 'img_9.gt').write_text('0 1 10 10 50 20 0.1\n1 0 10 10 50 20 0.1\n')
+    samples, counts, shares = load_mixture(f'{one}:1,{other}:3')
+    assert shares == ((3, 0.25), (1, 0.75))
+    assert [len(sample.polygons) for sample in samples] == [1, 1, 1, 2]
+    assert (counts.usable_images, counts.boxes, counts.ignored_boxes) == (4, 5, 1)
+    with pytest.raises(PSENetError, match='--label_path=x is the labels of one set'):
+        load_mixture(f'{one}:1,{other}:3', label_folder='x')
+    (other / 'img_9.gt').write_text('0 1 10 10 50 20 0.1\n')
+    with pytest.raises(PSENetError, match='other has nothing to train on'):
+        load_mixture(f'{one}:1,{other}:3')

@@ -8,6 +8,7 @@ import pytest
 
 from utils.data_provider import formats
 from utils.data_provider.annotation import AnnotationError
+from utils.data_provider.data_provider import get_batch
 from utils.data_provider.datasets import inspect_dataset, load_dataset
 from utils.errors import PSENetError
 
@@ -274,3 +275,80 @@ def test_real_files_of_total_text_and_ctw1500(shared_dir):
                for path in sorted((folder / 'ctw1500' / name).glob('*.txt'))]
     assert len(regions) == 34
     assert all(len(polygon) == 14 for each in regions for polygon in each.polygons)
+
+
+@pytest.fixture
+def synthtext(tmp_path, image_at):
+    """A gt.mat as SynthText's: of two images one has a single word, the third is not there."""
+    from scipy.io import savemat
+    cells = {name: np.empty((1, 3), object) for name in ('imnames', 'wordBB', 'charBB', 'txt')}
+    word = np.array(points_of(QUAD)).T
+    for place, boxes in enumerate((word, np.stack([word, word + 5], axis=2), word)):
+        name = f'{place}/img_{place}.png'
+        cells['imnames'][0, place] = np.array([name])
+        cells['wordBB'][0, place] = boxes.astype(np.float32)
+        cells['charBB'][0, place] = np.zeros((2, 4, 9))
+        cells['txt'][0, place] = np.array(['one      ', 'two\nwords'][:1 + (place == 2)])
+        if place < 2:
+            image_at(tmp_path / name)
+    cells['txt'][0, 1] = np.array(['one\ntwo   '])
+    savemat(str(tmp_path / 'gt.mat'), cells)
+    return tmp_path
+
+
+def points_of(line):
+    return np.array(line.split(','), float).reshape(-1, 2)
+
+
+def test_synthtext_is_found_and_not_opened(synthtext, messages):
+    samples, counts = load_dataset(str(synthtext))
+    assert '--dataset=synthtext: gt.mat is there' in messages()[0]
+    assert (counts.usable_images, counts.boxes) == (3, 4)
+    assert '3 images were not opened' in str(counts)
+    assert [sample.size for sample in samples] == [None] * 3
+    np.testing.assert_array_equal(samples[1].polygons[1], points_of(QUAD) + 5)
+    index = formats.SynthTextIndex(str(synthtext / 'gt.mat'), with_texts=True)
+    # Three words for one box: the box is kept, and nobody knows its text.
+    assert [index.read(place).texts for place in range(3)] == [['one'], ['one', 'two'], ['']]
+
+
+def test_synthtext_trains_and_names_what_is_missing(synthtext, messages):
+    with get_batch(str(synthtext), 1, 32, 2, seed=1) as batches:
+        paths = {path for _ in range(4) for path in next(batches)[1]}
+        assert paths == {str(synthtext / '0' / 'img_0.png'), str(synthtext / '1' / 'img_1.png')}
+        assert batches.counts.unreadable == 1
+    assert sum('img_2.png' in message for message in messages()) == 1
+
+
+@pytest.mark.parametrize(('cells', 'words'), [
+    ({'imnames': [['a.jpg']]}, 'wordBB'),
+    ({'imnames': np.array([['a.jpg', 'b.jpg']], object), 'wordBB': np.array([[1.0]])}, '2 names'),
+    ({'imnames': [['a.jpg']], 'wordBB': np.ones((1, 1))}, 'boxes of shape'),
+])
+def test_another_gt_mat_is_refused_in_a_sentence(tmp_path, cells, words):
+    from scipy.io import savemat
+    savemat(str(tmp_path / 'gt.mat'), cells)
+    with pytest.raises(AnnotationError, match=f'gt.mat: is not the gt.mat of SynthText .*{words}'):
+        load_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_labels_are_read_without_images(tmp_path, form):
+    (tmp_path / 'labels').mkdir()
+    for name, text in FORMS[form].items():
+        write(tmp_path / 'labels' / name, text)
+    counts = inspect_dataset(str(tmp_path), labels_only=True).counts
+    assert (counts.images, counts.labels, counts.usable_regions) == (0, 1, 1), counts
+
+
+@pytest.mark.parametrize(('place', 'expected'), [
+    ('icdar2013', (30, 168, 0)), ('total_text/mat', (85, 725, 76)),
+    ('total_text/txt', (85, 725, 76)), ('ctw1500/labels', (30, 183, 0)),
+    ('ctw1500/train_labels', (4, 32, 0)),
+])
+def test_real_labels_without_images(shared_dir, place, expected):
+    folder = shared_dir / 'data' / place
+    if not folder.is_dir():
+        pytest.skip(f'needs {folder}')
+    counts = inspect_dataset(str(folder), labels_only=True).counts
+    assert (counts.usable_images, counts.boxes, counts.ignored_boxes) == expected
