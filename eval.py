@@ -19,7 +19,7 @@ from inference.detector import open_detector
 from inference.folder import Summary, detect_folder, image_reader, images_by_stem
 from inference.networks import Platform
 from inference.results import prepare_output
-from inference.thresholds import Thresholds, follow_thresholds
+from inference.thresholds import follow_thresholds
 from training.devices.npu.options import Value, define_option_flags, options_from_flags
 from utils import cli
 from utils.errors import PSENetError
@@ -51,7 +51,7 @@ def evaluate(config: DetectConfig, npu_options: Dict[str, Value],
         prepare_output(config.output_dir)
         return detect_folder(detector, images, config.output_dir,
                              write_images=not config.no_write_images,
-                             read=image_reader(config))
+                             read=image_reader(config), write_scores=config.write_scores)
 
 
 def main(_: List[str]) -> int:
@@ -60,7 +60,7 @@ def main(_: List[str]) -> int:
     if npu_options and config.platform != 'npu':
         raise PSENetError(f'options of the NPU ({", ".join(npu_options)}) have no effect without '
                           '--platform=npu; give both or neither')
-    given = [name for name in Thresholds._fields if flags.FLAGS[name].present]
+    given = [name for name in flags.FLAGS if flags.FLAGS[name].present]
     summary = evaluate(config, npu_options, given)
     logger.info('%s', summary.line())
     if summary.unreadable:

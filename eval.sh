@@ -48,7 +48,9 @@ gt=$(cd -- "$(dirname -- "$gt")" && pwd)/$(basename -- "$gt")
 cd -- "$here"
 "$PYTHON" -m tools.pack_results --output_dir="$output_dir" --gt="$gt"
 case " $* " in
-  *"-output_shape=polygon "* | *"-output_shape polygon "*) scorer=evaluation/polygon_script.py ;;
-  *) scorer=evaluation/script.py ;;
+  *"-output_shape=polygon "* | *"-output_shape polygon "*) scorer=(evaluation/polygon_script.py) ;;
+  *"-write_scores "* | *"-write_scores=true "*)
+    scorer=(evaluation/script.py '-p={"CONFIDENCES": true}') ;;
+  *) scorer=(evaluation/script.py) ;;
 esac
-"$PYTHON" "$scorer" -g="$gt" -s="$output_dir/results.zip"
+"$PYTHON" "${scorer[@]}" -g="$gt" -s="$output_dir/results.zip"

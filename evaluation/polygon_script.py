@@ -7,8 +7,9 @@
 
 Ground truth and results are zip archives or folders. Ground truth: lines x1,y1,..,xn,yn,text with
 ### for what does not count, CTW1500's lines of 32 numbers, Total-Text's poly_gt_imgN.mat,
-MSRA-TD500's .gt. Results: lines x1,y1,..,xn,yn in res_<image>.txt or <image>.txt; an image without
-a file has missed all. Prints ``Calculated!`` and a line of JSON with precision, recall and hmean.
+MSRA-TD500's .gt. Results: lines x1,y1,..,xn,yn[,score] in res_<image>.txt or <image>.txt; an image
+without a file has missed all. Prints ``Calculated!`` and a line of JSON with precision, recall and
+hmean.
 """
 
 import argparse
@@ -392,10 +393,11 @@ def _region(where: str, line: str) -> Region:
 def _detection(where: str, line: str) -> np.ndarray:
     fields = line.split(',')
     values = _numbers(fields)
-    if len(values) != len(fields) or len(values) % 2 or len(values) < 6:
-        raise ProtocolError(f'{where}: is not x1,y1,..,xn,yn with three points or more: '
+    if len(values) != len(fields) or len(values) < 6:
+        raise ProtocolError(f'{where}: is not x1,y1,..,xn,yn[,score] with three points or more: '
                             f'{shown(line)}')
-    return np.reshape(values, (-1, 2))
+    # Of an odd count the last is the score, which plays no part in these protocols.
+    return np.reshape(values[:len(values) // 2 * 2], (-1, 2))
 
 
 def _msra(where: str, line: str) -> Region:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Collection, Iterator, NamedTuple, Tuple
+from typing import Collection, Iterator, NamedTuple, Optional, Tuple
 
 from absl import flags
 
@@ -17,6 +17,7 @@ from utils.utils_tool import cfg, logger
 Size = Tuple[int, int]  # width, height in pixels
 # Longer images are shrunk to it by default.
 MAX_SIDE_LEN = 2400
+SHAPES = ('quad', 'polygon')
 
 
 class DetectConfig(NamedTuple):
@@ -43,12 +44,19 @@ class DetectConfig(NamedTuple):
     tile: bool = False
     output_shape: str = 'quad'
     polygon_tolerance: float = 4.0
-    min_score: float = 0.0
+    write_scores: bool = False
+    min_score: float = Thresholds().min_score
+    min_region_area: int = Thresholds().min_region_area
 
     @property
     def thresholds(self) -> Thresholds:
         """Those of post-processing."""
-        return Thresholds(self.seg_map_thresh, self.min_area_thresh, self.min_box_side)
+        return Thresholds(*(getattr(self, name) for name in Thresholds._fields))
+
+    @property
+    def tolerance(self) -> Optional[float]:
+        """That of ``find_regions``."""
+        return self.polygon_tolerance if self.output_shape == 'polygon' else None
 
     def scale_of(self, image_size: Size) -> float:
         """Factor that ``--short_side`` or ``--long_side`` asks for; 1 where neither is given."""
@@ -78,6 +86,9 @@ def define_detect_flags() -> None:
     flags.DEFINE_boolean(
         'no_write_images', _DEFAULTS.no_write_images,
         'Leave out the images with boxes drawn on them.', **files)
+    flags.DEFINE_boolean(
+        'write_scores', _DEFAULTS.write_scores, 'End each line with the score of the region, 0..1, '
+        'the mean of the largest kernel; scoring takes it with CONFIDENCES.', **files)
     _define_device_flags()
     define_threshold_flags()
     define_shape_flags()
@@ -145,23 +156,26 @@ def define_threshold_flags() -> None:
         'min_box_side', _DEFAULTS.min_box_side,
         f'Boxes with a side of fewer pixels of the image are dropped; those below {MIN_SIDE} '
         'always are.', **detection)
+    flags.DEFINE_float(
+        'min_score', _DEFAULTS.min_score, 'Regions whose mean score, of the largest kernel, is '
+        'below this are dropped. Nearly all pixels of a region exceed --seg_map_thresh, so only a '
+        'higher value has an effect.', **detection)
+    flags.DEFINE_integer(
+        'min_region_area', _DEFAULTS.min_region_area, 'Regions that cover fewer pixels of the '
+        'image are dropped.', **detection)
 
 
 def define_shape_flags() -> None:
-    """Defines ``--output_shape``, ``--polygon_tolerance`` and ``--min_score``."""
+    """Defines ``--output_shape`` and ``--polygon_tolerance``."""
     detection = group('detection')
     flags.DEFINE_enum(
-        'output_shape', _DEFAULTS.output_shape, ['quad', 'polygon'],
+        'output_shape', _DEFAULTS.output_shape, SHAPES,
         'quad: the rectangle of least area around each text; polygon: its outline, for text of any '
         'shape.',
         **detection)
     flags.DEFINE_float(
         'polygon_tolerance', _DEFAULTS.polygon_tolerance, 'Pixels of the network input by which '
         'the polygons, simplified, may be off the outlines.', 0, **detection)
-    flags.DEFINE_float(
-        'min_score', _DEFAULTS.min_score, 'Drop regions whose mean score, of the largest kernel, '
-        'is below this. Nearly all pixels of a region exceed --seg_map_thresh, so only a higher '
-        'value has an effect.', 0, 1, **detection)
 
 
 def define_size_flags() -> None:
@@ -225,15 +239,10 @@ def validate(config: DetectConfig) -> None:
 
 
 def _faults(config: DetectConfig) -> Iterator[str]:
+    yield from _threshold_faults(config)
     for name in ('test_data_path', 'checkpoint_path', 'output_dir'):
         if not getattr(config, name):
             yield f'--{name} is empty; give a path'
-    if not 0 <= config.seg_map_thresh < 1:
-        yield f'--seg_map_thresh={config.seg_map_thresh} must be at least 0 and below 1'
-    for name, least in (('min_area_thresh', 0), ('min_box_side', 0), ('max_image_pixels', 1),
-                        ('max_side_len', cfg.SIDE_MULTIPLE)):
-        if getattr(config, name) < least:
-            yield f'--{name}={getattr(config, name)} must be at least {least}'
     for name in ('short_side', 'long_side'):
         if getattr(config, name) and getattr(config, name) < cfg.SIDE_MULTIPLE:
             yield f'--{name}={getattr(config, name)} must be 0 or at least {cfg.SIDE_MULTIPLE}'
@@ -245,6 +254,17 @@ def _faults(config: DetectConfig) -> Iterator[str]:
     if os.path.realpath(config.output_dir) == os.path.realpath(config.test_data_path):
         yield (f'--output_dir={config.output_dir} is the folder of --test_data_path, where drawn '
                'images would be taken for test images; choose another one')
+
+
+def _threshold_faults(config: DetectConfig) -> Iterator[str]:
+    if not 0 <= config.seg_map_thresh < 1:
+        yield f'--seg_map_thresh={config.seg_map_thresh} must be at least 0 and below 1'
+    if not 0 <= config.min_score <= 1:
+        yield f'--min_score={config.min_score} must lie in 0 .. 1'
+    for name, least in (('min_area_thresh', 0), ('min_box_side', 0), ('min_region_area', 0),
+                        ('max_image_pixels', 1), ('max_side_len', cfg.SIDE_MULTIPLE)):
+        if getattr(config, name) < least:
+            yield f'--{name}={getattr(config, name)} must be at least {least}'
 
 
 def _tile_faults(config: DetectConfig) -> Iterator[str]:

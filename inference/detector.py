@@ -13,7 +13,7 @@ import numpy as np
 
 from inference.config import DetectConfig, Size
 from inference.networks import GPU_OR_CPU, Platform, ScoreNetwork, next_size, open_network
-from inference.postprocess import Geometry, find_boxes, find_polygons
+from inference.postprocess import Geometry, Regions, find_regions
 from inference.tiles import tiled_score_maps
 from utils.utils_tool import cfg, logger
 
@@ -116,7 +116,7 @@ class Detector:
             image_bgr: uint8 (H, W, 3), BGR. Unchanged.
 
         Returns:
-            What ``score_maps`` takes, and the geometry for ``find_boxes``.
+            What ``score_maps`` takes, and the geometry for ``find_regions``.
         """
         image_size = image_bgr.shape[1::-1]
         scale = self._config.scale_of(image_size)
@@ -135,15 +135,14 @@ class Detector:
             return tiled_score_maps(self._network.score_maps, image_rgb, self._tile_side)
         return self._network.score_maps(image_rgb)
 
-    def detect(self, image_bgr: np.ndarray) -> Sequence[np.ndarray]:
+    def detect(self, image_bgr: np.ndarray) -> Regions:
         """Finds the text in one image of any size.
 
         Args:
             image_bgr: uint8 (H, W, 3), BGR. Unchanged.
 
         Returns:
-            int32 (N, 4, 2), x, y in pixels of the image, clockwise; of polygons a list of int32
-            (P, 2).
+            Polygons, quads and scores, in pixels of the image.
 
         Raises:
             PSENetError: the device has too little memory; lower max_side_len.
@@ -151,7 +150,7 @@ class Detector:
         prepared = self.prepare(image_bgr)
         return self.find_regions(self.score_maps(prepared.image_rgb), prepared.geometry)
 
-    def find_regions(self, score_maps: np.ndarray, geometry: Geometry) -> Sequence[np.ndarray]:
+    def find_regions(self, score_maps: np.ndarray, geometry: Geometry) -> Regions:
         """Turns score maps into quadrilaterals or polygons, as the configuration says.
 
         Args:
@@ -161,10 +160,7 @@ class Detector:
         Returns:
             As ``detect``.
         """
-        if self._config.output_shape == 'polygon':
-            return find_polygons(score_maps, geometry, self.thresholds,
-                                 self._config.polygon_tolerance, self._config.min_score)
-        return find_boxes(score_maps, geometry, self.thresholds, self._config.min_score)
+        return find_regions(score_maps, geometry, self.thresholds, self._config.tolerance)
 
     def _tell_cost(self, geometry: Geometry) -> None:
         """Logs, of the first image, what a size that was asked for costs."""

@@ -198,6 +198,7 @@ def detect_folder(
     output_dir: str,
     write_images: bool = True,
     read: Read = read_image,
+    write_scores: bool = False,
 ) -> Summary:
     """Writes ``res_<stem>.txt`` for every image and, beside it, the image with its boxes drawn.
 
@@ -211,6 +212,7 @@ def detect_folder(
         write_images: whether to write ``res_<image name>``, the image with boxes; a PNG file where
             the image's own format cannot be written.
         read: reads an image file, as ``image_reader`` makes it.
+        write_scores: whether each line ends with the region's score.
 
     Returns:
         Counts and times.
@@ -219,7 +221,7 @@ def detect_folder(
         PSENetError: a file cannot be written, or the detector cannot go on.
     """
     start = time.perf_counter()
-    results = _Results(detector, output_dir, write_images)
+    results = _Results(detector, output_dir, write_images, write_scores)
     net_seconds = run_network(detector, images, results.write, read)
     return results.summary._replace(images=len(images), net_seconds=net_seconds,
                                     total_seconds=time.perf_counter() - start)
@@ -278,8 +280,10 @@ def _read(detector: Detector, stem: str, path: str, read: Read) -> FolderImage:
 class _Results:
     """Finds, writes and counts the boxes of one image after the other."""
 
-    def __init__(self, detector: Detector, output_dir: str, write_images: bool):
+    def __init__(self, detector: Detector, output_dir: str, write_images: bool,
+                 write_scores: bool):
         self._detector = detector
+        self._write_scores = write_scores
         self._output_dir = output_dir
         self._write_images = write_images
         self.summary = Summary()
@@ -291,14 +295,16 @@ class _Results:
             self._count(unreadable=1)
             return
         start = time.perf_counter()
-        boxes = self._detector.find_regions(score_maps, image.prepared.geometry)
-        self._count(boxes=len(boxes), post_seconds=time.perf_counter() - start)
-        write_result(self._output_dir, image.stem, boxes)
+        regions = self._detector.find_regions(score_maps, image.prepared.geometry)
+        self._count(boxes=len(regions.polygons), post_seconds=time.perf_counter() - start)
+        write_result(self._output_dir, image.stem, regions.polygons,
+                     regions.scores if self._write_scores else None)
         if self._write_images:
             name = 'res_' + os.path.basename(image.path)
             if not can_write(os.path.splitext(name)[1]):
                 name += '.png'
-            write_image(os.path.join(self._output_dir, name), draw_quads(image.image_bgr, boxes))
+            write_image(os.path.join(self._output_dir, name),
+                        draw_quads(image.image_bgr, regions.polygons))
 
     def _count(self, **amounts: float) -> None:
         self.summary = self.summary._replace(**{

@@ -1,10 +1,11 @@
 """Score maps -> kernels -> labels -> rectangles or outlines -> regions in the original image.
 
-``find_boxes`` gives quadrilaterals, ``find_polygons`` the outlines of the labels.
+``find_boxes`` gives quadrilaterals, ``find_polygons`` the outlines of the labels, and
+``find_regions`` either with their scores.
 """
 
 import functools
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ class Thresholds(NamedTuple):
     seg_map_thresh: float = 0.9
     min_area_thresh: int = 6
     min_box_side: int = 0
+    min_score: float = 0.0
+    min_region_area: int = 0
 
     def flags(self) -> str:
         """The flags that say the same."""
@@ -39,46 +42,74 @@ class Geometry(NamedTuple):
         return (self.input_size[0] / self.image_size[0], self.input_size[1] / self.image_size[1])
 
 
-def find_boxes(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds,
-               min_score: float = 0.0) -> np.ndarray:
-    """Turns the network's output into boxes: threshold, expand, fit, map back.
+class Regions(NamedTuple):
+    """The text of an image, N regions.
 
-    Args:
-        score_maps: float32 (h, w, K), 0..1, smallest kernel first. Unchanged.
-        geometry: sizes of the image that they were made from.
-        thresholds: of ``detect`` and ``to_original``.
-        min_score: regions of which ``score_labels`` is below this are dropped, 0..1.
-
-    Returns:
-        int32 (N, 4, 2), x, y in pixels of the original image, clockwise.
+    polygons: int32 (N, 4, 2), or of outlines a list of int32 (P, 2); x, y in pixels of the original
+        image, clockwise.
+    scores: float32 (N,), 0..1, the mean score of the largest kernel over each.
+    areas: float32 (N,), pixels of the original image that the labels cover.
     """
-    labels, count = _expand(score_maps, thresholds, min_score)
-    quads = label_rectangles(labels, count, geometry.input_size)
-    return to_original(quads, geometry, thresholds.min_box_side)
+
+    polygons: Sequence[np.ndarray]
+    scores: np.ndarray
+    areas: np.ndarray
+
+    @property
+    def quads(self) -> np.ndarray:
+        """int32 (N, 4, 2), clockwise: the polygons, or the rectangles of least area around them."""
+        if isinstance(self.polygons, np.ndarray):
+            return self.polygons
+        quads = [cv2.boxPoints(cv2.minAreaRect(polygon)) for polygon in self.polygons]
+        return clockwise(np.array(quads, np.float32).reshape(-1, 4, 2).astype(np.int32))
+
+
+def find_boxes(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds) -> np.ndarray:
+    """The polygons of ``find_regions``, int32 (N, 4, 2)."""
+    return find_regions(score_maps, geometry, thresholds).polygons
 
 
 def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds,
-                  tolerance: float = 4.0, min_score: float = 0.0) -> List[np.ndarray]:
-    """Turns the network's output into polygons that follow the text.
+                  tolerance: float = 4.0) -> List[np.ndarray]:
+    """The polygons of ``find_regions``, int32 (P, 2) each, which follow the text."""
+    return find_regions(score_maps, geometry, thresholds, tolerance).polygons
+
+
+def find_regions(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds,
+                 tolerance: Optional[float] = None) -> Regions:
+    """Turns the network's output into regions: threshold, expand, fit, map back.
 
     Args:
         score_maps: float32 (h, w, K), 0..1, smallest kernel first. Unchanged.
         geometry: sizes of the image that they were made from.
-        thresholds: as for ``find_boxes``; sides are those of the rectangle around a polygon.
-        tolerance: pixels of the network's input by which the outline may be off.
-        min_score: as for ``find_boxes``.
+        thresholds: a pixel belongs to a kernel above ``seg_map_thresh``; seeds of fewer than
+            ``min_area_thresh`` map pixels, rectangles with a side below ``min_box_side`` pixels of
+            the image, regions with a mean score below ``min_score`` and regions that cover fewer
+            than ``min_region_area`` pixels of the image are dropped.
+        tolerance: pixels of the network's input by which an outline may be off; None for the
+            rectangles of least area.
 
     Returns:
-        int32 (P, 2) each, x, y in pixels of the original image, clockwise. They are simple: where
-        an outline is not, once its points are whole numbers, its rectangle stands for it.
+        The regions. Outlines are simple: where one is not, once its points are whole numbers, its
+        rectangle stands for it.
     """
-    labels, count = _expand(score_maps, thresholds, min_score)
-    extents = _Extents.of(labels, count, geometry.input_size)
-    boxes = _in_image(_rectangles(extents), geometry)
-    kept = np.flatnonzero(_has_sides(boxes, max(MIN_SIDE, thresholds.min_box_side)))
-    if not kept.size:
+    labels, scores, sizes = _expand(score_maps, thresholds)
+    extents = _Extents.of(labels, len(scores), geometry.input_size)
+    boxes, kept = to_original(_rectangles(extents), geometry, thresholds.min_box_side)
+    height, width = labels.shape
+    areas = sizes * np.float32(geometry.image_size[0] / width * (geometry.image_size[1] / height))
+    wanted = ((scores >= thresholds.min_score) & (areas >= thresholds.min_region_area))[kept]
+    boxes, kept = boxes[wanted], kept[wanted]
+    polygons = boxes if tolerance is None else _polygons(
+        boxes, _outlines(labels, extents, kept, tolerance), geometry)
+    return Regions(polygons, scores[kept], areas[kept])
+
+
+def _polygons(boxes: np.ndarray, outlines: List[np.ndarray], geometry: Geometry,
+              ) -> List[np.ndarray]:
+    """Outlines in the original image: int32 (P, 2) each; a box where one is not simple there."""
+    if not outlines:
         return []
-    outlines = _outlines(labels, extents, kept, tolerance)
     # All points at once: a call for each outline would take longer than all of the rest.
     lengths = np.array([len(outline) for outline in outlines])
     points = _in_image(np.concatenate(outlines), geometry)
@@ -89,38 +120,23 @@ def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresh
     points, lengths = points[moves], np.add.reduceat(moves, ends - lengths, dtype=np.int64)
     polygons = np.split(points, lengths.cumsum()[:-1])
     for index in np.flatnonzero(~_are_simple(points, lengths)):
-        polygons[index] = clockwise(boxes[kept[index:index + 1]])[0]
+        polygons[index] = boxes[index]
     return polygons
 
 
 def _expand(score_maps: np.ndarray, thresholds: Thresholds,
-            min_score: float = 0.0) -> Tuple[np.ndarray, int]:
-    """Labels, int32 (h, w), of the regions that score min_score at least, and how many they are."""
+            ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, int32 (h, w), their mean scores, float32 (N,), and their sizes in pixels, (N,)."""
     if not 0 <= thresholds.seg_map_thresh <= 1:
         raise ValueError(f'seg_map_thresh must lie in 0..1, not {thresholds.seg_map_thresh}')
     labels, values = pse_from_scores(score_maps, thresholds.seg_map_thresh,
                                      thresholds.min_area_thresh)
-    if min_score <= 0:
-        return labels, len(values)
-    kept = score_labels(labels, len(values), score_maps) >= min_score
-    renumbered = np.where(kept, kept.cumsum(), 0)
-    return np.append(0, renumbered).astype(np.int32)[labels], int(kept.sum())
-
-
-def score_labels(labels: np.ndarray, num_labels: int, score_maps: np.ndarray) -> np.ndarray:
-    """How sure the network is of each region: the mean score of the largest kernel over it.
-
-    Args:
-        labels: int32 (h, w), values 0..num_labels; 0 is background; no label is without a pixel.
-        num_labels: the largest label.
-        score_maps: float32 (h, w, K), 0..1, smallest kernel first.
-
-    Returns:
-        float64 (num_labels,), in the order of the labels.
-    """
-    places = labels.ravel()
-    sums = np.bincount(places, score_maps[..., -1].ravel(), num_labels + 1)
-    return sums[1:] / np.bincount(places, minlength=num_labels + 1)[1:]
+    # Few pixels are text.
+    pixels = np.flatnonzero(labels)
+    places = labels.ravel()[pixels]
+    sums = np.bincount(places, score_maps[..., -1].ravel()[pixels], len(values) + 1)[1:]
+    sizes = np.bincount(places, minlength=len(values) + 1)[1:]
+    return labels, (sums / sizes).astype(np.float32), sizes
 
 
 def _outlines(labels: np.ndarray, extents: '_Extents', kept: np.ndarray,
@@ -182,8 +198,8 @@ def detect(
     Raises:
         ValueError: an argument has another type, shape or range.
     """
-    labels, count = _expand(score_maps, Thresholds(seg_map_thresh, min_area_thresh))
-    return label_rectangles(labels, count, image_size)
+    labels, scores, _ = _expand(score_maps, Thresholds(seg_map_thresh, min_area_thresh))
+    return label_rectangles(labels, len(scores), image_size)
 
 
 def label_rectangles(
@@ -259,7 +275,8 @@ def _enlarged_spans(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
     return borders[:-1].astype(np.int32), (borders[1:] - 1).astype(np.int32)
 
 
-def to_original(quads: np.ndarray, geometry: Geometry, min_box_side: int = 0) -> np.ndarray:
+def to_original(quads: np.ndarray, geometry: Geometry, min_box_side: int = 0,
+                ) -> Tuple[np.ndarray, np.ndarray]:
     """Maps boxes from the network's input to the original image; small ones are dropped.
 
     Args:
@@ -268,27 +285,21 @@ def to_original(quads: np.ndarray, geometry: Geometry, min_box_side: int = 0) ->
         min_box_side: pixels of the original image; without effect up to MIN_SIDE.
 
     Returns:
-        int32 (M, 4, 2), x, y in pixels of the original image, clipped to 0..width, 0..height and
-        truncated; points clockwise (y downwards) as scoring demands. A box with |p0 p1| or |p3 p0|
-        below min_box_side or MIN_SIDE is left out.
+        boxes: int32 (M, 4, 2), x, y in pixels of the original image, clipped to 0..width,
+            0..height and truncated; points clockwise (y downwards) as scoring demands. A box with
+            |p0 p1| or |p3 p0| below min_box_side or MIN_SIDE is left out.
+        kept: int64 (M,), which of the N they are.
     """
-    return clockwise(drop_small(_in_image(quads, geometry), max(MIN_SIDE, min_box_side)))
+    boxes = _in_image(quads, geometry)
+    sides = np.linalg.norm(boxes[:, [1, 0]] - boxes[:, [0, 3]], axis=2)
+    kept = np.flatnonzero((sides >= max(MIN_SIDE, min_box_side)).all(axis=1))
+    return clockwise(boxes[kept]), kept
 
 
 def _in_image(points: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Points (..., 2) in pixels of the original image: clipped to it, and truncated to int32."""
     return np.clip(points / np.asarray(geometry.ratios, np.float32), 0,
                    np.asarray(geometry.image_size, np.float32)).astype(np.int32)
-
-
-def drop_small(boxes: np.ndarray, min_side: int) -> np.ndarray:
-    """Leaves out boxes, int32 (N, 4, 2), with |p0 p1| or |p3 p0| below ``min_side`` pixels."""
-    return boxes[_has_sides(boxes, min_side)]
-
-
-def _has_sides(boxes: np.ndarray, min_side: int) -> np.ndarray:
-    sides = np.linalg.norm(boxes[:, [1, 0]] - boxes[:, [0, 3]], axis=2)
-    return (sides >= min_side).all(axis=1)
 
 
 def clockwise(boxes: np.ndarray) -> np.ndarray:

@@ -24,8 +24,9 @@ _RESULT_NAME = re.compile(r'res_(.+)\.txt')
 _NUMBERED_NAME = re.compile(r'res_img_([0-9]+)\.txt')
 # Archives depend on their entries alone; and files dated before 1980 cannot be stored as they are.
 _ENTRY_DATE = (1980, 1, 1, 0, 0, 0)
-_BOX_LINE = re.compile(r'-?\d+(,-?\d+){7}')
-_POLYGON_LINE = re.compile(r'-?\d+,-?\d+(,-?\d+,-?\d+){2,}')
+_SCORE = r'(,[01]\.\d{4})?'
+_BOX_LINE = re.compile(rf'(-?\d+(,-?\d+){{7}}){_SCORE}')
+_POLYGON_LINE = re.compile(rf'-?\d+,-?\d+(,-?\d+,-?\d+){{2,}}{_SCORE}')
 
 
 class ResultError(PSENetError):
@@ -37,7 +38,8 @@ def result_path(output_dir: str, stem: str) -> str:
     return os.path.join(output_dir, f'res_{stem}.txt')
 
 
-def write_result(output_dir: str, stem: str, boxes: Sequence[np.ndarray]) -> str:
+def write_result(output_dir: str, stem: str, boxes: Sequence[np.ndarray],
+                 scores: Optional[np.ndarray] = None) -> str:
     """Writes the regions of one image, a line each: ``x1,y1,x2,y2,x3,y3,x4,y4`` and CRLF.
 
     Args:
@@ -45,6 +47,7 @@ def write_result(output_dir: str, stem: str, boxes: Sequence[np.ndarray]) -> str
         stem: the image's name without the extension.
         boxes: int (N, 4, 2), or polygons (P, 2), x, y in pixels of the image, clockwise; none make
             an empty file.
+        scores: float (N,), 0..1, to end the lines with; None for lines without.
 
     Returns:
         Path of the file.
@@ -54,21 +57,23 @@ def write_result(output_dir: str, stem: str, boxes: Sequence[np.ndarray]) -> str
     """
     path = result_path(output_dir, stem)
     with replacing(path) as temporary, open(temporary, 'wb') as file:
-        file.write(format_result(boxes))
+        file.write(format_result(boxes, scores))
     return path
 
 
-def format_result(boxes: Sequence[np.ndarray]) -> bytes:
-    """What ``write_result`` writes for the same boxes."""
-    lines = [','.join(map(str, box.ravel().tolist())) + '\r\n' for box in boxes]
-    return ''.join(lines).encode('ascii')
+def format_result(boxes: Sequence[np.ndarray], scores: Optional[np.ndarray] = None) -> bytes:
+    """What ``write_result`` writes for the same regions."""
+    lines = [','.join(map(str, box.ravel().tolist())) for box in boxes]
+    if scores is not None:
+        lines = [f'{line},{score:.4f}' for line, score in zip(lines, scores)]
+    return ''.join(line + '\r\n' for line in lines).encode('ascii')
 
 
 def read_result(path: str) -> np.ndarray:
     """Reads a result file.
 
     Args:
-        path: file with one box a line; the line ends may be CRLF or LF.
+        path: file with one box a line, with or without a score; the line ends may be CRLF or LF.
 
     Returns:
         int32 (N, 4, 2), x, y in pixels of the image.
@@ -81,11 +86,13 @@ def read_result(path: str) -> np.ndarray:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ResultError(f'cannot read the result file {path}: {error}') from None
+    boxes = []
     for number, line in enumerate(lines, start=1):
-        if not _BOX_LINE.fullmatch(line):
+        found = _BOX_LINE.fullmatch(line)
+        if not found:
             raise ResultError(f'{path}, line {number} must be 8 integers separated by commas, '
                               f'not {line[:80]!r}')
-    boxes = [[int(value) for value in line.split(',')] for line in lines]
+        boxes.append([int(value) for value in found.group(1).split(',')])
     return np.array(boxes, np.int32).reshape(-1, 4, 2)
 
 

@@ -19,6 +19,9 @@ from utils.utils_tool import logger
 
 SUFFIX = '.thresholds.json'
 _FINGERPRINT = 'fingerprint'
+# The test size that thresholds were chosen at; 0 for the images' own.
+_SIZES = ('short_side', 'long_side')
+_ALWAYS = ('seg_map_thresh', 'min_area_thresh', 'min_box_side')
 
 
 class _Subject(NamedTuple):
@@ -61,7 +64,8 @@ def write_thresholds(prefix: str, thresholds: Thresholds, score: Dict[str, float
     Args:
         prefix: of the checkpoint.
         thresholds: what to use with it.
-        score: figures that speak for them, 0..1; for people.
+        score: figures that speak for them, 0..1, for people, and the test size, ``short_side`` or
+            ``long_side``, where it counts.
 
     Returns:
         Path of the file.
@@ -87,10 +91,13 @@ def follow_thresholds(config: DetectConfig, given: Collection[str]) -> DetectCon
     """
     subject = _model(config.model) if config.model else _checkpoint(config.checkpoint_path)
     wanted = [name for name in Thresholds._fields if name not in given]
+    # A size belongs to all thresholds, which the user replaces as a whole.
+    if not set(given) & {*_SIZES, 'max_side_len'}:
+        wanted += _SIZES
     content = _read_own(subject) if wanted else {}
-    if not content:
+    chosen = {name: content[name] for name in wanted if name in content}
+    if not chosen:
         return config
-    chosen = {name: content[name] for name in wanted}
     logger.info('%s says %s', subject.file,
                 ' '.join(f'--{name}={value}' for name, value in chosen.items()))
     return config._replace(**chosen)
@@ -157,9 +164,12 @@ def _read(path: str) -> Dict[str, Any]:
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
-        kinds = {_FINGERPRINT: str, **Thresholds.__annotations__}
-        read = {name: kind(content[name]) for name, kind in kinds.items()}
-        validate(DetectConfig(**{name: read[name] for name in Thresholds._fields}))
+        kinds = {**Thresholds.__annotations__, **dict.fromkeys(_SIZES, int)}
+        # Files of earlier versions lack the later thresholds.
+        read = {name: kind(content[name]) for name, kind in kinds.items()
+                if name in content or name in _ALWAYS}
+        validate(DetectConfig(**read))
+        read[_FINGERPRINT] = str(content[_FINGERPRINT])
     except (OSError, ValueError, KeyError, TypeError, PSENetError) as error:
         raise PSENetError(f'{path} holds no thresholds that can be used ({error}); make it anew '
                           'with tools.sweep --write, or remove it') from None

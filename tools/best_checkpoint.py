@@ -69,7 +69,8 @@ def main(_: List[str]) -> int:
     places = Places(folder, values.best_path or os.path.join(folder, 'best'), values.keep)
     settings = Settings(config.seg_map_thresh, config.min_area_thresh, config.min_box_side,
                         config.max_side_len, len(validation.images), fingerprint(values.gt),
-                        config.apply_exif_orientation, config.tile)
+                        config.apply_exif_orientation, config.tile, config.min_score,
+                        config.min_region_area, config.short_side, config.long_side)
     follower = Follower(places, config, validation, settings)
     try:
         if values.once:

@@ -18,7 +18,7 @@ from absl import flags
 
 from inference import config as detect_config
 from inference.networks import Platform, open_network
-from inference.thresholds import Thresholds, follow_thresholds
+from inference.thresholds import follow_thresholds
 from tools.serving.options import (
     ServeOptions,
     define_serve_flags,
@@ -43,6 +43,7 @@ def define_demo_server_flags() -> None:
     define_gpu_flag()
     define_serve_flags()
     detect_config.define_threshold_flags()
+    detect_config.define_shape_flags()
     detect_config.define_size_flags()
 
 
@@ -65,9 +66,7 @@ def serve(config: detect_config.DetectConfig, options: ServeOptions) -> int:
 
     server = Server(options.host, options.port)
     network = open_network(config, Platform(config.gpu_list))
-    thresholds = Thresholds(*(getattr(config, name) for name in Thresholds._fields))
-    service = Service(network, Settings(_model_name(config), thresholds, config.max_side_len,
-                                        config.max_image_pixels, options))
+    service = Service(network, Settings(_model_name(config), config, options))
     server.app = create_app(service)
     _announce(server.url, options.host)
     exit_code = serve_until_signalled(server)
@@ -108,7 +107,7 @@ def main(_: List[str]) -> int:
     config = detect_config.detect_config_from_flags(flags.FLAGS)
     options = serve_options_from_flags(flags.FLAGS)
     configure_tensorflow(config.gpu_list)
-    given = [name for name in Thresholds._fields if flags.FLAGS[name].present]
+    given = [name for name in flags.FLAGS if flags.FLAGS[name].present]
     config = follow_thresholds(config, given)
     return serve(config, options)
 

@@ -3,8 +3,9 @@
     python -m tools.sweep --test_data_path=... --gt=gt.zip --checkpoint_path=./resnet_train/
     python -m tools.sweep ... --write       eval.py uses the best with this checkpoint from then on
 
-The network runs once. Then every combination of the values is scored as eval.sh would score it. In
---output_dir, sweep.csv holds a line a combination and sweep.png shows them.
+The network runs once for each size. Then every combination of the values is scored as eval.sh
+would score it. In --output_dir, sweep.csv holds a line a combination and sweep.png shows those of
+the best size.
 """
 
 import csv
@@ -60,6 +61,11 @@ def define_sweep_flags() -> None:
     flags.DEFINE_list('min_area_threshs', '0,3,6,10,16,25,40', 'Of --min_area_thresh of eval.py.',
                       **grid)
     flags.DEFINE_list('min_box_sides', '0,8,12', 'Of --min_box_side of eval.py.', **grid)
+    flags.DEFINE_list('min_scores', '0,0.8,0.85,0.9', 'Of --min_score of eval.py.', **grid)
+    flags.DEFINE_list('min_region_areas', '0', 'Of --min_region_area of eval.py.', **grid)
+    flags.DEFINE_list('short_sides', '', 'Of --short_side of eval.py, 0 for the images at their '
+                      'own size; empty for the one size that --short_side or --long_side gives.',
+                      **grid)
 
 
 def _grid_from_flags(values: flags.FlagValues) -> Grid:
@@ -81,6 +87,17 @@ def _numbers(flag: str, texts: Sequence[str], kind: Callable[[str], float]) -> L
     return numbers
 
 
+def _configs(config: detect_config.DetectConfig, short_sides: Sequence[str],
+             ) -> List[detect_config.DetectConfig]:
+    """A configuration for each of the sizes."""
+    if not any(short_sides):
+        return [config]
+    if config.short_side or config.long_side:
+        raise PSENetError('--short_sides gives all sizes; leave --short_side and --long_side out')
+    return [config._replace(short_side=side)
+            for side in _numbers('short_sides', short_sides, int)]
+
+
 def sweep(config: detect_config.DetectConfig, validation: Validation, grid: Grid,
           workers: int) -> List[Row]:
     """Runs the network once and scores every combination.
@@ -100,8 +117,9 @@ def sweep(config: detect_config.DetectConfig, validation: Validation, grid: Grid
     with tempfile.TemporaryDirectory(prefix='psenet-sweep-') as folder:
         with open_detector(config, Platform(config.gpu_list)) as detector:
             maps = store_maps(detector, validation.images, Levels(grid.seg_map_threshs), folder,
-                              image_reader(config))
-        return score_grid(Task(grid, maps, validation.ground_truth), workers)
+                              image_reader(config), with_scores=max(grid.min_scores) > 0)
+        rows = score_grid(Task(grid, maps, validation.ground_truth), workers)
+    return [row._replace(short_side=config.short_side) for row in rows]
 
 
 def write_csv(rows: Sequence[Row], path: str) -> None:
@@ -112,25 +130,27 @@ def write_csv(rows: Sequence[Row], path: str) -> None:
     """
     with replacing(path) as temporary, open(temporary, 'w', newline='') as file:
         writer = csv.writer(file)
-        writer.writerow([*Thresholds._fields, *Score._fields[:3]])
-        writer.writerows([*row.thresholds, *row.score[:3]] for row in rows)
+        writer.writerow([*Thresholds._fields, 'short_side', *Score._fields[:3]])
+        writer.writerows([*row.thresholds, row.short_side, *row.score[:3]] for row in rows)
 
 
 def _describe(row: Row) -> str:
     score = row.score
     return (f'Hmean {score.hmean:.4f} (precision {score.precision:.4f}, recall {score.recall:.4f})'
-            f' with {row.thresholds.flags()}')
+            f' with {row.thresholds.flags()}'
+            + (f' --short_side={row.short_side}' if row.short_side else ''))
 
 
 def _report(rows: Sequence[Row], grid: Grid, output_dir: str) -> None:
     table, picture = (os.path.join(output_dir, f'sweep.{kind}') for kind in ('csv', 'png'))
     write_csv(rows, table)
-    draw_heat_map(grid, rows, picture)
+    best = best_of(rows)
+    draw_heat_map(grid, [row for row in rows if row.short_side == best.short_side], picture)
     logger.info('%d combinations are in %s, their picture is %s', len(rows), table, picture)
     for row in rows:
         if row.thresholds == Thresholds():
             logger.info('defaults: %s', _describe(row))
-    logger.info('best: %s', _describe(best_of(rows)))
+    logger.info('best: %s', _describe(best))
 
 
 def main(_: List[str]) -> None:
@@ -146,12 +166,15 @@ def main(_: List[str]) -> None:
     from training.checkpoints import resolve_checkpoint
 
     config = config._replace(checkpoint_path=resolve_checkpoint(config.checkpoint_path))
-    rows = sweep(config, validation, grid, flags.FLAGS.workers or usable_cores())
+    rows = [row for one in _configs(config, flags.FLAGS.short_sides)
+            for row in sweep(one, validation, grid, flags.FLAGS.workers or usable_cores())]
     _report(rows, grid, config.output_dir)
     if flags.FLAGS.write:
         best = best_of(rows)
-        path = write_thresholds(config.checkpoint_path, best.thresholds, dict(zip(
-            Score._fields[:3], best.score)))
+        sizes = {'long_side': config.long_side, 'short_side': best.short_side}
+        path = write_thresholds(config.checkpoint_path, best.thresholds, {
+            **{name: side for name, side in sizes.items() if side},
+            **dict(zip(Score._fields[:3], best.score))})
         logger.info('eval.py follows %s from now on', path)
 
 

@@ -45,7 +45,8 @@ def test_every_field_is_read_from_the_flag_of_its_name():
         define(name, default if default is False else str(default), '', flag_values=values)
     values.mark_as_parsed()
     for name, value in {'seg_map_thresh': 0.5, 'min_area_thresh': 9, 'min_box_side': 0,
-                        'max_side_len': 64, 'short_side': 0, 'long_side': 0,
+                        'max_side_len': 64, 'short_side': 0, 'long_side': 0, 'min_score': 0.0,
+                        'min_region_area': 0,
                         'max_image_pixels': 10 ** 6}.items():
         values[name].value = value
     config = detect_config_from_flags(values)
@@ -59,6 +60,8 @@ def test_every_field_is_read_from_the_flag_of_its_name():
     ({'model': 'a.onnx'}, r'--model=a\.onnx is for --engine=onnx; give both'),
     ({'model': 'a.pb', 'platform': 'npu'}, 'cannot be used with --platform=npu'),
     ({'engine': 'onnx', 'platform': 'npu'}, '--engine=onnx needs --model'),
+    ({'min_score': 1.5}, '--min_score=1.5 must lie in 0 .. 1'),
+    ({'min_region_area': -1}, '--min_region_area=-1 must be at least 0'),
     ({'tile': True, 'max_side_len': 671}, '--max_side_len=671 must be at least 672 with --tile'),
     ({'tile': True, 'platform': 'npu'}, '--tile cannot be used with --platform=npu'),
     ({'short_side': 736, 'long_side': 2240}, '--short_side=736 and --long_side=2240 both set'),

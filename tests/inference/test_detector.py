@@ -20,13 +20,15 @@ def detector(checkpoint):
 def test_detect_puts_the_steps_together(detector):
     image = np.random.RandomState(3).randint(0, 256, (70, 200, 3)).astype(np.uint8)
     image.setflags(write=False)
-    boxes = detector.detect(image)
+    regions = detector.detect(image)
+    boxes = regions.polygons
+    assert ((regions.scores > 0) & (regions.scores <= 1)).all()
     assert boxes.dtype == np.int32
     image_rgb, geometry = prepare_image(image, 96)
     assert image_rgb.shape == (64, 96, 3)
     quads = detect(detector.score_maps(image_rgb), (96, 64), 0.5, 1)
     assert len(boxes)
-    np.testing.assert_array_equal(boxes, to_original(quads, geometry))
+    np.testing.assert_array_equal(boxes, to_original(quads, geometry)[0])
 
 
 def test_one_warning_tells_that_images_exceed_the_fixed_sizes(checkpoint, caplog, monkeypatch):
@@ -37,6 +39,6 @@ def test_one_warning_tells_that_images_exceed_the_fixed_sizes(checkpoint, caplog
         detector.detect(np.zeros((64, 48, 3), np.uint8))
         assert not [r for r in caplog.records if '--npu_input_sizes' in r.message]
         for _ in range(2):
-            assert detector.detect(np.zeros((64, 80, 3), np.uint8)).shape[1:] == (4, 2)
+            assert detector.detect(np.zeros((64, 80, 3), np.uint8)).quads.shape[1:] == (4, 2)
     warning, = (r.message for r in caplog.records if '--npu_input_sizes' in r.message)
     assert '80x64' in warning

@@ -12,6 +12,7 @@ from PIL import Image
 
 from inference.detector import prepare_image
 from inference.folder import Summary, detect_folder, images_by_stem
+from inference.postprocess import Regions
 from inference.results import read_result
 from utils.errors import PSENetError
 from utils.image_io import read_image, write_image
@@ -37,7 +38,8 @@ class SameBox:
     def find_regions(self, score_maps, geometry):
         self.threads['find_regions'] = threading.current_thread()
         assert geometry.image_size != (30, 20) or geometry.input_size == (32, 32)
-        return BOX + int(score_maps[0])
+        boxes = BOX + int(score_maps[0])
+        return Regions(boxes, np.full(len(boxes), 0.5), np.ones(len(boxes)))
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_a_detector_finds_boxes_with_it(form, tmp_path):
     image = np.zeros((64, 64, 3), np.uint8)
     image[16:48, 8:40] = 255
     with open_detector(config) as detector:
-        boxes = detector.detect(image)
+        boxes = detector.detect(image).polygons
     assert np.sort(boxes, axis=1).tolist() == [[[8, 16], [8, 16], [39, 47], [39, 47]]]
 
 

@@ -16,11 +16,10 @@ from inference.postprocess import (
     detect,
     find_boxes,
     find_polygons,
+    find_regions,
     label_rectangles,
-    score_labels,
     to_original,
 )
-from pse import pse_from_scores
 
 TOLERANCE = 0.5
 
@@ -130,7 +129,8 @@ def assert_rectangles(labels, enlarged):
 
 def test_boxes_are_divided_clipped_and_truncated():
     quads = np.array([[(-8, 5), (100.6, 5), (100.6, 700), (-8, 700)]], np.float32)
-    boxes = to_original(quads, Geometry((120, 600), (60, 150)))
+    boxes, kept = to_original(quads, Geometry((120, 600), (60, 150)))
+    assert kept.tolist() == [0]
     assert boxes.dtype == np.int32
     assert boxes.tolist() == [[[0, 1], [50, 1], [50, 150], [0, 150]]]
 
@@ -139,23 +139,24 @@ def test_boxes_are_divided_clipped_and_truncated():
     (MIN_SIDE, MIN_SIDE, 1), (MIN_SIDE - 1, 50, 0), (50, MIN_SIDE - 1, 0), (4.99, 50, 0)])
 def test_small_boxes_are_dropped(width, height, kept):
     quads = np.array([[(0, 0), (width, 0), (width, height), (0, height)]], np.float32)
-    assert len(to_original(quads, Geometry((100, 100), (100, 100)))) == kept
+    assert len(to_original(quads, Geometry((100, 100), (100, 100)))[0]) == kept
 
 
 @pytest.mark.parametrize(('min_box_side', 'kept'), [(0, 2), (MIN_SIDE, 2), (8, 2), (9, 1), (21, 0)])
 def test_boxes_below_a_chosen_side_are_dropped(min_box_side, kept):
     quads = np.array([[(0, 0), (30, 0), (30, 8), (0, 8)], [(0, 0), (0, 40), (20, 40), (20, 0)]],
                      np.float32)
-    assert len(to_original(quads, Geometry((100, 100), (100, 100)), min_box_side)) == kept
+    assert len(to_original(quads, Geometry((100, 100), (100, 100)), min_box_side)[0]) == kept
 
 
 def test_a_box_outside_the_image_is_dropped():
     quads = np.array([[(200, 10), (220, 10), (220, 40), (200, 40)]], np.float32)
-    assert len(to_original(quads, Geometry((100, 100), (100, 100)))) == 0
+    assert len(to_original(quads, Geometry((100, 100), (100, 100)))[0]) == 0
 
 
 def test_no_boxes_stay_none():
-    assert to_original(np.zeros((0, 4, 2), np.float32), Geometry((9, 9), (9, 9))).shape == (0, 4, 2)
+    boxes, _ = to_original(np.zeros((0, 4, 2), np.float32), Geometry((9, 9), (9, 9)))
+    assert boxes.shape == (0, 4, 2)
 
 
 def test_counter_clockwise_boxes_are_reversed():
@@ -168,7 +169,7 @@ def test_counter_clockwise_boxes_are_reversed():
 @given(hnp.arrays(np.float32, (3, 4, 2), elements=st.floats(-500, 500, width=32)),
        st.integers(1, 900), st.integers(1, 300), st.integers(1, 300))
 def test_scoring_accepts_every_box(quads, side, width, height):
-    for box in to_original(quads, Geometry((side, side), (width, height))):
+    for box in to_original(quads, Geometry((side, side), (width, height)))[0]:
         assert scoring_sum(box) <= 0
         assert (box >= 0).all()
         assert (box <= (width, height)).all()
@@ -231,19 +232,45 @@ def test_an_outline_of_two_points_gives_way_to_the_rectangle():
     assert polygon.shape == (4, 2)
 
 
-def test_regions_below_a_mean_score_are_dropped():
+def scored_maps():
+    """Three texts of 60x32 pixels with mean scores of 0.6, 0.95 and 0.85."""
     maps = np.zeros((20, 60, 6), np.float32)
     for left, score in ((2, 0.6), (22, 0.95), (42, 0.75)):
         maps[4:12, left:left + 15] = score
     maps[4:12, 42:57, 5] = np.linspace(0.7, 1, 15)
-    labels, values = pse_from_scores(maps, 0.5, 6)
-    np.testing.assert_allclose(score_labels(labels, len(values), maps), [0.6, 0.95, 0.85],
-                               atol=1e-6)
-    geometry, thresholds = Geometry((240, 80), (240, 80)), Thresholds(0.5)
-    for find in (find_boxes, find_polygons):
-        every = find(maps, geometry, thresholds)
-        for min_score, kept in ((0, [0, 1, 2]), (0.61, [1, 2]), (0.9, [1]), (0.96, [])):
-            left = find(maps, geometry, thresholds, min_score=min_score)
-            assert len(left) == len(kept)
-            for shape, place in zip(left, kept):
-                np.testing.assert_array_equal(shape, every[place])
+    return maps
+
+
+@pytest.mark.parametrize('tolerance', [None, 4.0])
+def test_regions_below_a_mean_score_are_dropped(tolerance):
+    geometry = Geometry((240, 80), (240, 80))
+    every = find_regions(scored_maps(), geometry, Thresholds(0.5), tolerance)
+    np.testing.assert_allclose(every.scores, [0.6, 0.95, 0.85], atol=1e-6)
+    for min_score, kept in ((0, [0, 1, 2]), (0.61, [1, 2]), (0.9, [1]), (0.96, [])):
+        left = find_regions(scored_maps(), geometry, Thresholds(0.5, min_score=min_score),
+                            tolerance)
+        np.testing.assert_array_equal(left.scores, every.scores[kept])
+        assert len(left.polygons) == len(left.quads) == len(kept)
+        for shape, place in zip(left.polygons, kept):
+            np.testing.assert_array_equal(shape, every.polygons[place])
+
+
+def test_regions_that_cover_little_of_the_image_are_dropped():
+    maps = scored_maps()
+    maps[4:8, 2:17] = 0
+    # Half as large in the image as in the network's input: 15x8 map pixels are 30x16 there.
+    geometry = Geometry((240, 80), (120, 40))
+    every = find_regions(maps, geometry, Thresholds(0.5))
+    assert sorted(every.areas) == [240, 480, 480]
+    assert len(find_boxes(maps, geometry, Thresholds(0.5, min_region_area=240))) == 3
+    assert len(find_boxes(maps, geometry, Thresholds(0.5, min_region_area=241))) == 2
+    assert len(find_boxes(maps, geometry, Thresholds(0.5, min_region_area=481))) == 0
+
+
+def test_quads_of_outlines_are_the_rectangles_around_them():
+    maps, _ = ring_maps()
+    geometry = Geometry((240, 160), (240, 160))
+    quad, = find_regions(maps, geometry, Thresholds(), 0).quads
+    box, = find_boxes(maps, geometry, Thresholds())
+    assert np.abs(np.sort(quad, axis=0) - np.sort(box, axis=0)).max() <= 2
+    assert scoring_sum(quad) <= 0

@@ -20,6 +20,19 @@ BOXES = np.arange(16, dtype=np.int32).reshape(2, 4, 2)
 LINES = b'0,1,2,3,4,5,6,7\r\n8,9,10,11,12,13,14,15\r\n'
 
 
+def test_scores_end_the_lines_and_are_known_as_results(tmp_path):
+    path = write_result(str(tmp_path), 'img_1', BOXES, np.linspace(0, 1, len(BOXES)))
+    with open(path) as file:
+        lines = file.read().splitlines()
+    assert [line.rsplit(',', 1)[1] for line in (lines[0], lines[-1])] == ['0.0000', '1.0000']
+    np.testing.assert_array_equal(read_result(path), BOXES)
+    triangle = np.int32([[1, 2], [9, 2], [5, 8]])
+    path = write_result(str(tmp_path), 'img_2', [triangle], np.float32([0.87654]))
+    with open(path, newline='') as file:
+        assert file.read() == '1,2,9,2,5,8,0.8765\r\n'
+    assert prepare_output(str(tmp_path)) == 2
+
+
 def test_a_box_is_a_line_that_ends_in_crlf(tmp_path):
     path = write_result(str(tmp_path), 'img_1', BOXES)
     assert path == result_path(str(tmp_path), 'img_1') == str(tmp_path / 'res_img_1.txt')

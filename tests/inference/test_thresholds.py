@@ -50,8 +50,28 @@ def test_flags_that_are_given_count_instead(prefix, messages):
         min_area_thresh=6)
     assert 'min_area_thresh' not in messages.text
     messages.clear()
-    assert followed(prefix, *Thresholds._fields) == Thresholds()
+    assert followed(prefix, *Thresholds._fields, 'short_side') == Thresholds()
     assert not [record for record in messages.records if record.name == 'psenet']
+
+
+def test_the_test_size_is_followed_where_no_other_is_given(prefix, messages):
+    write_thresholds(prefix, CHOSEN, {'short_side': 1024})
+    config = DetectConfig(checkpoint_path=prefix)
+    assert follow_thresholds(config, []).short_side == 1024
+    assert '--short_side=1024' in messages.text
+    for given in ('short_side', 'long_side', 'max_side_len'):
+        assert follow_thresholds(config, [given]).short_side == 0
+
+
+def test_a_file_of_an_earlier_version_lacks_the_later_thresholds(prefix, messages):
+    path = write_thresholds(prefix, CHOSEN, {})
+    with open(path) as file:
+        content = json.load(file)
+    del content['min_score'], content['min_region_area']
+    with open(path, 'w') as file:
+        json.dump(content, file)
+    assert followed(prefix, min_score=0.5) == CHOSEN._replace(min_score=0.5)
+    assert 'min_score' not in messages.text
 
 
 def test_another_checkpoint_of_the_same_name_is_not_served(prefix, messages):

@@ -54,7 +54,7 @@ def test_a_detector_with_tiles_finds_what_one_with_room_finds(network):
     image = np.random.RandomState(1).randint(0, 256, (96, 1000, 3)).astype(np.uint8)
     roomy = DetectConfig(seg_map_thresh=0.5, min_area_thresh=1, max_side_len=1024)
     tiled = roomy._replace(max_side_len=MIN_TILE_SIDE + 5, tile=True)
-    tiled = Detector(network, tiled).detect(image)
-    roomy = Detector(network, roomy).detect(image)
+    tiled = Detector(network, tiled).detect(image).polygons
+    roomy = Detector(network, roomy).detect(image).polygons
     assert len(roomy)
     np.testing.assert_array_equal(tiled, roomy)

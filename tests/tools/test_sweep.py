@@ -8,7 +8,8 @@ import pytest
 
 from inference.thresholds import SUFFIX
 
-VALUES = ('--seg_map_threshs=0.55,0.6,0.65', '--min_area_threshs=2,8', '--min_box_sides=0,25')
+VALUES = ('--seg_map_threshs=0.55,0.6,0.65', '--min_area_threshs=2,8', '--min_box_sides=0,25',
+          '--min_scores=0,0.99', '--min_region_areas=0,100000')
 
 
 def sweep(place, *arguments):
@@ -31,15 +32,19 @@ def rows(place, swept):
 
 
 def test_the_table_holds_every_combination(rows):
-    assert len(rows) == 3 * 2 * 2
-    assert list(rows[0]) == ['seg_map_thresh', 'min_area_thresh', 'min_box_side', 'precision',
-                             'recall', 'hmean']
+    assert len(rows) == 3 * 2 * 2 * 2 * 2
+    assert list(rows[0]) == ['seg_map_thresh', 'min_area_thresh', 'min_box_side', 'min_score',
+                             'min_region_area', 'short_side', 'precision', 'recall', 'hmean']
+    # Nothing is so sure, or so large.
+    assert all(row['recall'] == 0 for row in rows if row['min_region_area'])
 
 
 def test_the_best_is_said_in_flags_and_kept_beside_the_checkpoint(place, rows, swept):
     best = max(rows, key=lambda row: row['hmean'])
     assert best['hmean'] == 1
-    flags = '--seg_map_thresh=0.6 --min_area_thresh=2 --min_box_side=0'
+    del best['short_side']
+    flags = ('--seg_map_thresh=0.6 --min_area_thresh=2 --min_box_side=0 --min_score=0.0 '
+             '--min_region_area=0')
     assert f'best: Hmean 1.0000 (precision 1.0000, recall 1.0000) with {flags}' in swept
     with open(place.prefix + SUFFIX) as file:
         assert json.load(file).items() >= dict(best, checkpoint='model.ckpt-1').items()
@@ -48,12 +53,24 @@ def test_the_best_is_said_in_flags_and_kept_beside_the_checkpoint(place, rows, s
 def test_eval_sh_follows_it_but_for_flags_and_scores_as_their_row(place, rows, swept):
     result = place.evaluate('--min_area_thresh=8')
     assert result.returncode == 0, result.stderr
-    assert result.stderr.count(f'{SUFFIX} says --seg_map_thresh=0.6 --min_box_side=0\n') == 1
-    row = next(row for row in rows if list(row.values())[:3] == [0.6, 8, 0])
+    assert result.stderr.count(f'{SUFFIX} says --seg_map_thresh=0.6 --min_box_side=0 '
+                               '--min_score=0.0 --min_region_area=0\n') == 1
+    row = next(row for row in rows if list(row.values())[:5] == [0.6, 8, 0, 0, 0])
     assert 0 < row['hmean'] < 1
     score = json.loads(result.stdout.splitlines()[-1])
     assert {name: score[name] for name in ('precision', 'recall', 'hmean')} == {
         name: row[name] for name in ('precision', 'recall', 'hmean')}
+
+
+def test_sizes_are_swept_too_and_the_best_is_followed(place, tmp_path):
+    output = tmp_path / 'sizes'
+    result = sweep(place, '--short_sides=0,64', f'--output_dir={output}', '--min_area_threshs=2')
+    assert result.returncode == 0, result.stderr
+    with open(str(output / 'sweep.csv')) as file:
+        assert {row['short_side'] for row in csv.DictReader(file)} == {'0', '64'}
+    refused = sweep(place, '--short_sides=0,64', '--short_side=64')
+    assert refused.returncode == 1
+    assert '--short_sides gives all sizes' in refused.stderr
 
 
 def test_the_picture_can_be_looked_at(place, swept):

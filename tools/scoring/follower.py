@@ -43,6 +43,10 @@ class Settings(NamedTuple):
     ground_truth: str  # fingerprint of the archive
     apply_exif_orientation: bool = False
     tile: bool = False
+    min_score: float = 0.0
+    min_region_area: int = 0
+    short_side: int = 0
+    long_side: int = 0
 
 
 class Scored(NamedTuple):

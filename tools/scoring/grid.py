@@ -21,7 +21,7 @@ from evaluation.protocol import GroundTruth
 from evaluation.report import Score
 from inference.detector import Detector
 from inference.folder import FolderImage, Read, run_network
-from inference.postprocess import Geometry, Thresholds, drop_small, find_boxes
+from inference.postprocess import Geometry, Thresholds, find_regions
 from tools.scoring.validation import refuse_unreadable, score_boxes
 from utils.errors import PSENetError
 from utils.files import replacing
@@ -74,7 +74,8 @@ _COMPRESSION = 1
 class StoredMaps(NamedTuple):
     """The levels of one image's score maps in a file, and what post-processing needs besides.
 
-    path: zlib-compressed uint8 of ``shape``, (h, w, 6), smallest kernel first.
+    path: zlib-compressed uint8 of ``shape``, (h, w, 6), smallest kernel first; where the regions'
+        scores play a part, the largest kernel follows as it is, float32 (h, w).
     geometry: sizes of the image.
     """
 
@@ -85,12 +86,16 @@ class StoredMaps(NamedTuple):
     def read(self, levels: Levels) -> np.ndarray:
         """The score maps, float32 (h, w, 6), exact for the thresholds of ``levels``."""
         with open(self.path, 'rb') as file:
-            stored = np.frombuffer(zlib.decompress(file.read()), np.uint8)
-        return levels.restore(stored.reshape(self.shape))
+            stored = zlib.decompress(file.read())
+        size = int(np.prod(self.shape))
+        restored = levels.restore(np.frombuffer(stored, np.uint8, size).reshape(self.shape))
+        if len(stored) > size:
+            restored[..., -1] = np.frombuffer(stored[size:], np.float32).reshape(self.shape[:2])
+        return restored
 
 
 def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, folder: str,
-               read: Read) -> Dict[str, StoredMaps]:
+               read: Read, with_scores: bool = False) -> Dict[str, StoredMaps]:
     """Runs the network on every image and keeps what it answers.
 
     Args:
@@ -99,6 +104,7 @@ def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, folde
         levels: what the answers have to be exact for.
         folder: an existing, empty folder for the files.
         read: reads an image file, as ``image_reader`` makes it.
+        with_scores: keep the largest kernel as it is, for the scores of regions.
 
     Returns:
         The maps by id of the sample.
@@ -111,7 +117,8 @@ def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, folde
     def keep(image: FolderImage, score_maps: Optional[np.ndarray]) -> None:
         refuse_unreadable(image)
         path = os.path.join(folder, image.stem)
-        _write(path, zlib.compress(levels.of(score_maps).tobytes(), _COMPRESSION))
+        text = np.ascontiguousarray(score_maps[..., -1]).tobytes() if with_scores else b''
+        _write(path, zlib.compress(levels.of(score_maps).tobytes() + text, _COMPRESSION))
         stored[image.stem] = StoredMaps(path, score_maps.shape, image.prepared.geometry)
 
     run_network(detector, images, keep, read)
@@ -133,6 +140,12 @@ class Grid(NamedTuple):
     seg_map_threshs: Sequence[float]
     min_area_threshs: Sequence[int]
     min_box_sides: Sequence[int]
+    min_scores: Sequence[float] = (0.0,)
+    min_region_areas: Sequence[int] = (0,)
+
+    def filters(self) -> List[Tuple[int, float, int]]:
+        """Sides, scores and areas that regions may need, combined."""
+        return list(product(*self[2:]))
 
     def units(self) -> List[Tuple[float, int]]:
         """What ``score_unit`` is to be called for."""
@@ -140,10 +153,11 @@ class Grid(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One combination and its score."""
+    """One combination and its score; ``short_side`` is that of the images, 0 for their own."""
 
     thresholds: Thresholds
     score: Score
+    short_side: int = 0
 
 
 class Task(NamedTuple):
@@ -180,7 +194,7 @@ def best_of(rows: Sequence[Row]) -> Row:
 
 
 def score_unit(task: Task, seg_map_thresh: float, min_area_thresh: int) -> List[Row]:
-    """Scores the combinations of two thresholds with every side.
+    """Scores the combinations of two thresholds with everything that drops regions.
 
     Args:
         task: what to score, on what.
@@ -188,16 +202,23 @@ def score_unit(task: Task, seg_map_thresh: float, min_area_thresh: int) -> List[
         min_area_thresh: seeds with fewer score-map pixels are dropped.
 
     Returns:
-        A row for each of ``task.grid.min_box_sides``.
+        A row for each of ``task.grid.filters()``.
     """
     levels = Levels(task.grid.seg_map_threshs)
     thresholds = Thresholds(seg_map_thresh, min_area_thresh)
-    found = {image_id: find_boxes(maps.read(levels), maps.geometry, thresholds)
+    found = {image_id: find_regions(maps.read(levels), maps.geometry, thresholds)
              for image_id, maps in task.maps.items()}
-    return [Row(thresholds._replace(min_box_side=side),
-                score_boxes(task.ground_truth, {image_id: drop_small(boxes, side)
-                                                for image_id, boxes in found.items()}))
-            for side in task.grid.min_box_sides]
+    sides = {image_id: np.linalg.norm(regions.quads[:, [1, 0]] - regions.quads[:, [0, 3]],
+                                      axis=2).min(axis=1, initial=np.inf)
+             for image_id, regions in found.items()}
+    rows = []
+    for side, score, area in task.grid.filters():
+        left = {image_id: regions.quads[(sides[image_id] >= side) & (regions.scores >= score)
+                                        & (regions.areas >= area)]
+                for image_id, regions in found.items()}
+        rows.append(Row(Thresholds(seg_map_thresh, min_area_thresh, side, score, area),
+                        score_boxes(task.ground_truth, left)))
+    return rows
 
 
 def usable_cores() -> int:
@@ -255,7 +276,9 @@ _MARGIN = (1.4, 1.5)
 
 
 def draw_heat_map(grid: Grid, rows: Sequence[Row], path: str) -> None:
-    """Draws every Hmean; the best cell has a frame, the default's a dashed one.
+    """Draws the Hmean of every pair of thresholds, a panel a side, by the best scores and areas.
+
+    The best cell has a frame, the default's a dashed one.
 
     Args:
         grid: the values of the axes.
@@ -268,7 +291,9 @@ def draw_heat_map(grid: Grid, rows: Sequence[Row], path: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    hmeans = {row.thresholds: row.score.hmean for row in rows}
+    hmeans: Dict[Tuple[float, int, int], float] = {}
+    for row in rows:
+        hmeans[row.thresholds[:3]] = max(hmeans.get(row.thresholds[:3], 0), row.score.hmean)
     best = best_of(rows)
     columns = min(_COLUMNS, len(grid.min_box_sides))
     lines = -(-len(grid.min_box_sides) // columns)
@@ -287,8 +312,8 @@ def draw_heat_map(grid: Grid, rows: Sequence[Row], path: str) -> None:
         figure.savefig(temporary, format='png')
 
 
-def _draw_panel(axes, grid: Grid, hmeans: Dict[Thresholds, float], side: int) -> None:
-    values = np.array([[hmeans[Thresholds(score, area, side)] for area in grid.min_area_threshs]
+def _draw_panel(axes, grid: Grid, hmeans: Dict[Tuple[float, int, int], float], side: int) -> None:
+    values = np.array([[hmeans[score, area, side] for area in grid.min_area_threshs]
                        for score in grid.seg_map_threshs])
     low, high = min(hmeans.values()), max(hmeans.values())
     axes.imshow(values, cmap='viridis', vmin=low, vmax=max(high, low + 1e-6), aspect='auto')

@@ -20,7 +20,6 @@ from evaluation.protocol import (
 from evaluation.report import Score, evaluate
 from inference.detector import Detector
 from inference.folder import FolderImage, Read, images_by_stem, run_network
-from inference.postprocess import find_boxes
 from inference.results import result_path
 from utils.cli import define_path, group
 from utils.errors import PSENetError
@@ -125,7 +124,7 @@ def score_detector(detector: Detector, validation: Validation, read: Read,
 
     def keep(image: FolderImage, score_maps: Optional[np.ndarray]) -> None:
         refuse_unreadable(image)
-        boxes[image.stem] = find_boxes(score_maps, image.prepared.geometry, detector.thresholds)
+        boxes[image.stem] = detector.find_regions(score_maps, image.prepared.geometry).quads
         after_image()
 
     run_network(detector, validation.images, keep, read)

@@ -27,13 +27,13 @@ from werkzeug.exceptions import (
 )
 
 from inference.results import format_result
-from inference.thresholds import Thresholds
-from tools.serving.inputs import has_left, read_image_bytes, thresholds_of
+from tools.serving.inputs import has_left, question_of, read_image_bytes
 from tools.serving.options import is_loopback
 from tools.serving.service import (
     AbandonedError,
     Analysis,
     Found,
+    Question,
     QueueFullError,
     Service,
     kernel_png,
@@ -201,6 +201,7 @@ class _Views:
         """The page for people."""
         return render_template(
             'index.html', settings=self._service.settings, scales=cfg.KERNEL_SCALES,
+            thresholds=self._service.settings.config.thresholds,
             model=_text(self._service.settings.model),
             samples=[_text(os.path.basename(path)) for path in self._samples])
 
@@ -225,10 +226,10 @@ class _Views:
 
     def detect(self) -> Response:
         """Boxes of an image that the request brings."""
-        thresholds = self._thresholds()
+        question = self._question()
         data = read_image_bytes(request, self._service.settings.options.max_upload_mb)
         abandoned = functools.partial(has_left, request.environ.get('werkzeug.socket'))
-        return jsonify(self._service.detect(data, thresholds, abandoned).answer())
+        return jsonify(self._service.detect(data, question, abandoned).answer())
 
     def detection(self, key: str) -> Response:
         """Boxes of an image that is kept, at any thresholds."""
@@ -236,7 +237,7 @@ class _Views:
 
     def result(self, key: str) -> Response:
         """The same boxes as eval.py writes them into a file."""
-        return Response(format_result(self._find(key).boxes), mimetype='text/plain',
+        return Response(format_result(self._find(key).regions.polygons), mimetype='text/plain',
                         headers={'Content-Disposition': 'attachment'})
 
     def kernel(self, key: str, number: int) -> Response:
@@ -246,11 +247,11 @@ class _Views:
             raise NotFound(f'the kernels have the numbers 1 to {cfg.NUM_KERNELS}')
         return Response(kernel_png(analysis, number - 1), mimetype='image/png')
 
-    def _thresholds(self) -> Thresholds:
-        return thresholds_of(request.args, self._service.settings.thresholds)
+    def _question(self) -> Question:
+        return question_of(request.args, Question.of(self._service.settings.config))
 
     def _find(self, key: str) -> Found:
-        found = self._service.find_again(key, self._thresholds())
+        found = self._service.find_again(key, self._question())
         if found is None:
             raise NotFound(_DROPPED)
         return found

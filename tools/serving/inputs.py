@@ -15,9 +15,10 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import parse_options_header
 
-from inference.config import DetectConfig, validate
+from inference.config import SHAPES, DetectConfig, validate
 from inference.thresholds import Thresholds
 from tools.serving.options import MEGABYTE
+from tools.serving.service import Question
 from utils.errors import PSENetError
 
 IMAGE_FIELD = 'image'
@@ -91,29 +92,34 @@ def _name_of(head: bytes) -> Optional[str]:
     return None
 
 
-def thresholds_of(query: MultiDict, defaults: Thresholds) -> Thresholds:
-    """Reads the thresholds in a query.
+def question_of(query: MultiDict, defaults: Question) -> Question:
+    """Reads what a query chooses.
 
     Args:
         query: names -> texts.
-        defaults: for those that it lacks.
+        defaults: for what it lacks.
 
     Returns:
-        All thresholds.
+        All thresholds, and the shape.
 
     Raises:
         BadRequest: a name is unknown or comes twice, or a value cannot be used.
     """
-    given = {}
+    given, shape = {}, defaults.output_shape
     for name, texts in query.lists():
-        if name not in Thresholds._fields:
+        if name not in (*Thresholds._fields, 'output_shape'):
             raise BadRequest(f'the parameter {name[:40]} is unknown; those known are '
-                             f'{", ".join(Thresholds._fields)}')
+                             f'{", ".join(Thresholds._fields)} and output_shape')
         if len(texts) > 1:
             raise BadRequest(f'the parameter {name} comes {len(texts)} times; give it once')
-        given[name] = _number(name, texts[0])
+        if name == 'output_shape':
+            shape = texts[0]
+        else:
+            given[name] = _number(name, texts[0])
     _check(given)
-    return defaults._replace(**given)
+    if shape not in SHAPES:
+        raise BadRequest(f'output_shape={shape[:40]} must be {" or ".join(SHAPES)}')
+    return Question(defaults.thresholds._replace(**given), shape)
 
 
 def _number(name: str, text: str) -> float:

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from cachetools import LRUCache
 
-from inference.config import MAX_SIDE_LEN
-from inference.detector import prepare_image
+from inference.config import DetectConfig
+from inference.detector import Detector
 from inference.networks import ScoreNetwork
-from inference.postprocess import Geometry, Thresholds, find_boxes
+from inference.postprocess import Geometry, Regions, Thresholds, find_regions
 from tools.serving.options import MEGABYTE, ServeOptions
-from utils.image_io import MAX_IMAGE_PIXELS, check_image, decode_image
+from utils.image_io import check_image, decode_image
 from utils.utils_tool import logger
 
 # What errors call an upload: "The image that was sent has ... pixels".
@@ -164,17 +164,25 @@ class Settings(NamedTuple):
     """How to detect, and within which limits.
 
     model: what the page calls the network.
-    thresholds: of post-processing, where a request has none.
-    max_side_len: longer images are shrunk to this many pixels.
-    max_image_pixels: images with more are refused.
+    config: of detection: sizes, and what a request does not say.
     options: of the server.
     """
 
     model: str
-    thresholds: Thresholds = Thresholds()
-    max_side_len: int = MAX_SIDE_LEN
-    max_image_pixels: int = MAX_IMAGE_PIXELS
+    config: DetectConfig = DetectConfig()
     options: ServeOptions = ServeOptions()
+
+
+class Question(NamedTuple):
+    """What a request may choose."""
+
+    thresholds: Thresholds
+    output_shape: str
+
+    @classmethod
+    def of(cls, config: DetectConfig) -> 'Question':
+        """What a request that chooses nothing gets."""
+        return cls(config.thresholds, config.output_shape)
 
 
 def kept_analyses(max_bytes: int, max_count: int) -> LRUCache:
@@ -189,15 +197,15 @@ class Found(NamedTuple):
 
     key: id under which the analysis is kept.
     analysis: what the network said.
-    thresholds: of post-processing.
-    boxes: int32 (N, 4, 2), x, y in pixels of the image, clockwise.
+    question: thresholds and shape.
+    regions: of the image.
     post_seconds: what post-processing took.
     """
 
     key: str
     analysis: Analysis
-    thresholds: Thresholds
-    boxes: np.ndarray
+    question: Question
+    regions: Regions
     post_seconds: float
 
     def answer(self) -> Dict[str, Any]:
@@ -206,8 +214,10 @@ class Found(NamedTuple):
         return {
             'id': self.key,
             'image': {'width': width, 'height': height},
-            'thresholds': self.thresholds._asdict(),
-            'boxes': [{'points': box} for box in self.boxes.tolist()],
+            'thresholds': self.question.thresholds._asdict(),
+            'output_shape': self.question.output_shape,
+            'boxes': [{'points': polygon.tolist(), 'score': round(float(score), 4)}
+                      for polygon, score in zip(self.regions.polygons, self.regions.scores)],
             'seconds': {'read': self.analysis.read_seconds,
                         'network': self.analysis.network_seconds,
                         'post_processing': self.post_seconds},
@@ -221,7 +231,7 @@ class Service:
         """Takes a network, which stays the caller's to close."""
         self.settings = settings
         self.network_runs = 0
-        self._network = network
+        self._detector = Detector(network, settings.config)
         self._queue = Queue(settings.options.queue_size)
         self._kept = kept_analyses(settings.options.max_kept_mb * MEGABYTE, _MAX_KEPT)
         self._lock = threading.Lock()
@@ -230,12 +240,12 @@ class Service:
         """Ends the network's thread; returns whether that was done within so many seconds."""
         return self._queue.close(seconds)
 
-    def detect(self, data: bytes, thresholds: Thresholds, abandoned: Callable[[], bool]) -> Found:
+    def detect(self, data: bytes, question: Question, abandoned: Callable[[], bool]) -> Found:
         """Runs the network on an image, and keeps what it says.
 
         Args:
             data: the image's file.
-            thresholds: of post-processing.
+            question: thresholds and shape.
             abandoned: as for ``Queue.run``.
 
         Returns:
@@ -245,21 +255,22 @@ class Service:
             PSENetError: the image cannot be decoded or has too many pixels.
             Exception: as ``Queue.run``.
         """
-        check_image(data, UPLOAD, self.settings.max_image_pixels)
+        check_image(data, UPLOAD, self.settings.config.max_image_pixels)
         analysis = self._queue.run(lambda: self._analyse(data), abandoned)
         key = secrets.token_urlsafe(16)
         with self._lock:
             self._kept[key] = analysis
-        found = self._find(key, analysis, thresholds)
+        found = self._find(key, analysis, question)
         logger.info('%d boxes in an image of %dx%d pixels; read %.3f s, network %.3f s, '
-                    'post-processing %.3f s', len(found.boxes), *analysis.geometry.image_size,
-                    analysis.read_seconds, analysis.network_seconds, found.post_seconds)
+                    'post-processing %.3f s', len(found.regions.polygons),
+                    *analysis.geometry.image_size, analysis.read_seconds, analysis.network_seconds,
+                    found.post_seconds)
         return found
 
-    def find_again(self, key: str, thresholds: Thresholds) -> Optional[Found]:
+    def find_again(self, key: str, question: Question) -> Optional[Found]:
         """Boxes at other thresholds of an image that is kept; None when it has been dropped."""
         analysis = self.kept(key)
-        return analysis and self._find(key, analysis, thresholds)
+        return analysis and self._find(key, analysis, question)
 
     def kept(self, key: str) -> Optional[Analysis]:
         """What is kept under an id; None where there is nothing any more."""
@@ -276,15 +287,16 @@ class Service:
 
     def _analyse(self, data: bytes) -> Analysis:
         start = time.perf_counter()
-        image_bgr = decode_image(data, UPLOAD, self.settings.max_image_pixels)
-        prepared = prepare_image(image_bgr, self.settings.max_side_len)
+        image_bgr = decode_image(data, UPLOAD, self.settings.config.max_image_pixels)
+        prepared = self._detector.prepare(image_bgr)
         read = time.perf_counter()
-        score_maps = np.ascontiguousarray(self._network.score_maps(prepared.image_rgb))
+        score_maps = np.ascontiguousarray(self._detector.score_maps(prepared.image_rgb))
         self.network_runs += 1
         return Analysis(score_maps, prepared.geometry, read - start, time.perf_counter() - read)
 
-    @staticmethod
-    def _find(key: str, analysis: Analysis, thresholds: Thresholds) -> Found:
+    def _find(self, key: str, analysis: Analysis, question: Question) -> Found:
         start = time.perf_counter()
-        boxes = find_boxes(analysis.score_maps, analysis.geometry, thresholds)
-        return Found(key, analysis, thresholds, boxes, time.perf_counter() - start)
+        config = self.settings.config._replace(output_shape=question.output_shape)
+        regions = find_regions(analysis.score_maps, analysis.geometry, question.thresholds,
+                               config.tolerance)
+        return Found(key, analysis, question, regions, time.perf_counter() - start)

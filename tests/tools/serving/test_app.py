@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference.config import DetectConfig
 from inference.results import read_result, write_result
 from inference.thresholds import Thresholds
 from tests.tools.serving.stand_in import TEXTS, draw_texts, encoded, open_stage
@@ -80,11 +81,34 @@ def test_thresholds_of_the_request_are_those_used(stage):
         assert_around(box, *text)
     assert len(found(answer)) == 2
     assert answer.get_json()['thresholds'] == {
-        'seg_map_thresh': 0.5, 'min_area_thresh': 0, 'min_box_side': 70}
+        'seg_map_thresh': 0.5, 'min_area_thresh': 0, 'min_box_side': 70, 'min_score': 0,
+        'min_region_area': 0}
+
+
+def test_outlines_and_scores_of_the_request(stage):
+    rectangles = stage.detect(query='?seg_map_thresh=0.5').get_json()
+    answer = stage.detect(query='?seg_map_thresh=0.5&output_shape=polygon').get_json()
+    assert (rectangles['output_shape'], answer['output_shape']) == ('quad', 'polygon')
+    assert max(len(box['points']) for box in answer['boxes']) >= 4
+    scores = [box['score'] for box in answer['boxes']]
+    assert scores == [box['score'] for box in rectangles['boxes']]
+    assert all(0.5 < score <= 1 for score in scores)
+    middle = sorted(scores)[1]
+    kept = stage.detect(query=f'?seg_map_thresh=0.5&min_score={middle - 0.001}').get_json()
+    assert [box['score'] for box in kept['boxes']] == [
+        score for score in scores if score >= middle]
+
+
+def test_images_are_scaled_as_the_flags_say():
+    with open_stage(Settings('light', DetectConfig(short_side=512))) as stage:
+        box, = found(stage.detect())
+        assert_around(box, *TEXTS[0])
+        maps = next(iter(stage.service._kept.values())).score_maps
+        assert maps.shape == (128, 160, 6)
 
 
 def test_thresholds_of_the_server_are_those_used_without_others():
-    with open_stage(Settings('light', Thresholds(0.8, 6, 0))) as stage:
+    with open_stage(Settings('light', DetectConfig(seg_map_thresh=0.8))) as stage:
         assert len(found(stage.detect())) == 2
 
 
@@ -98,7 +122,7 @@ def test_other_thresholds_take_no_run_of_the_network(stage):
 
 
 def test_a_large_image_is_shrunk_and_its_boxes_are_in_its_own_pixels():
-    with open_stage(Settings('light', max_side_len=320)) as stage:
+    with open_stage(Settings('light', DetectConfig(max_side_len=320))) as stage:
         twice = cv2.imencode('.png', cv2.resize(draw_texts(), None, fx=2, fy=2))[1].tobytes()
         box, = found(stage.detect(twice))
         assert_around(box, 250, 64, 64, 255, 127)
@@ -152,7 +176,7 @@ def test_what_is_no_usable_image_is_refused(stage, data, status, words):
 
 
 def test_the_limit_of_pixels_holds_before_anything_is_decoded_or_waits(monkeypatch):
-    with open_stage(Settings('light', max_image_pixels=320 * 256 - 1)) as stage:
+    with open_stage(Settings('light', DetectConfig(max_image_pixels=320 * 256 - 1))) as stage:
         monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('was to be decoded'))
         assert_refused(stage.detect(), 422, '320 x 256')
         assert not stage.network.entered.is_set()
@@ -186,6 +210,8 @@ def test_a_form_may_have_all_that_forms_may_have(stage):
     ('seg_map_thresh=high', 'seg_map_thresh=high'), ('min_area_thresh=-1', 'min_area_thresh=-1'),
     ('min_area_thresh=1.5', 'whole number'), ('min_box_side=' + '9' * 30, 'at most 1000000000'),
     ('min_box_side=1&min_box_side=2', '2 times'), ('threshold=1', 'threshold is unknown'),
+    ('min_score=1.5', 'min_score=1.5 must lie in 0 .. 1'), ('min_region_area=x', 'whole number'),
+    ('output_shape=round', 'output_shape=round must be quad or polygon'),
 ])
 def test_thresholds_that_cannot_be_are_refused(stage, query, word):
     assert_refused(stage.detect(query=f'?{query}'), 400, word)
@@ -265,7 +291,8 @@ def test_names_that_are_no_text_are_shown(tmp_path):
 
 
 def test_the_page_has_the_server_s_thresholds_and_no_script_or_style_of_its_own():
-    with open_stage(Settings('model.ckpt-7', Thresholds(0.55, 300, 8))) as stage:
+    with open_stage(Settings('model.ckpt-7', DetectConfig(
+            seg_map_thresh=0.55, min_area_thresh=300, min_box_side=8))) as stage:
         page = stage.client.get('/').get_data(as_text=True)
         assert 'model.ckpt-7' in page
         assert 'value="0.55"' in page
@@ -278,7 +305,8 @@ def test_the_page_has_the_server_s_thresholds_and_no_script_or_style_of_its_own(
 def test_the_answer_is_json_for_programs(stage):
     answer = stage.detect()
     assert answer.mimetype == 'application/json'
-    assert list(json.loads(answer.data)) == ['id', 'image', 'thresholds', 'boxes', 'seconds']
+    assert list(json.loads(answer.data)) == [
+        'id', 'image', 'thresholds', 'output_shape', 'boxes', 'seconds']
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)

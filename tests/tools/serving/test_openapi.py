@@ -8,6 +8,7 @@ import socket
 import numpy as np
 import pytest
 
+from inference.config import DetectConfig
 from tests.tools.serving.stand_in import encoded, open_stage
 from tools.serving.service import Settings
 
@@ -109,7 +110,7 @@ def test_every_path_with_every_status_is_answered_as_described(tmp_path):
 
     for path, method, status in described():
         (tmp_path / 'a.png').write_bytes(encoded())
-        settings = Settings('light', max_image_pixels=320 * 256)
+        settings = Settings('light', DetectConfig(max_image_pixels=320 * 256))
         with open_stage(settings, max_upload_mb=1, samples=str(tmp_path)) as stage:
             answer = ask(stage, path, method, status)
             assert answer.status_code == status, (path, answer.data)

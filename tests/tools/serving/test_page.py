@@ -178,10 +178,21 @@ def test_a_box_is_marked_in_the_list_and_in_the_picture(page):
     page.slide('seg_map_thresh', 0.5)
     page.wait(lambda: len(page.boxes()) == 3)
     second = page.browser.find_elements('css selector', '#list button')[1]
-    assert second.text.split('\n') == ['2', '95 \u00d7 79 pixels', 'at 192, 64']
+    assert second.text.split('\n') == [
+        '2', '95 \u00d7 79 pixels, score 0.86', 'at 192, 64']
     page.browser.execute_script('arguments[0].focus()', second)
     assert ['chosen' in line.get_attribute('class') for line in page.boxes()] == [
         False, True, False]
+
+
+def test_outlines_take_the_place_of_boxes(page):
+    page.upload()
+    page.browser.execute_script(
+        "const shape = document.getElementById('output_shape'); shape.value = 'polygon';"
+        "shape.dispatchEvent(new Event('change', {bubbles: true}));")
+    page.wait(lambda: 'output_shape=polygon' in page.browser.find_element(
+        'id', 'json-file').get_attribute('href'))
+    assert len(page.boxes()) == 1
 
 
 def test_a_text_file_is_refused_in_a_sentence(page):

@@ -1,7 +1,8 @@
 // The page: sends a picture, shows its boxes and kernels, asks again when a threshold moves.
 'use strict';
 
-const THRESHOLDS = ['seg_map_thresh', 'min_area_thresh', 'min_box_side'];
+const THRESHOLDS = ['seg_map_thresh', 'min_area_thresh', 'min_box_side', 'min_score'];
+const CHOICES = [...THRESHOLDS, 'output_shape'];
 const SVG = 'http://www.w3.org/2000/svg';
 // While a slider moves, the server is asked after so many milliseconds without a movement.
 const PAUSE = 120;
@@ -86,7 +87,7 @@ async function ask(url, options) {
 }
 
 function query() {
-  return new URLSearchParams(THRESHOLDS.map((name) => [name, byId(name).value])).toString();
+  return new URLSearchParams(CHOICES.map((name) => [name, byId(name).value])).toString();
 }
 
 async function upload(file) {
@@ -244,7 +245,7 @@ function listBoxes(boxes) {
     const item = document.createElement('li');
     const button = document.createElement('button');
     button.type = 'button';
-    button.append(part('number', index + 1), part('sides', sides(box.points)),
+    button.append(part('number', index + 1), part('sides', size(box)),
                   part('place', `at ${corner(box.points)}`));
     item.append(chooser(button, index));
     return item;
@@ -260,6 +261,11 @@ function part(name, text) {
 
 function corner(points) {
   return [0, 1].map((axis) => Math.min(...points.map((point) => point[axis]))).join(', ');
+}
+
+function size({points, score}) {
+  const shape = points.length === 4 ? sides(points) : `${points.length} points`;
+  return `${shape}, score ${score.toFixed(2)}`;
 }
 
 function sides([first, second, third]) {
@@ -415,6 +421,7 @@ function listenToControls() {
     paintKernel();
     askAgainSoon();
   }));
+  byId('output_shape').addEventListener('change', askAgain);
   byId('form').addEventListener('submit', (event) => event.preventDefault());
   // The values are the old ones until the event is over.
   byId('form').addEventListener('reset', () => setTimeout(() => {
