@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 SETUP = python=$$(PYTHON='$(PYTHON)' tools/find_python.sh) && TF='$(TF)' "$$python" tools/setup_env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-horovod setup-tools setup-browser detect demo tools-demo test test-distributed fuzz soak lint bench clean distclean
+.PHONY: help setup setup-horovod setup-tools setup-browser detect demo demo-curved tools-demo test test-distributed fuzz soak lint bench clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -34,6 +34,9 @@ detect: setup ## find the text in IMAGES=folder with CHECKPOINT=checkpoint/icdar
 
 demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
 	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) -m tools.demo
+
+demo-curved: setup ## the same with curved words, found as polygons
+	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) -m tools.demo --curved --folder=./demo/curved
 
 tools-demo: setup-tools ## run every tool on the demo's data, and leave their pictures in demo/tools
 	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) -m tools.tools_demo

@@ -200,8 +200,9 @@ class Network(_SessionNetwork):
         super().__init__(platform)
 
     def _load(self, is_on_cpu: bool) -> None:
-        from training.checkpoints import restore_for_inference
+        from training.checkpoints import backbone_of, restore_for_inference
         self._upsample_last = is_on_cpu
+        self._backbone = backbone_of(self._prefix)
         self._endpoints(self._sizes[0] if self._sizes else None)
         restore_for_inference(self._session, self._prefix)
 
@@ -227,6 +228,7 @@ class Network(_SessionNetwork):
                 # there (frozen weights, folded batch norm, other numbers of threads). GPUs were not
                 # measured, and an NPU is best given the network that it was given in training.
                 score_maps = model.model(tf.to_float(images), is_training=False,
+                                         backbone=self._backbone,
                                          upsample_last=self._upsample_last)
             self._built[size] = images, score_maps
         return self._built[size]

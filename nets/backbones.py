@@ -5,11 +5,12 @@ features (C2, C3, C4, C5), float32 [N, H/s, W/s, c] at strides s = 4, 8, 16, 32 
 channels c each. A new one is a file with that function and an entry in BACKBONES.
 """
 
+import functools
 from typing import Callable, Dict, Tuple
 
 import tensorflow as tf
 
-from nets.resnet.resnet_v1 import resnet_v1_50
+from nets.resnet.resnet_v1 import BLOCKS, resnet_backbone
 from utils.errors import PSENetError
 
 Backbone = Callable[
@@ -17,7 +18,7 @@ Backbone = Callable[
 ]
 
 BACKBONES: Dict[str, Backbone] = {
-    'resnet_v1_50': resnet_v1_50,
+    name: functools.partial(resnet_backbone, name) for name in BLOCKS
 }
 
 

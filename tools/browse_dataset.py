@@ -17,7 +17,7 @@ from absl import flags
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from training.config import define_folder_flags, define_sample_flags
+from training.config import define_folder_flags, define_sample_flags, read_flags
 from utils import cli
 from utils.data_provider.augment import SamplePlan
 from utils.data_provider.batching import MAX_DRAWS, BatchBuilder, BatchOptions, check_options
@@ -41,7 +41,7 @@ class Shown(NamedTuple):
 
     caption: str
     image: np.ndarray           # uint8 (S, S, 3), RGB
-    seg_maps: np.ndarray        # uint8 (S/4, S/4, 6), 0 or 1, smallest kernel first
+    seg_maps: np.ndarray        # uint8 (S/4, S/4, 6), as of BatchArrays
     training_mask: np.ndarray   # uint8 (S/4, S/4), 0 or 1
     plan: SamplePlan
 
@@ -95,8 +95,10 @@ def draw_row(sample: Shown) -> List[np.ndarray]:
     for ignored, colour in ((False, _LEARNT), (True, _IGNORED)):
         outlined = draw_quads(outlined, [polygon * scale for polygon, tag in zip(
             sample.plan.polygons, sample.plan.ignore_tags) if tag == ignored], colour)
-    return [outlined, *(tint(small, kernel, _LEARNT) for kernel in np.moveaxis(
-        sample.seg_maps, -1, 0)), tint(small, sample.training_mask, _MASK)]
+    # Soft labels go up to the pixels of a cell.
+    inside = 2 * sample.seg_maps > max(1, sample.seg_maps.max())
+    return [outlined, *(tint(small, kernel, _LEARNT) for kernel in np.moveaxis(inside, -1, 0)),
+            tint(small, sample.training_mask, _MASK)]
 
 
 def draw_sheet(samples: List[Shown]) -> np.ndarray:
@@ -126,8 +128,10 @@ def define_browse_flags() -> None:
 def main(_: List[str]) -> None:
     """Draws the samples that the flags name."""
     values = flags.FLAGS
-    options = BatchOptions(values.input_size, values.batch_size_per_gpu, values.seed,
-                           values.min_crop_side_ratio)
+    config = read_flags(values)
+    options = BatchOptions(config.input_size, config.batch_size_per_gpu, config.seed,
+                           config.min_crop_side_ratio, augmentation=config.augmentation,
+                           soft_labels=config.soft_labels)
     check_options(options)
     mixture = load_mixture(values.training_data_path, values.dataset, values.max_image_pixels,
                            values.apply_exif_orientation, values.label_path)

@@ -2,6 +2,8 @@
 
     make demo                        the whole job, some minutes on two cores
     DEMO_STEPS=20 make demo          the same, cut short; the score is low then
+    make demo-curved                 with words along arcs, found as polygons and, for comparison,
+                                     as rectangles
 
 Everything is written below one folder. A second run uses the data again and trains anew.
 """
@@ -21,6 +23,9 @@ from utils.errors import PSENetError
 
 TARGET_HMEAN = 0.80
 DEFAULT_STEPS = 100
+# Of curved words: by polygons, and how much better these are than rectangles.
+CURVED_TARGET_HMEAN = 0.70
+CURVED_TARGET_GAIN = 0.10
 # Points that the loss curve has at least, where there are as many steps.
 _CURVE_POINTS = 50
 
@@ -49,7 +54,8 @@ def run_demo(config: DemoConfig) -> Dict[str, float]:
         config: what to run.
 
     Returns:
-        The score: precision, recall, hmean, AP.
+        The score: precision, recall, hmean; of curved words also gain, by which the Hmean of
+        polygons exceeds that of rectangles.
 
     Raises:
         PSENetError: a phase failed; what came before it is kept.
@@ -63,11 +69,17 @@ def run_demo(config: DemoConfig) -> Dict[str, float]:
     with clock.phase('training', f'{config.steps} steps from scratch on the CPU'):
         run_child(train_command(config))
         plot_loss(read_scalars(config.path('run'), TAGS), config.path('loss_curve.png'))
+    shapes = {'polygon': 'output', 'quad': 'output_quads'} if spec.curved else {'quad': 'output'}
     with clock.phase('detection', 'test images at the default thresholds'):
-        run_child(script('eval.py', gpu_list='', test_data_path=config.path('data', 'test'),
-                         checkpoint_path=config.path('run'), output_dir=config.path('output')))
-    with clock.phase('scoring', 'ICDAR2015 protocol'):
-        score = _score(config)
+        for shape, output in shapes.items():
+            run_child(script('eval.py', gpu_list='', test_data_path=config.path('data', 'test'),
+                             checkpoint_path=config.path('run'), output_dir=config.path(output),
+                             output_shape=shape))
+    scorer = 'evaluation/polygon_script.py' if spec.curved else 'evaluation/script.py'
+    with clock.phase('scoring', 'polygons by IoU' if spec.curved else 'ICDAR2015 protocol'):
+        score, *others = [_score(config, scorer, output) for output in shapes.values()]
+    if others:
+        score['gain'] = score['hmean'] - others[0]['hmean']
     _report(config, score, clock.seconds)
     return score
 
@@ -89,10 +101,10 @@ def train_command(config: DemoConfig, **changed: object) -> List[str]:
     return script('train.py', save_summary_steps=steps, **values)
 
 
-def _score(config: DemoConfig) -> Dict[str, float]:
-    """Packs and scores the result files; prints what the scorer prints."""
-    printed = run_child(script('evaluation/script.py') + [
-        f'-g={config.path("data", "gt.zip")}', f'-s={write_archive(config.path("output"))}'],
+def _score(config: DemoConfig, scorer: str, output: str) -> Dict[str, float]:
+    """Packs and scores result files; prints what the scorer prints."""
+    printed = run_child(script(scorer) + [
+        f'-g={config.path("data", "gt.zip")}', f'-s={write_archive(config.path(output))}'],
         capture=True)
     print(printed, end='')
     return json.loads(printed.strip().splitlines()[-1])
@@ -104,6 +116,7 @@ def _report(config: DemoConfig, score: Dict[str, float], seconds: Dict[str, floa
           f'Hmean {score["hmean"]:.3f} (precision {score["precision"]:.3f}, recall '
           f'{score["recall"]:.3f}) on {config.spec.test_images} held-out images after '
           f'{config.steps} training steps\n'
+          + (f'Polygons are {score["gain"]:.3f} above rectangles.\n' if 'gain' in score else '') +
           f'Time:         {times}; {sum(seconds.values()):.0f} s in all\n'
           f'Loss curve:   {config.path("loss_curve.png")}\n'
           f'Detections:   {config.path("output")} (test images with boxes drawn)', flush=True)
@@ -119,12 +132,22 @@ def verdict(steps: int, score: Dict[str, float]) -> str:
     Returns:
         A line that opens with ``PASS`` or ``BELOW TARGET``.
     """
-    if score['hmean'] >= TARGET_HMEAN:
-        return f'PASS: Hmean reached the target of {TARGET_HMEAN:.2f}.'
+    curved = 'gain' in score
+    target = CURVED_TARGET_HMEAN if curved else TARGET_HMEAN
+    if reached(score):
+        return f'PASS: Hmean reached the target of {target:.2f}.'
     if steps < DEFAULT_STEPS:
         return (f'BELOW TARGET, as expected: {steps} steps are too few for an Hmean of '
-                f'{TARGET_HMEAN:.2f}; the default of {DEFAULT_STEPS} reaches it.')
-    return f'BELOW TARGET: Hmean should be at least {TARGET_HMEAN:.2f}.'
+                f'{target:.2f}; the default of {DEFAULT_STEPS} reaches it.')
+    gain = f', {CURVED_TARGET_GAIN:.2f} above that of rectangles' if curved else ''
+    return f'BELOW TARGET: Hmean should be at least {target:.2f}{gain}.'
+
+
+def reached(score: Dict[str, float]) -> bool:
+    """Whether a score is what the demo promises."""
+    if 'gain' in score:
+        return score['hmean'] >= CURVED_TARGET_HMEAN and score['gain'] >= CURVED_TARGET_GAIN
+    return score['hmean'] >= TARGET_HMEAN
 
 
 def define_demo_flags() -> None:
@@ -132,6 +155,7 @@ def define_demo_flags() -> None:
     group = cli.group('demo')
     default = DatasetSpec()
     cli.define_path('folder', './demo', 'Folder for everything that the demo writes.', **group)
+    flags.DEFINE_boolean('curved', False, 'Lay the words along arcs.', **group)
     flags.DEFINE_integer('steps', None, 'Training steps; the variable DEMO_STEPS where not given, '
                          f'or {DEFAULT_STEPS}.', **group)
     flags.DEFINE_integer('train_images', default.train_images, 'Pictures to train on.', **group)
@@ -147,7 +171,8 @@ def demo_config_from_flags(values: flags.FlagValues) -> DemoConfig:
     if steps < 1:
         raise PSENetError(f'{steps} training steps are too few; --steps and DEMO_STEPS must be at '
                           'least 1')
-    spec = DatasetSpec(values.train_images, values.test_images, values.size)
+    spec = DatasetSpec(values.train_images, values.test_images, values.size,
+                       curved=values.curved)
     return DemoConfig(values.folder, steps, values.input_size, spec)
 
 
@@ -164,7 +189,7 @@ def main(_: List[str]) -> int:
     interrupt_on_termination()
     config = demo_config_from_flags(flags.FLAGS)
     score = run_demo(config)
-    return int(score['hmean'] < TARGET_HMEAN and config.steps >= DEFAULT_STEPS)
+    return int(not reached(score) and config.steps >= DEFAULT_STEPS)
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from typing import Dict, List, NamedTuple, Sequence
 import numpy as np
 from absl import flags
 
+from evaluation.archive import write_archive
 from tools.demo_scene import Word, draw_scene
 from tools.make_gt_zip import make_gt_zip
 from utils import cli
@@ -45,6 +46,7 @@ class DatasetSpec(NamedTuple):
     test_images: int = 60
     size: int = 320
     seed: int = 0
+    curved: bool = False
 
 
 class DatasetError(PSENetError):
@@ -81,13 +83,13 @@ def ensure_dataset(folder: str, spec: DatasetSpec) -> bool:
 
 
 def format_annotation(words: Sequence[Word]) -> str:
-    """Formats regions as a ground-truth file: ``x1,y1,x2,y2,x3,y3,x4,y4,transcription`` a line.
+    """Formats regions as a ground-truth file: ``x1,y1,..,xn,yn,transcription`` a line.
 
     Returns:
         str that opens with a byte-order mark and ends its lines in CRLF, as the official files do.
     """
     return '\ufeff' + ''.join(
-        f'{",".join(map(str, word.quad.ravel()))},{word.transcription}\r\n' for word in words)
+        f'{",".join(map(str, word.polygon.ravel()))},{word.transcription}\r\n' for word in words)
 
 
 def _check_spec(spec: DatasetSpec) -> None:
@@ -157,13 +159,22 @@ def _write_files(folder: str, spec: DatasetSpec) -> None:
                                         ('test', 'test_gt', _TEST, spec.test_images)):
         for index in range(count):
             # A stream of its own: an image does not depend on how many others there are.
-            scene = draw_scene(np.random.RandomState([spec.seed, stream, index]), spec.size)
+            scene = draw_scene(np.random.RandomState([spec.seed, stream, index]), spec.size,
+                               spec.curved)
             write_image(os.path.join(folder, split, f'img_{index + 1}.jpg'), scene.image)
             path = os.path.join(folder, truth, f'gt_img_{index + 1}.txt')
             with open(path, 'w', encoding='utf-8', newline='') as target:
                 target.write(format_annotation(scene.words))
-    make_gt_zip(os.path.join(folder, 'test_gt'), os.path.join(folder, 'gt.zip'))
-
+    truth = os.path.join(folder, 'test_gt')
+    if not spec.curved:
+        make_gt_zip(truth, os.path.join(folder, 'gt.zip'))
+        return
+    # The quad protocol's checks would refuse polygons.
+    entries = []
+    for number in range(1, spec.test_images + 1):
+        with open(os.path.join(truth, f'gt_img_{number}.txt'), 'rb') as source:
+            entries.append((f'gt_img_{number}.txt', source.read()))
+    write_archive(os.path.join(folder, 'gt.zip'), entries)
 
 
 def define_demo_data_flags() -> None:
@@ -176,12 +187,15 @@ def define_demo_data_flags() -> None:
     flags.DEFINE_integer('test_images', default.test_images, 'held-out pictures', **group)
     flags.DEFINE_integer('size', default.size, 'side of the square pictures in pixels', **group)
     flags.DEFINE_integer('seed', default.seed, 'number that every picture follows from', **group)
+    flags.DEFINE_boolean('curved', default.curved, 'lay words along arcs; regions then have 14 '
+                         'points', **group)
 
 
 def main(_) -> None:
     """Makes the data set that the flags describe."""
     values = flags.FLAGS
-    spec = DatasetSpec(values.train_images, values.test_images, values.size, values.seed)
+    spec = DatasetSpec(values.train_images, values.test_images, values.size, values.seed,
+                       values.curved)
     made = ensure_dataset(values.out, spec)
     logger.info('%s: %d training and %d test pictures %s', values.out, spec.train_images,
                 spec.test_images, 'written' if made else 'are there already')

@@ -223,17 +223,21 @@ _SIGN_MARGIN = 0.12
 _GAP = 0.45
 _EDGE = 0.02
 _PLACING_TRIES = 25
+# Radians of an arc for a curved word, at most, and for each time that it is as long as high.
+_MAX_BEND = 2.6
+_BEND_OF_SQUARE = 0.7
 DO_NOT_CARE = '###'
 
 
 class Word(NamedTuple):
     """A text region.
 
-    ``quad`` is int32 (4, 2) x, y, clockwise from the text's top-left corner, inside the picture;
-    ``transcription`` is ``###`` where the region is not to be cared for.
+    ``polygon`` is int32 (P, 2) x, y, clockwise from the text's top-left corner, inside the picture:
+    four points, or fourteen of a curved word; ``transcription`` is ``###`` where the region is not
+    to be cared for.
     """
 
-    quad: np.ndarray
+    polygon: np.ndarray
     transcription: str
 
 
@@ -258,17 +262,18 @@ _TINY = _Style(_TINY_EM, 50, readable=False)
 _BLURRED = _Style((0.10, 0.14), 80, blur=0.1, readable=False)
 
 
-def draw_scene(random_state: np.random.RandomState, size: int) -> Scene:
+def draw_scene(random_state: np.random.RandomState, size: int, curved: bool = False) -> Scene:
     """Draws a picture with at least one readable word.
 
     Args:
         random_state: source of every choice; equal states give equal scenes.
         size: side of the square picture in pixels, at least 96.
+        curved: lay the words along arcs.
 
     Returns:
         the Scene.
     """
-    painter = _Painter(random_state, size)
+    painter = _Painter(random_state, size, curved)
     painter.place_first()
     for _ in range(random_state.randint(1, 6)):
         painter.place(_READABLE)
@@ -281,9 +286,11 @@ def draw_scene(random_state: np.random.RandomState, size: int) -> Scene:
 class _Painter:
     """The picture while it grows: pixels, words, and the area that is taken."""
 
-    def __init__(self, random_state: np.random.RandomState, size: int) -> None:
+    def __init__(self, random_state: np.random.RandomState, size: int,
+                 curved: bool = False) -> None:
         self._random = random_state
         self._size = size
+        self._curved = curved
         self._tilt = random_state.uniform(-_MAX_ANGLE, _MAX_ANGLE)
         self._taken = np.zeros((size, size), np.uint8)
         self.image = draw_background(random_state, size)
@@ -300,20 +307,30 @@ class _Painter:
         em = self._random.uniform(*style.em) * self._size
         glyphs = glyph_mask(text, draw_font(self._random),
                                   max(1, int(round(em * _SUPERSAMPLING))))
-        corners = self._find_room(glyphs.shape, gap=_GAP * em)
-        if corners is None:
+        bend = self._draw_bend(glyphs.shape) if self._curved else 0.0
+        strip = _Strip(glyphs.shape[1] / _SUPERSAMPLING, glyphs.shape[0] / _SUPERSAMPLING, bend)
+        room = self._find_room(strip, gap=_GAP * em)
+        if room is None:
             return False
-        self._paint(glyphs, corners, style, em)
-        quad = corners.round().astype(np.int32)
-        self.words.append(Word(quad, text if style.readable else DO_NOT_CARE))
+        corners, angle = room
+        opacity = _warp_bent(glyphs, strip, corners, angle, self._size) if bend else _warp(
+            glyphs, corners, self._size)
+        self._paint(opacity, corners, style, em)
+        polygon = corners.round().astype(np.int32)
+        self.words.append(Word(polygon, text if style.readable else DO_NOT_CARE))
         return True
 
-    def _find_room(self, shape: Tuple[int, int], gap: float) -> Optional[np.ndarray]:
-        """Returns the corners, float32 (4, 2), of a free place for glyphs of that shape."""
-        width, height = shape[1] / _SUPERSAMPLING, shape[0] / _SUPERSAMPLING
+    def _draw_bend(self, shape: Tuple[int, int]) -> float:
+        """Radians of an arc, not so many that the glyphs' feet would meet; above 0 arches up."""
+        most = min(_MAX_BEND, _BEND_OF_SQUARE * shape[1] / shape[0])
+        return self._random.choice((-1, 1)) * most * self._random.uniform(0.6, 1)
+
+    def _find_room(self, strip: '_Strip', gap: float) -> Optional[Tuple[np.ndarray, float]]:
+        """A free place for glyphs: the outline, float32 (P, 2), and degrees that it is turned."""
         for _ in range(_PLACING_TRIES):
             angle = np.clip(self._tilt + self._random.uniform(-5, 5), -_MAX_ANGLE, _MAX_ANGLE)
-            corners = _turned_rectangle(width, height, angle)
+            corners = _turned(strip.outline(), angle)
+            corners -= corners.min(axis=0)
             edge = _EDGE * self._size
             room = self._size - 1 - 2 * edge - corners.max(axis=0)
             if room.min() <= 0:
@@ -322,7 +339,7 @@ class _Painter:
             zone = self._zone(corners, gap)
             if not (self._taken & zone).any():
                 self._taken |= self._zone(corners, 0)
-                return corners
+                return corners, angle
         return None
 
     def _zone(self, corners: np.ndarray, gap: float) -> np.ndarray:
@@ -333,15 +350,14 @@ class _Painter:
         cv2.polylines(zone, [points], True, 1, 1 + 2 * int(round(gap)))
         return zone
 
-    def _paint(self, glyphs: np.ndarray, corners: np.ndarray, style: _Style, em: float) -> None:
-        """Puts the glyphs onto the picture, some of them on a sign or with an edge."""
+    def _paint(self, opacity: np.ndarray, corners: np.ndarray, style: _Style, em: float) -> None:
+        """Puts glyphs onto the picture, some of them on a sign or with an edge."""
         margin = _SIGN_MARGIN * em
         inside = self._zone(corners, margin).astype(bool)
         if chance(self._random, 0.25):
             self._paint_sign(corners, margin)
         colour = contrasting_colour(self._random, self.image[inside],
                                                style.min_contrast)
-        opacity = _warp(glyphs, corners, self._size)
         if chance(self._random, 0.2):
             edge = cv2.dilate(opacity, np.ones((3, 3), np.uint8))
             self._blend(edge, 255 - colour)
@@ -359,16 +375,54 @@ class _Painter:
         self.image += opacity[:, :, None] * (colour - self.image)
 
 
-def _turned_rectangle(width: float, height: float, angle: float) -> np.ndarray:
-    """Corners clockwise from the top-left one, turned by ``angle`` degrees and moved to x, y >= 0.
+class _Strip(NamedTuple):
+    """A strip for glyphs, laid along an arc of ``bend`` radians, or straight where that is 0."""
 
-    Returns:
-        float32 (4, 2).
-    """
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    width: float
+    height: float
+    bend: float
+
+    def outline(self) -> np.ndarray:
+        """Float32 (P, 2), clockwise from the top-left corner."""
+        columns = np.linspace(0, self.width, 7 if self.bend else 2, dtype=np.float32)
+        top, bottom = (np.stack([columns, np.full_like(columns, y)], axis=1)
+                       for y in (0, self.height))
+        return self._bent(np.concatenate([top, bottom[::-1]]))
+
+    def _bent(self, points: np.ndarray) -> np.ndarray:
+        """Points of the straight strip as they lie on the arc, whose centre is the origin."""
+        if not self.bend:
+            return points
+        side, radius = np.sign(self.bend), self.width / abs(self.bend)
+        angles = (points[:, 0] / self.width - 0.5) * abs(self.bend)
+        radii = radius + side * (self.height / 2 - points[:, 1])
+        return np.stack([radii * np.sin(angles), -side * radii * np.cos(angles)],
+                        axis=1).astype(np.float32)
+
+    def straightened(self, points: np.ndarray) -> np.ndarray:
+        """The reverse of laying along the arc."""
+        side, radius = np.sign(self.bend), self.width / abs(self.bend)
+        x, y = points[..., 0], points[..., 1]
+        along = np.arctan2(x, -side * y) / abs(self.bend) + 0.5
+        across = self.height / 2 - side * (np.hypot(x, y) - radius)
+        return np.stack([along * self.width, across], axis=-1)
+
+
+def _turned(points: np.ndarray, angle: float) -> np.ndarray:
+    """Points, float32 (..., 2), turned clockwise on the screen by ``angle`` degrees."""
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    turned = corners @ np.array([[cos, sin], [-sin, cos]], np.float32)
-    return turned - turned.min(axis=0)
+    return points @ np.array([[cos, sin], [-sin, cos]], np.float32)
+
+
+def _warp_bent(glyphs: np.ndarray, strip: _Strip, corners: np.ndarray, angle: float,
+               size: int) -> np.ndarray:
+    """Lays upright glyphs along an arc; float32 (size, size), 0..1."""
+    shift = corners[0] - _turned(strip.outline(), angle)[0]
+    side = (np.arange(size * _SUPERSAMPLING, dtype=np.float32) + 0.5) / _SUPERSAMPLING
+    places = np.stack(np.meshgrid(side, side), axis=-1) - shift
+    source = strip.straightened(_turned(places.astype(np.float32), -angle)) * _SUPERSAMPLING - 0.5
+    warped = cv2.remap(glyphs, source.astype(np.float32), None, cv2.INTER_LINEAR)
+    return cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
 def _warp(glyphs: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:

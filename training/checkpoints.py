@@ -23,7 +23,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import numpy as np
 import tensorflow as tf
 
-from training.config import TrainConfig
+from training.config import BACKBONES, TrainConfig
 from training.run_folder import INDEX_FILE, CheckpointError, files_of, find_checkpoints
 from utils.errors import first_line
 from utils.utils_tool import logger
@@ -273,6 +273,22 @@ def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
     return load
 
 
+def backbone_of(path: str) -> str:
+    """Finds the backbone of a trained network by the names of its variables.
+
+    Args:
+        path: as for ``resolve_checkpoint``.
+
+    Returns:
+        A name in ``nets.backbones.BACKBONES``; that of the published network where none is found.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or damaged.
+    """
+    scopes = {name.split('/', 1)[0] for name in open_checkpoint(path).shapes}
+    return next((name for name in BACKBONES if name in scopes), BACKBONES[0])
+
+
 def restore_for_inference(session: tf.Session, path: str) -> None:
     """Loads the weights that a network is judged by into all variables of the session's graph.
 
@@ -357,18 +373,20 @@ def _stored_name(name: str, checkpoint: Checkpoint) -> Optional[str]:
     return same[0] if same else None
 
 
-def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage) -> Load:
+def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage,
+                     with_statistics: bool = False) -> Load:
     """Builds what starts a run from the weights of another network.
 
     A trained detector, which holds all of the network, gives its moving averages where it has them
     and its batch-norm statistics: what it detects with. From any other file (slim's ImageNet
     checkpoint) come the trainable variables that it holds, without statistics, as in the
-    published runs.
+    published runs, unless they are wanted.
 
     Args:
         path: as for ``resolve_checkpoint``.
         average: the moving average of the training graph, which is the default graph; it starts
             from the loaded weights.
+        with_statistics: take a backbone's batch-norm statistics too.
 
     Returns:
         What loads them, once all variables are initialised.
@@ -387,6 +405,11 @@ def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage) -> L
             'resnet_v1_50.ckpt of slim, or a trained detector')
     sources = {variable.op.name: variable for variable in present}
     kind = 'a backbone'
+    if with_statistics:
+        held = {variable.op.name: variable for variable in statistics
+                if variable.op.name in checkpoint.shapes}
+        sources.update(held)
+        kind = f'a backbone, with {len(held)} batch-norm statistics'
     if all(variable.op.name in checkpoint.shapes for variable in trainable + statistics):
         averaged = {variable for variable in trainable
                     if variable.op.name + AVERAGE_SUFFIX in checkpoint.shapes}
@@ -441,7 +464,8 @@ def build_start(config: TrainConfig, start: Optional[Checkpoint],
     if start is not None:
         return build_restore(start, average)
     if config.pretrained_model_path:
-        return build_pretrained(config.pretrained_model_path, average)
+        return build_pretrained(config.pretrained_model_path, average,
+                                config.pretrained_statistics)
     return lambda _: None
 
 

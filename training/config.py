@@ -5,12 +5,13 @@ TrainConfig.
 """
 
 import os
-from typing import Any, Collection, Dict, List, NamedTuple, Optional
+from typing import Any, Collection, Dict, List, NamedTuple, Optional, Tuple
 
 from absl import flags
 
 from training.run_folder import MANIFEST, Manifest, checkpoint_name
 from utils.cli import define_path, group
+from utils.data_provider.augment import CROPS, REFERENCE, Augmentation
 from utils.data_provider.datasets import split_mixture
 from utils.data_provider.pairing import AUTO, DATASETS
 from utils.errors import PSENetError
@@ -33,6 +34,23 @@ class TrainConfig(NamedTuple):
     dataset: str = AUTO
     label_path: str = ''
 
+    recipe: str = 'reference'
+    crop: str = REFERENCE.crop
+    crop_scales: str = '0.7,2.3'
+    flip: bool = REFERENCE.flip
+    max_rotation: float = REFERENCE.max_rotation
+    colour_jitter: bool = REFERENCE.colour_jitter
+    soft_labels: bool = False
+    backbone: str = 'resnet_v1_50'
+    loss: str = 'reference'
+    optimizer: str = 'adam'
+    backbone_rate: float = 1.0
+    schedule: str = 'exponential'
+    warmup_steps: int = 0
+    clip_norm: float = 0.0
+    pretrained_statistics: bool = False
+    measured_batches: int = 0
+
     learning_rate: float = 0.00001
     scale_learning_rate: bool = False
     max_steps: int = 100000
@@ -47,18 +65,34 @@ class TrainConfig(NamedTuple):
     keep_checkpoints: int = 5
     save_summary_steps: int = 100
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """How samples vary."""
+        return Augmentation(self.crop, parse_scales(self.crop_scales), self.flip,
+                            self.max_rotation, self.colour_jitter)
 
+
+# What --recipe=modern says where no flag says otherwise; docs/training.md tells what each is for.
+MODERN: Dict[str, Any] = {
+    'crop': 'scaled', 'flip': True, 'max_rotation': 10.0, 'colour_jitter': True,
+    'soft_labels': True, 'loss': 'hard_negatives', 'optimizer': 'adamw', 'backbone_rate': 0.5,
+    'schedule': 'cosine', 'warmup_steps': 500, 'clip_norm': 5.0, 'pretrained_statistics': True,
+    'measured_batches': 200, 'learning_rate': 3e-4, 'moving_average_decay': 0.999,
+    'batch_norm_decay': 0.99,
+}
+# Of nets.backbones, which would load TensorFlow.
+BACKBONES = ('resnet_v1_50', 'resnet_v1_101', 'resnet_v1_152')
 _DEFAULTS = TrainConfig()
 # Kept with a run, so that --restore needs none of them again; the seed is kept apart, as it may
 # have been drawn.
 _RUN_FLAGS = ('training_data_path', 'input_size', 'batch_size_per_gpu', 'min_crop_side_ratio',
               'max_image_pixels', 'apply_exif_orientation', 'dataset', 'label_path',
-              'learning_rate', 'scale_learning_rate', 'max_steps', 'moving_average_decay',
-              'batch_norm_decay', 'save_checkpoint_steps', 'keep_checkpoints',
-              'save_summary_steps')
+              'recipe', *MODERN, 'crop_scales', 'backbone', 'scale_learning_rate', 'max_steps',
+              'save_checkpoint_steps', 'keep_checkpoints', 'save_summary_steps')
 # global_step is float32, as in published checkpoints: beyond this, adding 1 changes nothing.
 _MAX_STEPS = 2 ** 24
-_LEAST = {'input_size': 1, 'batch_size_per_gpu': 1, 'num_readers': 1, 'cache_images_mb': 0,
+_LEAST = {'max_rotation': 0, 'warmup_steps': 0, 'clip_norm': 0, 'measured_batches': 0,
+          'input_size': 1, 'batch_size_per_gpu': 1, 'num_readers': 1, 'cache_images_mb': 0,
           'max_image_pixels': 1, 'max_steps': 1, 'save_checkpoint_steps': 1, 'keep_checkpoints': 1,
           'save_summary_steps': 1}
 
@@ -69,6 +103,7 @@ def define_train_flags() -> None:
     define_sample_flags()
     _define_reader_flags()
     _define_optimisation_flags()
+    _define_recipe_flags()
     _define_checkpoint_flags()
 
 
@@ -111,6 +146,26 @@ def define_sample_flags() -> None:
         'Seed of initial weights, sample order and augmentation; when not given, drawn and logged, '
         'and with --restore that of the run that goes on.',
         **data)
+    flags.DEFINE_enum(
+        'recipe', _DEFAULTS.recipe, ['reference', 'modern'], 'reference: as published; modern: the '
+        'values of docs/training.md for every flag that is not given.', **data)
+    flags.DEFINE_enum(
+        'crop', _DEFAULTS.crop, CROPS, 'stretched: cut between texts, as the reference does; '
+        'scaled: a square window around a text, its aspect kept.', **data)
+    flags.DEFINE_string(
+        'crop_scales', _DEFAULTS.crop_scales, 'With --crop=scaled: least and largest factor of the '
+        'image.', **data)
+    flags.DEFINE_boolean('flip', _DEFAULTS.flip, 'With --crop=scaled: mirror half of the crops.',
+                         **data)
+    flags.DEFINE_float(
+        'max_rotation', _DEFAULTS.max_rotation, 'With --crop=scaled: degrees that crops are turned '
+        'by, at most.', **data)
+    flags.DEFINE_boolean(
+        'colour_jitter', _DEFAULTS.colour_jitter, 'Vary brightness, contrast and saturation.',
+        **data)
+    flags.DEFINE_boolean(
+        'soft_labels', _DEFAULTS.soft_labels, 'Give each cell of the score maps the mean of its 16 '
+        "pixels; the reference takes one that is 1.5 pixels off the cell's middle.", **data)
 
 
 def _define_reader_flags() -> None:
@@ -132,7 +187,7 @@ def _define_optimisation_flags() -> None:
     optimisation = group('optimisation')
     flags.DEFINE_float(
         'learning_rate', _DEFAULTS.learning_rate,
-        "Adam's learning rate at step 0; multiplied by 0.94 every 10,000 steps.", **optimisation)
+        "Adam's learning rate before --schedule and --warmup_steps.", **optimisation)
     flags.DEFINE_boolean(
         'scale_learning_rate', _DEFAULTS.scale_learning_rate,
         'Multiply --learning_rate by the number of processes that train together.', **optimisation)
@@ -152,6 +207,55 @@ def _define_optimisation_flags() -> None:
         'What to start from: the ImageNet checkpoint of slim (resnet_v1_50.ckpt) for the backbone, '
         'or a trained detector, for fine-tuning.',
         **optimisation)
+
+
+def _define_recipe_flags() -> None:
+    optimisation = group('optimisation')
+    flags.DEFINE_enum(
+        'backbone', _DEFAULTS.backbone, BACKBONES, 'Network that the pyramid stands on; '
+        'kept with the run, so that eval.py and export need no flag.', **optimisation)
+    flags.DEFINE_enum(
+        'loss', _DEFAULTS.loss, ['reference', 'hard_negatives'], 'reference: dice over the batch; '
+        'hard_negatives: dice of squares in each image, three hard negatives a text cell, and '
+        'cross entropy.', **optimisation)
+    flags.DEFINE_enum(
+        'optimizer', _DEFAULTS.optimizer, ['adam', 'adamw'], 'adam, with L2 regularisers of 1e-5; '
+        'adamw, with a decoupled weight decay of 0.01.', **optimisation)
+    flags.DEFINE_float(
+        'backbone_rate', _DEFAULTS.backbone_rate, 'Factor of the learning rate for the backbone.',
+        **optimisation)
+    flags.DEFINE_enum(
+        'schedule', _DEFAULTS.schedule, ['exponential', 'cosine'], 'exponential: times 0.94 every '
+        '10,000 steps; cosine: to 0 at --max_steps.', **optimisation)
+    flags.DEFINE_integer(
+        'warmup_steps', _DEFAULTS.warmup_steps, 'Steps over which the learning rate rises.',
+        **optimisation)
+    flags.DEFINE_float(
+        'clip_norm', _DEFAULTS.clip_norm, 'Global norm that gradients are clipped to; 0 leaves '
+        'them.', **optimisation)
+    flags.DEFINE_boolean(
+        'pretrained_statistics', _DEFAULTS.pretrained_statistics, "Take batch norm's statistics "
+        'from a backbone of --pretrained_model_path too; the reference takes weights alone.',
+        **optimisation)
+    flags.DEFINE_integer(
+        'measured_batches', _DEFAULTS.measured_batches, "At the end of a run, batch norm's "
+        'statistics are measured anew for the averaged weights over so many batches; 0 leaves '
+        'them.', **optimisation)
+
+
+def parse_scales(text: str) -> Tuple[float, float]:
+    """Reads --crop_scales.
+
+    Raises:
+        PSENetError: it is not two ascending numbers above 0.
+    """
+    try:
+        low, high = (float(part) for part in text.split(','))
+    except ValueError:
+        low = high = 0
+    if not 0 < low <= high < float('inf'):
+        raise PSENetError(f'--crop_scales={text} must be two ascending numbers, such as 0.7,2.3')
+    return low, high
 
 
 def _define_checkpoint_flags() -> None:
@@ -192,12 +296,22 @@ def train_config_from_flags(flag_values: flags.FlagValues) -> TrainConfig:
     Raises:
         PSENetError: a value or a pair of values cannot work; the sentence names the flag.
     """
-    config = TrainConfig(*(getattr(flag_values, name) for name in TrainConfig._fields))
+    config = read_flags(flag_values)
     if config.restore:
         given = [name for name in _RUN_FLAGS if flag_values[name].present]
         config = with_flags_of_run(config, given)
     validate(config)
     return config
+
+
+def read_flags(flag_values: flags.FlagValues) -> TrainConfig:
+    """The flags of ``define_train_flags``, or those of them that are defined, with the recipe's."""
+    config = TrainConfig(**{name: getattr(flag_values, name) for name in TrainConfig._fields
+                            if name in flag_values})
+    if config.recipe != 'modern':
+        return config
+    return config._replace(**{name: value for name, value in MODERN.items()
+                              if name in flag_values and not flag_values[name].present})
 
 
 def run_flags(config: TrainConfig) -> Dict[str, Any]:
@@ -252,6 +366,7 @@ def validate(config: TrainConfig) -> None:
     Raises:
         PSENetError: the first fault found.
     """
+    parse_scales(config.crop_scales)
     for fault in _value_faults(config) + _pair_faults(config):
         raise PSENetError(fault)
 
@@ -265,11 +380,17 @@ def _value_faults(config: TrainConfig) -> List[str]:
         faults.append(f'--input_size={config.input_size} must be a multiple of {cfg.SIDE_MULTIPLE}')
     if config.max_steps > _MAX_STEPS:
         faults.append(f'--max_steps={config.max_steps} must be at most {_MAX_STEPS}')
-    if not 0 < config.learning_rate < float('inf'):
-        faults.append(f'--learning_rate={config.learning_rate:g} must be a positive number')
+    for name in ('learning_rate', 'backbone_rate'):
+        if not 0 < getattr(config, name) < float('inf'):
+            faults.append(f'--{name}={getattr(config, name):g} must be a positive number')
     for name in ('moving_average_decay', 'batch_norm_decay'):
         if not 0 <= getattr(config, name) < 1:
             faults.append(f'--{name}={getattr(config, name):g} must be at least 0 and less than 1')
+    return faults + _range_faults(config)
+
+
+def _range_faults(config: TrainConfig) -> List[str]:
+    faults = []
     if not 0 <= config.min_crop_side_ratio <= 1:
         faults.append(f'--min_crop_side_ratio={config.min_crop_side_ratio:g} must be between 0 and '
                       '1')
@@ -291,6 +412,8 @@ def _pair_faults(config: TrainConfig) -> List[str]:
         faults.append('--checkpoint_path is empty; name the folder for checkpoints')
     elif os.path.exists(config.checkpoint_path) and not os.path.isdir(config.checkpoint_path):
         faults.append(f'--checkpoint_path={config.checkpoint_path} is a file; name a folder')
+    if config.crop != 'scaled' and (config.flip or config.max_rotation):
+        faults.append('--flip and --max_rotation turn scaled crops alone; give --crop=scaled too')
     if config.restore and config.overwrite:
         faults.append('--restore goes on with the run in --checkpoint_path and --overwrite starts '
                       'it anew; give one of them')

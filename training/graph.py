@@ -4,15 +4,16 @@ Every shape is static, and one fetch list serves every step: the scalars and the
 the hooks need come with the update, so that no step is computed twice for the sake of a summary.
 """
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from nets.losses import loss_terms
+from nets.losses import LossTerms, hard_negative_loss_terms, loss_terms
 from nets.model import model
 from training.checkpoints import moving_statistics
 from training.config import TrainConfig
 from training.devices.device import Device
+from training.optimization import build_learning_rate, build_optimizer, clip_gradients
 from training.towers import (
     GradientsAndVariables,
     apply_then,
@@ -20,17 +21,15 @@ from training.towers import (
     combine_update_ops,
     mean,
 )
+from utils.data_provider.targets import CELL_PIXELS
 from utils.utils_tool import cfg
-
-LEARNING_RATE_DECAY_STEPS = 10000
-LEARNING_RATE_DECAY_RATE = 0.94
 
 
 class Inputs(NamedTuple):
     """One step's batch, uint8, H = W = input_size, all dims static."""
 
     images: tf.Tensor          # [N, H, W, 3], RGB, 0..255
-    seg_maps: tf.Tensor        # [N, H/4, W/4, 6], 0 or 1, smallest kernel first
+    seg_maps: tf.Tensor        # [N, H/4, W/4, 6], smallest kernel first; 0 or 1, soft labels to 16
     training_masks: tf.Tensor  # [N, H/4, W/4, 1], 0 where the loss does not look
 
 
@@ -68,6 +67,13 @@ class TrainGraph(NamedTuple):
     # Give every process rank 0's values; None where there is one process.
     share_all: Optional[tf.Operation]
     share_statistics: Optional[tf.Operation]    # batch normalisation's moving ones
+    # Each moving statistic, and what its update would subtract from it: (1 - decay) times the
+    # distance to the batch's value.
+    statistics: Sequence[Tuple[tf.Variable, tf.Tensor]] = ()
+
+
+_LOSSES: Dict[str, Callable[..., LossTerms]] = {'reference': loss_terms,
+                                                'hard_negatives': hard_negative_loss_terms}
 
 
 class _Tower(NamedTuple):
@@ -94,16 +100,17 @@ def build_train_graph(config: TrainConfig, device: Device, inputs: Optional[Inpu
         inputs = Inputs(*(tf.placeholder(spec.dtype, spec.shape, f'input_{name}')
                           for name, spec in input_specs(config, device)._asdict().items()))
     global_step = _get_or_create_global_step()
-    learning_rate = _learning_rate(config, device, global_step)
+    learning_rate = build_learning_rate(config, device, global_step)
     towers = _build_towers(config, device, inputs)
-    optimizer = device.wrap_optimizer(tf.train.AdamOptimizer(learning_rate))
+    optimizer = device.wrap_optimizer(build_optimizer(config, learning_rate))
     gradients = average_gradients(_tower_gradients(device, towers, optimizer))
+    applied_gradients = clip_gradients(gradients, config.clip_norm)
     updates = combine_update_ops([tower.update_ops for tower in towers])
     if device.may_skip_steps:
-        average, update = apply_then(optimizer, gradients, global_step, updates,
+        average, update = apply_then(optimizer, applied_gradients, global_step, updates,
                                      config.moving_average_decay)
     else:
-        applied = optimizer.apply_gradients(gradients, global_step=global_step)
+        applied = optimizer.apply_gradients(applied_gradients, global_step=global_step)
         average, update = _average_after([applied] + updates, global_step,
                                          config.moving_average_decay)
     with tf.control_dependencies([update]):
@@ -117,14 +124,14 @@ def build_train_graph(config: TrainConfig, device: Device, inputs: Optional[Inpu
     fetches = Fetches(update, step_after, scalars, towers[0].score_maps[0], agreed, device_scalars)
     return TrainGraph(inputs, stop_votes, fetches, average,
                       device.broadcast_op(tf.global_variables()),
-                      device.broadcast_op(moving_statistics()))
+                      device.broadcast_op(moving_statistics()),
+                      _statistics(towers[0].update_ops))
 
 
-def _learning_rate(config: TrainConfig, device: Device, global_step: tf.Variable) -> tf.Tensor:
-    factor = device.world_size if config.scale_learning_rate else 1
-    return tf.train.exponential_decay(
-        config.learning_rate * factor, global_step, LEARNING_RATE_DECAY_STEPS,
-        LEARNING_RATE_DECAY_RATE, staircase=True)
+def _statistics(updates: List[tf.Operation]) -> List[Tuple[tf.Variable, tf.Tensor]]:
+    variables = {variable.op.name: variable for variable in moving_statistics()}
+    ops = [update.op if isinstance(update, tf.Tensor) else update for update in updates]
+    return [(variables[op.inputs[0].op.name], op.inputs[1]) for op in ops]
 
 
 def input_specs(config: TrainConfig, device: Device) -> Inputs:
@@ -161,10 +168,15 @@ def _build_towers(config: TrainConfig, device: Device, inputs: Inputs) -> List[_
 def _build_tower(config: TrainConfig, share: Inputs) -> _Tower:
     seen_updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     images, seg_maps, training_masks = map(tf.to_float, share)
-    score_maps = model(images, is_training=True, batch_norm_decay=config.batch_norm_decay)
-    terms = loss_terms(seg_maps, score_maps, training_masks)
+    if config.soft_labels:
+        seg_maps /= CELL_PIXELS
+    score_maps = model(images, is_training=True, batch_norm_decay=config.batch_norm_decay,
+                       backbone=config.backbone)
+    terms = _LOSSES[config.loss](seg_maps, score_maps, training_masks)
     # Regularisers belong to the variables: only the first tower adds them, every tower counts them.
-    total_loss = tf.add_n([terms.total] + tf.losses.get_regularization_losses())
+    # AdamW has a weight decay of its own.
+    regularizers = [] if config.optimizer == 'adamw' else tf.losses.get_regularization_losses()
+    total_loss = tf.add_n([terms.total, *regularizers])
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)[len(seen_updates):]
     return _Tower(total_loss, tf.stack([terms.total, total_loss, terms.text, terms.kernels]),
                   updates, score_maps)

@@ -3,13 +3,14 @@
 import math
 import time
 from datetime import timedelta
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
+from training.config import TrainConfig
 from training.devices.device import UNLIMITED, Limits
-from training.graph import Fetches
+from training.graph import Fetches, TrainGraph
 from training.run_folder import CheckpointWriter
 from training.summaries import SummaryWriter, map_picture
 from utils.errors import PSENetError
@@ -191,7 +192,8 @@ class SummaryHook(Hook):
                                                **result.values.device_scalars})
         self._writer.add_pictures(result.step, {
             'input_image': np.uint8(batch.images[0]),
-            'seg_map_gt': map_picture(batch.seg_maps[0]),
+            # Soft labels go up to the pixels of a cell.
+            'seg_map_gt': map_picture(batch.seg_maps[0] / max(1, batch.seg_maps[0].max())),
             'seg_map_pred': map_picture(result.values.score_maps),
             'training_mask': map_picture(batch.training_masks[0]),
         })
@@ -236,6 +238,64 @@ class ShareStatisticsHook(Hook):
     def end(self, session: tf.Session, step: int) -> None:
         """Runs the op for the last save."""
         session.run(self._share)
+
+
+class MeasureStatisticsHook(Hook):
+    """Measures batch norm's statistics anew for the averaged weights, at the end of a whole run.
+
+    The moving ones follow the raw weights, which are not those that detection uses. A signal ends
+    the measuring; what has been measured then counts.
+    """
+
+    def __init__(self, graph: TrainGraph, feeds: Iterator[Dict[tf.Tensor, np.ndarray]],
+                 config: TrainConfig, wanted: Callable[[], bool]):
+        """Takes what to measure and on what.
+
+        Args:
+            graph: of training.
+            feeds: what to feed for each batch; nothing where the graph reads its data itself.
+            config: of the run.
+            wanted: whether a signal asks for the end.
+        """
+        self._graph = graph
+        self._feeds = feeds
+        self._config = config
+        self._is_ending = wanted
+
+    def end(self, session: tf.Session, step: int) -> None:
+        """Measures, where the run has come to its end."""
+        if step < self._config.max_steps:
+            return
+        trainable = tf.trainable_variables()
+        averages = [self._graph.average.average(variable) for variable in trainable]
+        raw = session.run(trainable)
+        _load(session, trainable, session.run(averages))
+        sums, count = self._measure(session)
+        _load(session, trainable, raw)
+        if count:
+            variables = [variable for variable, _ in self._graph.statistics]
+            _load(session, variables, [each / count for each in sums])
+        logger.info("measured batch norm's statistics for the averaged weights over %d batches",
+                    count)
+
+    def _measure(self, session: tf.Session) -> Tuple[List[np.ndarray], int]:
+        """Sums of the batches' statistics, float64, and over how many batches."""
+        moving = session.run([variable for variable, _ in self._graph.statistics])
+        steps = [delta for _, delta in self._graph.statistics]
+        share = 1 - self._config.batch_norm_decay
+        sums, count = [np.zeros(value.shape) for value in moving], 0
+        while count < self._config.measured_batches and not self._is_ending():
+            found = session.run(steps, next(self._feeds))
+            sums = [total + value - step / share
+                    for total, value, step in zip(sums, moving, found)]
+            count += 1
+        return sums, count
+
+
+def _load(session: tf.Session, variables: Sequence[tf.Variable],
+          values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values):
+        variable.load(value, session)
 
 
 class LeaveTogetherHook(Hook):

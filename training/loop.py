@@ -2,7 +2,7 @@
 
 import time
 from contextlib import contextmanager
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,7 @@ from training.hooks import (
     Hook,
     LeaveTogetherHook,
     LogHook,
+    MeasureStatisticsHook,
     ShareStatisticsHook,
     StepResult,
     SummaryHook,
@@ -118,7 +119,8 @@ def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batc
         rank=device.rank, world_size=device.world_size, cache_images_mb=config.cache_images_mb,
         max_image_pixels=config.max_image_pixels,
         apply_exif_orientation=config.apply_exif_orientation, dataset=config.dataset,
-        label_path=config.label_path)
+        label_path=config.label_path, augmentation=config.augmentation,
+        soft_labels=config.soft_labels)
 
 
 @contextmanager
@@ -141,6 +143,9 @@ def open_hooks(run: RunContext, graph: TrainGraph, saver: tf.train.Saver) -> Ite
     hooks = [DivergenceGuard(device.limits), LogHook(batch_size, config.max_steps)]
     if graph.share_statistics is not None:
         hooks.append(ShareStatisticsHook(graph.share_statistics, config.save_checkpoint_steps))
+    if config.measured_batches:
+        hooks.append(MeasureStatisticsHook(graph, _feeds_of_images(run, graph), config,
+                                           lambda: run.stop.wanted))
     last = [] if graph.share_statistics is None else [LeaveTogetherHook(graph.share_statistics)]
     if device.rank:
         yield hooks + last
@@ -153,6 +158,13 @@ def open_hooks(run: RunContext, graph: TrainGraph, saver: tf.train.Saver) -> Ite
     with SummaryWriter(config.checkpoint_path, run.first_step) as summaries:
         yield [*hooks, SummaryHook(summaries, config.save_summary_steps),
                CheckpointHook(writer, config.save_checkpoint_steps), *run.hooks, *last]
+
+
+def _feeds_of_images(run: RunContext, graph: TrainGraph) -> Iterator[Dict[tf.Tensor, np.ndarray]]:
+    """Feeds of further batches; empty ones where the graph reads its data itself."""
+    images = graph.inputs.images
+    while True:
+        yield {images: next(run.batches)[0]} if images.op.type == 'Placeholder' else {}
 
 
 @contextmanager

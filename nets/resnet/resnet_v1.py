@@ -21,12 +21,16 @@ class Block(NamedTuple):
     stride: int
 
 
-RESNET_50 = (
-    Block(num_units=3, depth=256, bottleneck_depth=64, stride=2),
-    Block(num_units=4, depth=512, bottleneck_depth=128, stride=2),
-    Block(num_units=6, depth=1024, bottleneck_depth=256, stride=2),
-    Block(num_units=3, depth=2048, bottleneck_depth=512, stride=1),
-)
+def _blocks(*num_units: int) -> Tuple[Block, ...]:
+    return tuple(Block(units, 256 * 2 ** place, 64 * 2 ** place, stride)
+                 for place, (units, stride) in enumerate(zip(num_units, (2, 2, 2, 1))))
+
+
+BLOCKS = {
+    'resnet_v1_50': _blocks(3, 4, 6, 3),
+    'resnet_v1_101': _blocks(3, 4, 23, 3),
+    'resnet_v1_152': _blocks(3, 8, 36, 3),
+}
 
 
 def bottleneck(
@@ -91,12 +95,13 @@ def resnet_v1(
     return root, tuple(outputs)
 
 
-def resnet_v1_50(
-    images: tf.Tensor, weight_decay: float, is_training: bool, batch_norm_decay: float
+def resnet_backbone(
+    name: str, images: tf.Tensor, weight_decay: float, is_training: bool, batch_norm_decay: float
 ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Builds the 50-layer network without its classifier, as a backbone.
+    """Builds a network without its classifier, as a backbone.
 
     Args:
+        name: a key of BLOCKS, and the variable scope.
         images: float32 [N, H, W, 3], channel means subtracted.
         weight_decay: factor of the L2 regulariser of the convolutions' weights.
         is_training: whether batch norm uses the batch's statistics and updates the moving ones.
@@ -108,5 +113,5 @@ def resnet_v1_50(
         strides at its end, so block 3 has block 4's stride already, and only feeds it.
     """
     with resnet_arg_scope(weight_decay, is_training, batch_norm_decay):
-        root, (block1, block2, _, block4) = resnet_v1(images, RESNET_50, 'resnet_v1_50')
+        root, (block1, block2, _, block4) = resnet_v1(images, BLOCKS[name], name)
     return root, block1, block2, block4

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets.losses import dice_coefficient, loss, loss_terms
+from nets.losses import dice_coefficient, hard_negative_loss_terms, loss, loss_terms
 from utils.utils_tool import cfg
 
 
@@ -133,3 +133,54 @@ def test_loss_is_the_total_of_its_terms(session):
 def test_shapes_that_would_only_broadcast_are_refused(session, gt_shape, scores_shape, mask_shape):
     with pytest.raises(ValueError, match=r'[Ss]hape'):
         loss_terms(tf.zeros(gt_shape), tf.zeros(scores_shape), tf.zeros(mask_shape))
+
+
+def expected_with_hard_negatives(gt, scores, mask):
+    """The equations, image by image, in float64."""
+    gt, scores, mask = (np.asarray(value, np.float64) for value in (gt, scores, mask))
+    text_losses, kernel_losses, entropies, chosen_cells = [], [], 0.0, 0
+    for truth, score, seen in zip(gt, scores, mask[..., 0] > 0):
+        is_text = (truth[..., -1] > 0.5) & seen
+        others = (truth[..., -1] <= 0.5) & seen
+        count = min(3 * is_text.sum() or 2000, others.sum())
+        hard = np.zeros_like(seen)
+        if count:
+            hard = others & (score[..., -1] >= np.sort(score[..., -1][others])[-count])
+        chosen = is_text | hard
+        inside = ((truth[..., -1] > 0.5) | (score[..., -1] > 0.5)) & seen
+
+        def dice(channel, cells, truth=truth, score=score):
+            t, p = truth[..., channel][cells], score[..., channel][cells]
+            return (2 * (t * p).sum() + 1e-3) / ((t * t).sum() + (p * p).sum() + 1e-3)
+
+        t, p = truth[..., -1][chosen], score[..., -1][chosen]
+        entropies -= (t * np.log(p) + (1 - t) * np.log(1 - p)).sum()
+        chosen_cells += chosen.sum()
+        if is_text.any():
+            text_losses.append(1 - dice(-1, chosen))
+            kernel_losses.append(1 - np.mean([dice(k, inside) for k in range(cfg.NUM_KERNELS - 1)]))
+    text, kernels = (np.mean(losses or [0]) for losses in (text_losses, kernel_losses))
+    return text, kernels, 0.7 * text + 0.3 * kernels + 0.3 * entropies / max(chosen_cells, 1)
+
+
+@pytest.mark.parametrize('texts', [(0.1, 0.2), (0.0, 0.2), (0.0, 0.0), (0.6, 0.0)])
+def test_hard_negatives_by_their_equations(session, texts):
+    rng = np.random.RandomState(3)
+    gt = np.stack([np.sort(rng.rand(9, 8, 6) * (rng.rand(9, 8, 1) < share), axis=2)
+                   for share in texts])
+    scores = rng.uniform(0.01, 0.99, gt.shape)
+    mask = (rng.rand(2, 9, 8, 1) < 0.8).astype(float)
+    terms = session.run(hard_negative_loss_terms(*(
+        tf.constant(value, tf.float32) for value in (gt, scores, mask))))
+    np.testing.assert_allclose(terms, expected_with_hard_negatives(gt, scores, mask), rtol=1e-4)
+
+
+def test_an_image_without_text_or_cells_is_no_nan_and_has_a_gradient(session):
+    scores = tf.fill([2, 4, 4, cfg.NUM_KERNELS], 0.3)
+    mask = tf.concat([tf.zeros([1, 4, 4, 1]), tf.ones([1, 4, 4, 1])], axis=0)
+    terms = hard_negative_loss_terms(tf.zeros(scores.shape), scores, mask)
+    values, gradient = session.run([terms, tf.gradients(terms.total, scores)[0]])
+    np.testing.assert_allclose(values, [0, 0, -0.3 * np.log(0.7)], rtol=1e-5)
+    assert np.isfinite(gradient).all()
+    assert (gradient[0] == 0).all()
+    assert (gradient[1, ..., -1] > 0).all()

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from nets.resnet.resnet_utils import resnet_arg_scope
-from nets.resnet.resnet_v1 import RESNET_50, Block, bottleneck, resnet_v1
+from nets.resnet.resnet_v1 import BLOCKS, Block, bottleneck, resnet_v1
 
 
 @pytest.fixture
@@ -57,4 +57,4 @@ def test_only_the_last_unit_of_a_block_strides(session):
 
 def test_resnet_50_has_fifty_layers_with_weights():
     # Three convolutions a unit, the root's, and the classifier that this network leaves out.
-    assert sum(3 * block.num_units for block in RESNET_50) + 2 == 50
+    assert sum(3 * block.num_units for block in BLOCKS['resnet_v1_50']) + 2 == 50

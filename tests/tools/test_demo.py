@@ -19,6 +19,11 @@ class TestVerdict:
     def test_missed_by_a_shortened_run_is_expected(self):
         assert 'as expected: 2 steps are too few' in demo.verdict(2, {'hmean': 0.1})
 
+    def test_curved_words_need_a_gain_over_rectangles(self):
+        steps = demo.DEFAULT_STEPS
+        assert demo.verdict(steps, {'hmean': 0.7, 'gain': 0.1}).startswith('PASS')
+        assert '0.10 above that of rectangles' in demo.verdict(steps, {'hmean': 0.9, 'gain': 0.05})
+
     def test_missed_by_a_full_run_is_not(self):
         line = demo.verdict(demo.DEFAULT_STEPS, {'hmean': 0.79})
         assert line.startswith('BELOW TARGET')

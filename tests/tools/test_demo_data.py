@@ -8,6 +8,7 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
+from shapely.geometry import Polygon
 
 from tools import demo_data, demo_scene
 from utils.data_provider.annotation import read_icdar
@@ -117,21 +118,21 @@ class TestScene:
     def test_quads_lie_inside_and_run_clockwise(self, scenes):
         for drawn in scenes:
             for word in drawn.words:
-                assert word.quad.dtype == np.int32
-                assert word.quad.min() >= 0
-                assert word.quad.max() <= 191
-                x, y = word.quad.T
+                assert word.polygon.dtype == np.int32
+                assert word.polygon.min() >= 0
+                assert word.polygon.max() <= 191
+                x, y = word.polygon.T
                 assert np.sum((np.roll(x, -1) - x) * (np.roll(y, -1) + y)) < 0
 
     def test_first_point_is_the_top_left_of_the_text(self, scenes):
         for drawn in scenes:
             for word in drawn.words:
-                along, down = word.quad[1] - word.quad[0], word.quad[3] - word.quad[0]
+                along, down = word.polygon[1] - word.polygon[0], word.polygon[3] - word.polygon[0]
                 assert abs(np.degrees(np.arctan2(along[1], along[0]))) <= 33
                 assert down[1] > 0
 
     def test_words_are_turned_up_to_30_degrees(self, scenes):
-        sides = [word.quad[1] - word.quad[0] for drawn in scenes for word in drawn.words
+        sides = [word.polygon[1] - word.polygon[0] for drawn in scenes for word in drawn.words
                  if word.transcription != demo_scene.DO_NOT_CARE]
         angles = [np.degrees(np.arctan2(y, x)) for x, y in sides]
         assert min(angles) < -20
@@ -142,7 +143,7 @@ class TestScene:
             count = np.zeros((192, 192), np.uint8)
             for word in drawn.words:
                 mask = np.zeros_like(count)
-                count += cv2.fillConvexPoly(mask, word.quad, 1)
+                count += cv2.fillConvexPoly(mask, word.polygon, 1)
             assert count.max() == 1
 
     def test_every_picture_has_a_readable_word(self, scenes):
@@ -157,15 +158,38 @@ class TestScene:
     def test_quad_is_tight_on_the_glyphs(self):
         glyphs = np.full((60, 240), 255, np.uint8)
         painter = demo_scene._Painter(np.random.RandomState(3), 128)
-        corners = painter._find_room(glyphs.shape, gap=3)
+        corners, _ = painter._find_room(demo_scene._Strip(80, 20, 0), gap=3)
         ink = demo_scene._warp(glyphs, corners, 128) > 0.5
         quad = corners.round().astype(np.int32)
         filled = cv2.fillConvexPoly(np.zeros((128, 128), np.uint8), quad, 1).astype(bool)
         assert (ink & filled).sum() / (ink | filled).sum() > 0.9
 
+    @pytest.mark.parametrize('bend', [-2, 0.7])
+    def test_outline_is_tight_on_bent_glyphs(self, bend):
+        glyphs = np.full((60, 240), 255, np.uint8)
+        strip = demo_scene._Strip(80, 20, bend)
+        corners, angle = demo_scene._Painter(np.random.RandomState(3), 128)._find_room(strip, 3)
+        ink = demo_scene._warp_bent(glyphs, strip, corners, angle, 128) > 0.5
+        outline = corners.round().astype(np.int32)
+        filled = cv2.fillPoly(np.zeros((128, 128), np.uint8), [outline], 1).astype(bool)
+        assert (ink & filled).sum() / (ink | filled).sum() > 0.85
+        np.testing.assert_allclose(strip.straightened(strip.outline())[[0, 7]],
+                                   [[0, 0], [80, 20]], atol=1e-3)
+
+    def test_curved_words_have_fourteen_points_and_are_simple(self):
+        drawn = [demo_scene.draw_scene(np.random.RandomState([4, index]), 192, curved=True)
+                 for index in range(10)]
+        for word in (word for scene in drawn for word in scene.words):
+            assert word.polygon.shape == (14, 2)
+            assert Polygon(word.polygon).is_valid
+            assert word.polygon.min() >= 0
+            assert word.polygon.max() <= 191
+
     def test_edges_are_smooth(self):
         glyphs = demo_scene.glyph_mask('Wave', demo_scene.draw_font(np.random.RandomState(1)), 90)
-        corners = demo_scene._turned_rectangle(glyphs.shape[1] / 3, glyphs.shape[0] / 3, 20)
+        corners = demo_scene._turned(demo_scene._Strip(
+            glyphs.shape[1] / 3, glyphs.shape[0] / 3, 0).outline(), 20)
+        corners -= corners.min(axis=0)
         opacity = demo_scene._warp(glyphs, corners, 128)
         assert ((opacity > 0.1) & (opacity < 0.9)).sum() > 100
 

@@ -6,6 +6,7 @@ import pytest
 from absl import flags
 
 from training.config import (
+    MODERN,
     TrainConfig,
     define_train_flags,
     run_flags,
@@ -14,6 +15,7 @@ from training.config import (
     with_flags_of_run,
 )
 from training.run_folder import Manifest
+from utils.data_provider.augment import REFERENCE
 from utils.errors import PSENetError
 
 PUBLISHED = {
@@ -24,7 +26,11 @@ PUBLISHED = {
     'overwrite': False, 'save_checkpoint_steps': 1000, 'keep_checkpoints': 5,
     'save_summary_steps': 100, 'scale_learning_rate': False, 'cache_images_mb': 0,
     'max_image_pixels': 178956970, 'apply_exif_orientation': False, 'dataset': 'auto',
-    'label_path': '',
+    'label_path': '', 'recipe': 'reference', 'crop': 'stretched', 'crop_scales': '0.7,2.3',
+    'flip': False, 'max_rotation': 0, 'colour_jitter': False, 'soft_labels': False,
+    'backbone': 'resnet_v1_50', 'loss': 'reference', 'optimizer': 'adam', 'backbone_rate': 1,
+    'schedule': 'exponential', 'warmup_steps': 0, 'clip_norm': 0, 'pretrained_statistics': False,
+    'measured_batches': 0,
 }
 ACCEPTED_AND_UNUSED = {'max_image_large_side': 1280, 'max_text_size': 800, 'min_text_area_size': 10}
 
@@ -177,3 +183,40 @@ def test_stored_flags_that_cannot_be_are_told_of(config, earlier):
     manifest.replace(manifest.checkpoints)
     with pytest.raises(PSENetError, match=r"training_files\.json has input_size='large'"):
         with_flags_of_run(config, [])
+
+
+def test_the_modern_recipe_fills_what_no_flag_gives(parse):
+    assert parse().augmentation == REFERENCE
+    config = parse('--recipe=modern', '--learning_rate=1e-4', '--noflip')
+    assert {name: getattr(config, name) for name in MODERN} == {
+        **MODERN, 'learning_rate': 1e-4, 'flip': False}
+    assert config.augmentation == ('scaled', (0.7, 2.3), False, 10.0, True)
+
+
+def test_a_restored_run_keeps_its_recipe(parse, tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    manifest = Manifest(str(folder))
+    started = parse('--recipe=modern', '--warmup_steps=7', f'--checkpoint_path={folder}')
+    manifest.flags = run_flags(started)
+    manifest.add(str(folder / 'model.ckpt-3'))
+    (folder / 'model.ckpt-3.index').write_text('')
+    (folder / 'model.ckpt-3.data-00000-of-00001').write_text('')
+    restored = parse('--restore', f'--checkpoint_path={folder}')
+    assert restored == started._replace(restore=True)
+
+
+@pytest.mark.parametrize(('arguments', 'sentence'), [
+    (['--flip'], '--flip and --max_rotation turn scaled crops alone; give --crop=scaled too'),
+    (['--max_rotation=5'], 'give --crop=scaled too'),
+    (['--max_rotation=-5', '--crop=scaled'], '--max_rotation=-5.0 must be at least 0'),
+    (['--crop_scales=2,1'], '--crop_scales=2,1 must be two ascending numbers'),
+    (['--crop_scales=a'], '--crop_scales=a must be'), (['--crop_scales=0,nan'], 'must be two'),
+    (['--backbone_rate=0'], '--backbone_rate=0 must be a positive number'),
+    (['--clip_norm=-1'], '--clip_norm=-1.0 must be at least 0'),
+    (['--warmup_steps=-1'], '--warmup_steps=-1 must be at least 0'),
+])
+def test_values_of_the_recipe_that_cannot_be(parse, arguments, sentence):
+    with pytest.raises(PSENetError) as refused:
+        parse(*arguments)
+    assert sentence in str(refused.value)

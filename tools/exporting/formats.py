@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from inference.networks import INPUT_NAME, OUTPUT_NAME
 from nets.model import model
-from training.checkpoints import restore_for_inference
+from training.checkpoints import backbone_of, restore_for_inference
 from utils.errors import extra_package
 
 
@@ -27,7 +27,8 @@ def freeze(prefix: str) -> tf.GraphDef:
     """
     with tf.Graph().as_default() as graph, tf.Session() as session:
         images = tf.placeholder(tf.float32, [None, None, None, 3], name=INPUT_NAME)
-        score_maps = model(images, is_training=False, upsample_last=True)
+        score_maps = model(images, is_training=False, upsample_last=True,
+                           backbone=backbone_of(prefix))
         tf.identity(score_maps, name=OUTPUT_NAME)
         restore_for_inference(session, prefix)
         frozen = tf.graph_util.convert_variables_to_constants(

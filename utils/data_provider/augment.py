@@ -1,19 +1,58 @@
-"""What part of an image a training sample shows, and at which size.
+"""What part of an image a training sample shows, at which size, and in which colours.
+
+The reference cuts along free rows and columns and stretches the cut to a square. ``scaled`` crops
+show a square window of the image instead, enlarged or reduced as a whole, turned and mirrored.
 
 The draw needs the size of the image and its polygons, no pixels, so a draw that has to be given up
 costs no decoding. Randomness arrives as a RandomState: the same state draws the same sample.
 """
 
+import math
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from utils.geometry import bounds
+from utils.utils_tool import cfg
 
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0, 3.0)
 BACKGROUND_SHARE = 3 / 8
 CROP_TRIES = 50
+
+
+CROPS = ('stretched', 'scaled')
+# Of scaled crops: how far the aspect may change, and how many show a word, and where in them it is.
+_ASPECT_RANGE = (0.9, 1.1)
+_WORD_SHARE = 0.9
+_WORD_OFFSET = 0.42
+# How far a window may reach beyond the image, as a share of its side.
+_OUTSIDE = 0.1
+# Of 255, and as shares.
+# Blue, green, red: what is beyond the image; zero to the network.
+_PADDING = cfg.MEAN_RGB[::-1]
+_BRIGHTNESS, _CONTRAST, _SATURATION = 0.125 * 255, 0.3, 0.5
+
+
+class Augmentation(NamedTuple):
+    """How samples vary; flips and rotations are for scaled crops."""
+
+    crop: str = 'stretched'                         # one of CROPS
+    scales: Tuple[float, float] = (0.7, 2.3)        # of the image, drawn log-uniformly
+    flip: bool = False                              # mirror half of the crops
+    max_rotation: float = 0.0                       # degrees, to either side
+    colour_jitter: bool = False                     # brightness, contrast and saturation
+
+
+REFERENCE = Augmentation()
+
+
+class Colours(NamedTuple):
+    """A change of colours: pixels become contrast * (pixel - mean) + mean + brightness."""
+
+    brightness: float
+    contrast: float
+    saturation: float       # 0 would leave greys
 
 
 class Crop(NamedTuple):
@@ -30,6 +69,8 @@ class SamplePlan(NamedTuple):
     box: Tuple[int, int, int, int]  # the crop of that, as in Crop
     polygons: List[np.ndarray]      # float32 (P, 2) each, x and y in pixels of the network's input
     ignore_tags: np.ndarray         # bool (K,)
+    matrix: Optional[np.ndarray] = None     # float64 (2, 3): of a scaled crop, image to input
+    colours: Optional[Colours] = None
 
 
 def draw_crop(size: Tuple[int, int], boxes: np.ndarray, background: bool, min_side_ratio: float,
@@ -109,10 +150,11 @@ def _lies_inside(boxes: np.ndarray, crops: np.ndarray) -> np.ndarray:
     return ((boxes[:, :2] >= crops[..., :2]) & (boxes[:, 2:] < crops[..., 2:])).all(axis=-1)
 
 
-def plan_sample(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_tags: np.ndarray,
-                input_size: int, min_crop_side_ratio: float,
-                rng: np.random.RandomState) -> Optional[SamplePlan]:
-    """Draws a scale, the kind of the crop, and the crop.
+def plan_sample(size: Tuple[int, int], polygons: Sequence[np.ndarray],  # noqa: PLR0913
+                ignore_tags: np.ndarray,
+                input_size: int, min_crop_side_ratio: float, rng: np.random.RandomState,
+                augmentation: Augmentation = REFERENCE) -> Optional[SamplePlan]:
+    """Draws a scale, the kind of the crop, the crop, and its colours.
 
     Args:
         size: (height, width) of the image.
@@ -121,10 +163,62 @@ def plan_sample(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_ta
         input_size: side of the network's input in pixels.
         min_crop_side_ratio: as min_side_ratio of draw_crop.
         rng: where the draws come from.
+        augmentation: how samples vary.
 
     Returns:
         The plan; None when this image does not have a crop of the kind that was drawn.
     """
+    if augmentation.crop == 'scaled':
+        plan = _plan_scaled(size, polygons, ignore_tags, input_size, augmentation, rng)
+    else:
+        plan = _plan_stretched(size, polygons, ignore_tags, input_size, min_crop_side_ratio, rng)
+    if plan is None or not augmentation.colour_jitter:
+        return plan
+    return plan._replace(colours=Colours(
+        rng.uniform(-_BRIGHTNESS, _BRIGHTNESS), 1 + rng.uniform(-_CONTRAST, _CONTRAST),
+        1 + rng.uniform(-_SATURATION, _SATURATION)))
+
+
+def _plan_scaled(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_tags: np.ndarray,
+                 input_size: int, augmentation: Augmentation, rng: np.random.RandomState,
+                 ) -> SamplePlan:
+    scale = math.exp(rng.uniform(*np.log(augmentation.scales)))
+    aspect = math.exp(rng.uniform(*np.log(_ASPECT_RANGE)))
+    angle = math.radians(rng.uniform(-1, 1) * augmentation.max_rotation)
+    mirror = -1 if augmentation.flip and rng.random_sample() < 0.5 else 1
+    zoom = np.array([scale * aspect, scale])
+    centre = _draw_centre(size, polygons, ignore_tags, input_size / zoom, rng)
+    cos, sin = math.cos(angle), math.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag(zoom) @ np.diag([mirror, 1])
+    middle = (input_size - 1) / 2
+    matrix = np.concatenate([linear, (middle - linear @ centre)[:, np.newaxis]], axis=1)
+    moved = [(polygon @ linear.T + matrix[:, 2]).astype(np.float32) for polygon in polygons]
+    # Cut words stay text: what is seen of them looks like text.
+    kept = [index for index, polygon in enumerate(moved)
+            if (polygon.max(axis=0) > 0).all() and (polygon.min(axis=0) < input_size - 1).all()]
+    scaled_size = tuple(max(1, round(side * factor)) for side, factor in zip(size, zoom[::-1]))
+    return SamplePlan(scaled_size, (0, 0, input_size, input_size), [moved[index] for index in kept],
+                      ignore_tags[kept], matrix)
+
+
+def _draw_centre(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_tags: np.ndarray,
+                 window: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """The centre of a window of such a size, both (x, y) in pixels of the image."""
+    extent = np.array(size[::-1], np.float64)
+    words = np.flatnonzero(~ignore_tags)
+    if words.size and rng.random_sample() < _WORD_SHARE:
+        word = polygons[words[rng.randint(words.size)]]
+        centre = word.mean(axis=0) + rng.uniform(-_WORD_OFFSET, _WORD_OFFSET, 2) * window
+    else:
+        centre = rng.uniform(0, 1, 2) * extent
+    # Mostly inside of the image; in the middle of one that is smaller than the window.
+    low = np.minimum(window / 2, extent / 2)
+    return np.clip(centre, low - _OUTSIDE * window, extent - low + _OUTSIDE * window)
+
+
+def _plan_stretched(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_tags: np.ndarray,
+                    input_size: int, min_crop_side_ratio: float, rng: np.random.RandomState,
+                    ) -> Optional[SamplePlan]:
     scale = SCALES[rng.randint(len(SCALES))]
     background = rng.random_sample() < BACKGROUND_SHARE
     height, width = (max(1, round(side * scale)) for side in size)
@@ -160,7 +254,8 @@ def half_is_enough(size: Tuple[int, int], plan: SamplePlan) -> bool:
         plan: drawn for it.
     """
     # Odd sides have no exact half.
-    return all(side % 2 == 0 and 2 * scaled <= side for side, scaled in zip(size, plan.scaled_size))
+    return plan.matrix is None and all(side % 2 == 0 and 2 * scaled <= side
+                                       for side, scaled in zip(size, plan.scaled_size))
 
 
 def render_sample(image: np.ndarray, plan: SamplePlan, input_size: int, halved: bool = False,
@@ -179,6 +274,23 @@ def render_sample(image: np.ndarray, plan: SamplePlan, input_size: int, halved: 
     Returns:
         uint8 (input_size, input_size, 3), channels as in the image.
     """
+    picture = _render(image, plan, input_size, halved)
+    return picture if plan.colours is None else _recoloured(picture, plan.colours)
+
+
+def _recoloured(picture: np.ndarray, colours: Colours) -> np.ndarray:
+    values = picture.astype(np.float32)
+    grey = values.mean(axis=2, keepdims=True)
+    values = grey + colours.saturation * (values - grey)
+    mean = values.mean()
+    values = colours.contrast * (values - mean) + mean + colours.brightness
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _render(image: np.ndarray, plan: SamplePlan, input_size: int, halved: bool) -> np.ndarray:
+    if plan.matrix is not None:
+        return cv2.warpAffine(image, plan.matrix, (input_size, input_size), flags=cv2.INTER_LINEAR,
+                              borderMode=cv2.BORDER_CONSTANT, borderValue=_PADDING)
     height, width = plan.scaled_size
     if height > image.shape[0] and width > image.shape[1]:
         return _render_enlarged(image, plan, input_size)

@@ -14,13 +14,15 @@ import cv2
 import numpy as np
 
 from utils.data_provider.augment import (
+    REFERENCE,
+    Augmentation,
     SamplePlan,
     half_is_enough,
     plan_sample,
     render_sample,
 )
 from utils.data_provider.datasets import Sample, opened
-from utils.data_provider.targets import generate_seg
+from utils.data_provider.targets import generate_seg, soft_targets
 from utils.errors import PSENetError
 from utils.image_io import ImageError, read_image
 from utils.utils_tool import cfg
@@ -30,7 +32,8 @@ class BatchArrays(NamedTuple):
     """The arrays of N samples of side S."""
 
     images: np.ndarray          # uint8 (N, S, S, 3), RGB, 0..255
-    seg_maps: np.ndarray        # uint8 (N, S/4, S/4, 6), 0 or 1, smallest kernel first
+    # uint8 (N, S/4, S/4, 6), smallest kernel first; 0 or 1, soft labels 0 to CELL_PIXELS.
+    seg_maps: np.ndarray
     training_masks: np.ndarray  # uint8 (N, S/4, S/4, 1), 0 where the loss must not look, else 1
 
 
@@ -82,6 +85,8 @@ class BatchOptions(NamedTuple):
     min_crop_side_ratio: float
     rank: int = 0                   # of this process, 0 .. world_size - 1
     world_size: int = 1             # processes that train together
+    augmentation: Augmentation = REFERENCE
+    soft_labels: bool = False       # as of targets.soft_targets
 
     @property
     def global_batch_size(self) -> int:
@@ -340,7 +345,8 @@ class BatchBuilder:
                 failed += 1
             else:
                 plan = plan_sample(sample.size, sample.polygons, sample.ignore_tags,
-                                   self._options.input_size, self._options.min_crop_side_ratio, rng)
+                                   self._options.input_size, self._options.min_crop_side_ratio,
+                                   rng, self._options.augmentation)
                 skipped += plan is None
             # Files known as broken are passed over only here, after the draws of the plan: what a
             # position draws must not depend on what this process has seen.
@@ -373,6 +379,10 @@ class BatchBuilder:
         if not plan.polygons:
             return
         size = (self._options.input_size, self._options.input_size)
+        if self._options.soft_labels:
+            seg_maps[:], training_mask[..., 0] = soft_targets(size, plan.polygons,
+                                                              plan.ignore_tags)
+            return
         full_maps, full_mask = generate_seg(size, plan.polygons, plan.ignore_tags)
         training_mask[..., 0] = full_mask[::cfg.STRIDE, ::cfg.STRIDE]
         # One after the other, for each is a plane of its own.

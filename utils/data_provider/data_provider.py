@@ -5,6 +5,7 @@ from typing import List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
+from utils.data_provider.augment import REFERENCE, Augmentation
 from utils.data_provider.batching import (
     MAX_DRAWS,
     BatchBuilder,
@@ -62,7 +63,7 @@ class Batches:
         Returns:
             images: uint8 (N, S, S, 3), RGB, 0..255.
             paths: str (N), the image of each.
-            seg_maps: uint8 (N, S/4, S/4, 6), 0 or 1, smallest kernel first.
+            seg_maps: uint8 (N, S/4, S/4, 6), 0 or 1, smallest kernel first; soft labels 0 to 16.
             training_masks: uint8 (N, S/4, S/4, 1), 0 or 1.
 
         Raises:
@@ -131,7 +132,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
               first_batch: int = 0, min_crop_side_ratio: float = 0.1, dataset: str = AUTO,
               rank: int = 0, world_size: int = 1, cache_images_mb: int = 0,
               max_image_pixels: int = MAX_IMAGE_PIXELS,
-              apply_exif_orientation: bool = False, label_path: str = '') -> Batches:
+              apply_exif_orientation: bool = False, label_path: str = '',
+              augmentation: Augmentation = REFERENCE, soft_labels: bool = False) -> Batches:
     """Starts processes that make training batches of a folder of annotated images.
 
     Batch k depends on the files, the seed and k, not on the number of readers. Where several
@@ -156,6 +158,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
         max_image_pixels: an image that has more is left out, before it takes memory.
         apply_exif_orientation: turn images as their EXIF orientation says.
         label_path: folder of the labels where they do not lie with the images.
+        augmentation: how samples vary.
+        soft_labels: give each cell of seg_maps the number of its pixels in the kernel, 0 to 16.
 
     Returns:
         The iterator; its `counts` tell in one line what was found.
@@ -163,7 +167,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     Raises:
         PSENetError: an argument cannot work, or the folder has too little to train on.
     """
-    options = BatchOptions(input_size, batch_size, seed, min_crop_side_ratio, rank, world_size)
+    options = BatchOptions(input_size, batch_size, seed, min_crop_side_ratio, rank, world_size,
+                           augmentation, soft_labels)
     check_options(options)
     check_at_least('number of readers', num_workers, 1)
     check_at_least('first batch', first_batch, 0)

@@ -1,5 +1,6 @@
 """Crops cut no region, come from one random stream, and show what their polygons say."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from utils.data_provider.augment import (
     BACKGROUND_SHARE,
     SCALES,
+    Augmentation,
     SamplePlan,
     draw_crop,
     half_is_enough,
@@ -203,3 +205,78 @@ def test_inputs_are_left_as_they_are():
     for _ in range(10):
         plan_sample(SIZE, [polygon], np.zeros(1, np.bool_), 64, 0.1, rng)
     np.testing.assert_array_equal(polygon, before)
+
+
+SCALED = Augmentation('scaled', (0.7, 2.3), flip=True, max_rotation=10, colour_jitter=True)
+WORD = np.float32([[100, 80], [160, 80], [160, 100], [100, 100]])
+
+
+def scaled_plans(count, augmentation=SCALED, size=(200, 300), side=128):
+    return [plan_sample(size, [WORD], np.zeros(1, bool), side, 0.1, np.random.RandomState(seed),
+                        augmentation) for seed in range(count)]
+
+
+def test_scaled_crops_keep_the_aspect_within_a_tenth_and_the_scale_in_its_range():
+    scales, mirrored = [], 0
+    for plan in scaled_plans(300):
+        linear = plan.matrix[:, :2]
+        sides = np.linalg.norm(linear, axis=0)
+        assert 0.9 - 1e-9 <= sides[0] / sides[1] <= 1.1 + 1e-9
+        assert abs(np.degrees(np.arctan2(-linear[0, 1], linear[1, 1]))) <= 10
+        scales.append(sides[1])
+        mirrored += np.linalg.det(linear) < 0
+    assert 0.7 <= min(scales) < 0.8
+    assert 2.1 < max(scales) <= 2.3
+    # Log-uniform: as many reduce by a factor as enlarge by it, around the middle of the range.
+    assert 0.4 < np.mean(np.array(scales) < np.sqrt(0.7 * 2.3)) < 0.6
+    assert 100 < mirrored < 200
+
+
+def test_nine_of_ten_scaled_crops_show_the_word_and_polygons_follow_the_pixels():
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[80:101, 100:161] = 255
+    plans = scaled_plans(200, SCALED._replace(colour_jitter=False))
+    assert 170 < sum(bool(plan.polygons) for plan in plans) <= 200
+    checked = 0
+    for plan in plans:
+        if not plan.polygons or not ((plan.polygons[0] > 3) & (plan.polygons[0] < 124)).all():
+            continue
+        picture = render_sample(image, plan, 128)
+        drawn = cv2.fillPoly(np.zeros((128, 128), np.uint8),
+                             [np.rint(plan.polygons[0]).astype(np.int32)], 1).astype(bool)
+        ink = (picture == 255).all(axis=2)
+        assert (ink & drawn).sum() / (ink | drawn).sum() > 0.85
+        checked += 1
+    assert checked > 40
+
+
+def test_what_lies_beyond_the_image_is_the_mean_colour():
+    plan = scaled_plans(1, SCALED._replace(colour_jitter=False), (40, 40), 128)[0]
+    picture = render_sample(np.zeros((40, 40, 3), np.uint8), plan, 128)
+    assert picture[0, 0].tolist() == [104, 117, 124]
+
+
+def test_colours_vary_within_their_ranges_and_leave_the_image_alone():
+    image = np.random.RandomState(0).randint(60, 190, (128, 128, 3)).astype(np.uint8)
+    image.setflags(write=False)
+    plans = [plan for plan in scaled_plans(20, Augmentation(colour_jitter=True)) if plan]
+    assert len({plan.colours for plan in plans}) == len(plans)
+    for plan in plans:
+        assert plan.matrix is None
+        assert abs(plan.colours.brightness) <= 0.125 * 255
+        shown = plan._replace(matrix=np.eye(2, 3))
+        plain = render_sample(image, shown._replace(colours=None), 128)
+        np.testing.assert_array_equal(plain, image)
+        change = render_sample(image, shown, 128).mean() - plain.mean()
+        assert change == pytest.approx(plan.colours.brightness, abs=3)
+
+
+def test_without_augmentation_draws_are_those_of_the_reference():
+    for seed in range(5):
+        plain, given = (plan_sample((200, 300), [WORD], np.zeros(1, bool), 64, 0.1,
+                                    np.random.RandomState(seed), *options)
+                        for options in ((), (Augmentation(),)))
+        assert (plain is None) == (given is None)
+        if plain:
+            assert plain.box == given.box
+            assert plain.matrix is plain.colours is None

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from utils.data_provider.targets import generate_seg, shrink_polygon
+from utils.data_provider.targets import generate_seg, shrink_polygon, soft_targets
 from utils.geometry import perimeter, signed_area, validate_polygons
 from utils.utils_tool import cfg
 
@@ -124,3 +124,48 @@ def test_kernels_of_a_convex_region_are_nested(points, radius, turn):
     for smaller, larger in zip(seg_maps.transpose(2, 0, 1), seg_maps.transpose(2, 0, 1)[1:]):
         # Rounding to whole pixels may let a corner stick out by one.
         assert (smaller <= cv2.dilate(np.ascontiguousarray(larger), np.ones((3, 3)))).all()
+
+
+def test_soft_cells_have_the_mean_of_their_pixels():
+    # A pixel's middle is a whole number: from 10 to 41 the square has 32 pixels.
+    square = np.float32([[10, 10], [41, 10], [41, 41], [10, 41]])
+    maps, mask = soft_targets((64, 64), [square], [False])
+    assert maps.dtype == mask.dtype == np.uint8
+    assert mask.all()
+    whole = maps[..., -1]
+    assert whole[3:10, 3:10].min() == 16
+    assert (whole[2, 4], whole[2, 2], whole[10, 5], whole[12, 12]) == (8, 4, 8, 0)
+    assert whole.sum() == 32 * 32
+    # Each ratio's area is the square of its share, up to rounded corners.
+    areas = maps.sum(axis=(0, 1), dtype=int) / 1024
+    assert (np.diff(areas) > 0).all()
+
+
+def test_soft_outlines_lie_between_pixels():
+    areas = [soft_targets((64, 64), [np.float32([[10, 10], [50, 10], [50, 30 + part],
+                                                 [10, 30 + part]])], [False])[0][..., -1].sum()
+             for part in (0, 0.25, 0.5, 0.75, 1)]
+    assert areas == sorted(areas)
+    assert areas[-1] > areas[0]
+
+
+def test_words_that_cannot_be_learnt_are_cut_out_of_the_soft_mask():
+    thin = np.float32([[10, 10], [50, 10], [50, 13.5], [10, 13.5]])
+    seedless = np.float32([[10, 30], [16, 30], [16, 35], [10, 35]])
+    ignored = np.float32([[30, 40], [60, 40], [60, 60], [30, 60]])
+    maps, mask = soft_targets((64, 64), [thin, seedless, ignored], [False, False, True])
+    assert not maps.any()
+    assert not mask[3, 4]
+    assert not mask[8, 3]
+    assert not mask[12, 10]
+    # A cell counts only as a whole.
+    assert not mask[10, 7]
+    assert mask[0].all()
+
+
+def test_polygons_may_reach_out_of_the_soft_maps():
+    maps, mask = soft_targets((32, 32), [np.float32([[-20, 5], [20, 5], [20, 25], [-20, 25]]),
+                                         np.float32([[-90, 5], [-50, 5], [-50, 25]])], [False] * 2)
+    assert maps[3, 0, -1] == 16
+    assert maps[3, 0, 0] == 16
+    assert mask.all()

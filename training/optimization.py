@@ -1,0 +1,84 @@
+"""What a step does with gradients: learning rate, Adam with decoupled weight decay, clipping."""
+
+from typing import List, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from training.checkpoints import BACKBONE_PREFIX
+from training.config import TrainConfig
+from training.devices.device import Device
+
+LEARNING_RATE_DECAY_STEPS = 10000
+LEARNING_RATE_DECAY_RATE = 0.94
+# Of AdamW, on the weights of convolutions.
+WEIGHT_DECAY = 0.01
+
+
+def build_learning_rate(config: TrainConfig, device: Device, global_step: tf.Variable
+                        ) -> tf.Tensor:
+    """The learning rate of a step, a float32 scalar.
+
+    ``exponential``: times 0.94 every 10,000 steps. ``cosine``: from the whole rate to 0 at
+    ``max_steps``. Both rise over the first ``warmup_steps``.
+    """
+    rate = config.learning_rate * (device.world_size if config.scale_learning_rate else 1)
+    if config.schedule == 'cosine':
+        done = tf.minimum(tf.to_float(global_step) / config.max_steps, 1.)
+        rate *= 0.5 * (1 + tf.cos(np.float32(np.pi) * done))
+    else:
+        rate = tf.train.exponential_decay(rate, global_step, LEARNING_RATE_DECAY_STEPS,
+                                          LEARNING_RATE_DECAY_RATE, staircase=True)
+    if config.warmup_steps:
+        rate *= tf.minimum((tf.to_float(global_step) + 1) / config.warmup_steps, 1.)
+    return rate
+
+
+def build_optimizer(config: TrainConfig, learning_rate: tf.Tensor) -> tf.train.Optimizer:
+    """Adam, or AdamW, with the rate of the backbone that the configuration asks for."""
+    decay = WEIGHT_DECAY if config.optimizer == 'adamw' else 0.0
+    if not decay and config.backbone_rate == 1:
+        return tf.train.AdamOptimizer(learning_rate)
+    return AdamW(learning_rate, decay, config.backbone_rate)
+
+
+class AdamW(tf.train.AdamOptimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019) and a rate by variable.
+
+    It has the slots and names of Adam, so that checkpoints of one go on with the other.
+    """
+
+    def __init__(self, learning_rate: tf.Tensor, weight_decay: float, backbone_rate: float):
+        """Sets the rates.
+
+        Args:
+            learning_rate: float32 scalar.
+            weight_decay: what a step takes from weights of convolutions, times the rate.
+            backbone_rate: factor of the learning rate for the backbone's variables.
+        """
+        super().__init__(learning_rate, name='Adam')
+        self._weight_decay = weight_decay
+        self._backbone_rate = backbone_rate
+
+    def _apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
+        # The one rate that Adam's own method reads, for as long as it builds this variable's op.
+        whole = self._lr_t
+        if var.op.name.startswith(BACKBONE_PREFIX):
+            self._lr_t = whole * self._backbone_rate
+        try:
+            decayed = []
+            if self._weight_decay and var.op.name.endswith('/weights'):
+                decayed = [tf.assign_sub(var, self._lr_t * self._weight_decay * var)]
+            with tf.control_dependencies(decayed):
+                return super()._apply_dense(grad, var)
+        finally:
+            self._lr_t = whole
+
+
+def clip_gradients(gradients: List[Tuple[tf.Tensor, tf.Variable]], norm: float
+                   ) -> List[Tuple[tf.Tensor, tf.Variable]]:
+    """Gradients that are scaled down, all together, to at most a global norm; 0 leaves them."""
+    if not norm:
+        return gradients
+    clipped, _ = tf.clip_by_global_norm([gradient for gradient, _ in gradients], norm)
+    return list(zip(clipped, (variable for _, variable in gradients)))
