@@ -90,8 +90,8 @@ def find_regions(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresho
             rectangles of least area.
 
     Returns:
-        The regions. Outlines are simple: where one is not, once its points are whole numbers, its
-        rectangle stands for it.
+        The regions. Outlines are simple: one that is not, once its points are whole numbers, is
+        simplified less; where that does not help, its rectangle stands for it.
     """
     labels, scores, sizes = _expand(score_maps, thresholds)
     extents = _Extents.of(labels, len(scores), geometry.input_size)
@@ -101,15 +101,28 @@ def find_regions(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresho
     wanted = ((scores >= thresholds.min_score) & (areas >= thresholds.min_region_area))[kept]
     boxes, kept = boxes[wanted], kept[wanted]
     polygons = boxes if tolerance is None else _polygons(
-        boxes, _outlines(labels, extents, kept, tolerance), geometry)
+        _Kept(labels, extents, kept, boxes), geometry, tolerance)
     return Regions(polygons, scores[kept], areas[kept])
 
 
-def _polygons(boxes: np.ndarray, outlines: List[np.ndarray], geometry: Geometry,
-              ) -> List[np.ndarray]:
-    """Outlines in the original image: int32 (P, 2) each; a box where one is not simple there."""
-    if not outlines:
+class _Kept(NamedTuple):
+    """Labels whose outlines are wanted, kept + 1, with their rectangles."""
+
+    labels: np.ndarray
+    extents: '_Extents'
+    kept: np.ndarray
+    boxes: np.ndarray
+
+    def only(self, places: np.ndarray) -> '_Kept':
+        """Some of them."""
+        return self._replace(kept=self.kept[places], boxes=self.boxes[places])
+
+
+def _polygons(wanted: _Kept, geometry: Geometry, tolerance: float) -> List[np.ndarray]:
+    """Outlines in the original image: int32 (P, 2) each, all of them simple."""
+    if not wanted.kept.size:
         return []
+    outlines = _outlines(*wanted[:3], tolerance)
     # All points at once: a call for each outline would take longer than all of the rest.
     lengths = np.array([len(outline) for outline in outlines])
     points = _in_image(np.concatenate(outlines), geometry)
@@ -119,8 +132,13 @@ def _polygons(boxes: np.ndarray, outlines: List[np.ndarray], geometry: Geometry,
     moves = (points != points[following]).any(axis=1)
     points, lengths = points[moves], np.add.reduceat(moves, ends - lengths, dtype=np.int64)
     polygons = np.split(points, lengths.cumsum()[:-1])
-    for index in np.flatnonzero(~_are_simple(points, lengths)):
-        polygons[index] = boxes[index]
+    crossing = np.flatnonzero(~_are_simple(points, lengths))
+    if crossing.size:
+        # Simplified less, most of them do not cross; a thin one may collapse in whole pixels.
+        others = wanted.only(crossing)
+        finer = _polygons(others, geometry, tolerance // 2) if tolerance else others.boxes
+        for index, polygon in zip(crossing, finer):
+            polygons[index] = polygon
     return polygons
 
 
