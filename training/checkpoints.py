@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 import zlib
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -264,8 +264,7 @@ def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
     def load(session: tf.Session) -> None:
         with _damage_named(checkpoint.prefix):
             if is_npz:
-                for name, variable in plain.items():
-                    variable.load(checkpoint.reader.get_tensor(name), session)
+                load_values(session, plain.values(), map(checkpoint.reader.get_tensor, plain))
             if saver is not None:
                 saver.restore(session, checkpoint.readable)
             if GLOBAL_STEP in sources:
@@ -274,19 +273,16 @@ def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
 
 
 def backbone_of(path: str) -> str:
-    """Finds the backbone of a trained network by the names of its variables.
-
-    Args:
-        path: as for ``resolve_checkpoint``.
-
-    Returns:
-        A name in ``nets.backbones.BACKBONES``; that of the published network where none is found.
-
-    Raises:
-        CheckpointError: the checkpoint is missing or damaged.
-    """
+    """The backbone of a checkpoint by the names of its variables; else the published network's."""
     scopes = {name.split('/', 1)[0] for name in open_checkpoint(path).shapes}
     return next((name for name in BACKBONES if name in scopes), BACKBONES[0])
+
+
+def load_values(session: tf.Session, variables: Iterable[tf.Variable],
+                values: Iterable[np.ndarray]) -> None:
+    """Gives variables their values in one run; a run for each would prepare the graph each time."""
+    initializers = [variable.initializer for variable in variables]
+    session.run(initializers, {op.inputs[1]: value for op, value in zip(initializers, values)})
 
 
 def restore_for_inference(session: tf.Session, path: str) -> None:

@@ -8,6 +8,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 import numpy as np
 import tensorflow as tf
 
+from training.checkpoints import load_values
 from training.config import TrainConfig
 from training.devices.device import UNLIMITED, Limits
 from training.graph import Fetches, TrainGraph
@@ -269,12 +270,12 @@ class MeasureStatisticsHook(Hook):
         trainable = tf.trainable_variables()
         averages = [self._graph.average.average(variable) for variable in trainable]
         raw = session.run(trainable)
-        _load(session, trainable, session.run(averages))
+        load_values(session, trainable, session.run(averages))
         sums, count = self._measure(session)
-        _load(session, trainable, raw)
+        load_values(session, trainable, raw)
         if count:
             variables = [variable for variable, _ in self._graph.statistics]
-            _load(session, variables, [each / count for each in sums])
+            load_values(session, variables, [each / count for each in sums])
         logger.info("measured batch norm's statistics for the averaged weights over %d batches",
                     count)
 
@@ -290,12 +291,6 @@ class MeasureStatisticsHook(Hook):
                     for total, value, step in zip(sums, moving, found)]
             count += 1
         return sums, count
-
-
-def _load(session: tf.Session, variables: Sequence[tf.Variable],
-          values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values):
-        variable.load(value, session)
 
 
 class LeaveTogetherHook(Hook):
