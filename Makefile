@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 SETUP = python=$$(PYTHON='$(PYTHON)' tools/find_python.sh) && TF='$(TF)' "$$python" tools/setup_env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-horovod setup-tools setup-browser detect demo demo-curved tools-demo test test-distributed fuzz soak lint bench clean distclean
+.PHONY: help setup setup-horovod setup-tools setup-browser detect backbone demo demo-curved tools-demo test test-distributed fuzz soak lint bench clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -31,6 +31,9 @@ detect: setup ## find the text in IMAGES=folder with CHECKPOINT=checkpoint/icdar
 	@test -n '$(IMAGES)' || { echo 'error: name the images: make detect IMAGES=folder' >&2; exit 1; }
 	@$(VENV_PYTHON) eval.py --gpu_list="" --test_data_path='$(IMAGES)' --output_dir='$(or $(OUTPUT),output)' \
 	  --checkpoint_path='$(or $(CHECKPOINT),checkpoint/icdar2015)'
+
+backbone: setup ## write pretrain_model/resnet_v1_50.ckpt, the ImageNet weights to start from
+	@$(VENV_PYTHON) -m tools.import_backbone
 
 demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
 	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) -m tools.demo
