@@ -294,8 +294,12 @@ def score(ground_truth_path: str, results_path: str, protocol: str = 'iou') -> D
             raise ProtocolError(f'{source}: there is no ground truth for the image {shown(name)}')
         results[name] = [_detection(f'{source}:{number}', line) for number, line in
                          _lines(source, data)]
-    counts = [PROTOCOLS[protocol](regions, results.get(name, []))
-              for name, regions in truth.items()]
+    return total([PROTOCOLS[protocol](regions, results.get(name, []))
+                  for name, regions in truth.items()])
+
+
+def total(counts: Sequence[Counts]) -> Dict[str, float]:
+    """Precision, recall and hmean, 0..1, over all images."""
     recall_sum, regions, precision_sum, detections = map(sum, zip(*counts))
     recall = recall_sum / regions if regions else 0.0
     precision = precision_sum / detections if detections else 0.0

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     'inference': ('utils', 'pse', 'nets', 'training.checkpoints', 'training.run_folder'),
     'evaluation': (),
 }
-TENSORFLOW = ('nets', 'training', 'inference.networks', 'tools.benchmarks.stand_in',
+TENSORFLOW = ('tools.import_backbone', 'nets', 'training', 'inference.networks', 'tools.benchmarks.stand_in',
               'tools.exporting.formats', 'tools.exporting.exporter', *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.devices.launcher', 'training.devices.npu.job',
                   'training.devices.npu.options', 'training.devices.npu.table')

@@ -15,7 +15,11 @@ from typing import List
 from absl import flags
 
 from inference import config as detect_config
-from tools.scoring.validation import define_ground_truth_flag, open_validation
+from tools.scoring.validation import (
+    define_ground_truth_flag,
+    digest_of_truth,
+    open_validation,
+)
 from training.config import TrainConfig
 from utils import cli
 from utils.errors import PSENetError
@@ -40,6 +44,7 @@ def define_best_checkpoint_flags() -> None:
                        **following)
     define_gpu_flag()
     detect_config.define_threshold_flags()
+    detect_config.define_shape_flags()
     detect_config.define_size_flags()
     detect_config.define_image_flags()
 
@@ -63,14 +68,14 @@ def main(_: List[str]) -> int:
     configure_tensorflow(config.gpu_list)
     # TensorFlow comes with it.
     from tools.scoring.follower import Follower, Places, Settings
-    from training.run_folder import fingerprint
 
     folder = config.checkpoint_path
     places = Places(folder, values.best_path or os.path.join(folder, 'best'), values.keep)
     settings = Settings(config.seg_map_thresh, config.min_area_thresh, config.min_box_side,
-                        config.max_side_len, len(validation.images), fingerprint(values.gt),
+                        config.max_side_len, len(validation.images), digest_of_truth(values.gt),
                         config.apply_exif_orientation, config.tile, config.min_score,
-                        config.min_region_area, config.short_side, config.long_side)
+                        config.min_region_area, config.short_side, config.long_side,
+                        config.output_shape, config.polygon_tolerance)
     follower = Follower(places, config, validation, settings)
     try:
         if values.once:

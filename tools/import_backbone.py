@@ -27,6 +27,7 @@ from absl import flags
 from utils import cli
 from utils.errors import PSENetError, first_line
 from utils.files import replacing
+from utils.tf_env import configure_tensorflow
 from utils.utils_tool import logger
 
 SCOPE = 'resnet_v1_50'
@@ -303,6 +304,8 @@ def main(_: List[str]) -> None:
     if os.path.exists(values.out) and not values.overwrite:
         logger.info('%s is there already; --overwrite replaces it', values.out)
         return
+    # Its start is of no interest here.
+    configure_tensorflow('')
     made_of = import_backbone(values.source, values.out)
     logger.info('%s is written from %s; train.py takes it as --pretrained_model_path', values.out,
                 made_of)

@@ -161,3 +161,25 @@ def test_bounding_boxes_bound_the_intersection():
     bounds = bounding_overlaps(first, second, every, every)
     assert (intersection_areas(first, second) <= bounds + 1e-9).all()
     assert bounding_overlaps(first, second, every[:0], every[:0]).shape == (0,)
+
+
+def convex_quad(rng):
+    """Four corners on a random ellipse, which is anywhere and of any size."""
+    angles = np.sort(rng.uniform(0, 2 * np.pi, 4))
+    radii = rng.uniform(2, 200, 2)
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii
+    return np.rint(points + rng.uniform(0, 200, 2)).astype(int)
+
+
+def test_areas_are_those_of_polygon3_on_convex_quads():
+    from Polygon import Polygon
+
+    rng = np.random.RandomState(0)
+    first, second = (np.array([convex_quad(rng) for _ in range(2000)]) for _ in range(2))
+    found = intersection_areas(first, second)
+    expected = [(Polygon(one.tolist()) & Polygon(other.tolist())).area()
+                for one, other in zip(first, second)]
+    assert np.mean(np.array(expected) > 0) > 0.3
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(np.abs(signed_areas(first)),
+                               [Polygon(one.tolist()).area() for one in first], rtol=1e-12)

@@ -47,6 +47,8 @@ class Settings(NamedTuple):
     min_region_area: int = 0
     short_side: int = 0
     long_side: int = 0
+    output_shape: str = 'quad'
+    polygon_tolerance: float = 4.0
 
 
 class Scored(NamedTuple):

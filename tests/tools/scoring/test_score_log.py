@@ -36,9 +36,9 @@ def test_the_file_is_a_plain_table(written):
     assert lines[0] == ('checkpoint,step,precision,recall,hmean,fingerprint,seg_map_thresh,'
                         'min_area_thresh,min_box_side,max_side_len,images,ground_truth,'
                         'apply_exif_orientation,tile,min_score,min_region_area,short_side,'
-                        'long_side')
+                        'long_side,output_shape,polygon_tolerance')
     assert lines[1] == ('model.ckpt-10,10,0.5,0.25,0.3333333333333333,f10,0.9,6,0,2400,60,abc,'
-                        'False,False,0.0,0,0,0')
+                        'False,False,0.0,0,0,0,quad,4.0')
 
 
 def test_a_table_of_an_earlier_release_goes_on(written):

@@ -4,11 +4,17 @@ import os
 import shutil
 import zipfile
 
+import numpy as np
 import pytest
 
 from tests.tools.scoring.conftest import Blots
 from tools.scoring.grid import Levels, store_maps
-from tools.scoring.validation import open_validation, sample_id, score_boxes
+from tools.scoring.validation import (
+    digest_of_truth,
+    open_validation,
+    sample_id,
+    score_boxes,
+)
 from utils.errors import PSENetError
 from utils.image_io import read_image
 
@@ -82,3 +88,27 @@ def test_an_unreadable_image_stops_before_anything_is_scored(data, folder, tmp_p
     validation = open_validation(str(folder), str(data / 'gt.zip'))
     with pytest.raises(PSENetError, match=r'img_2.png.*nothing is scored'):
         store_maps(Blots(), validation.images, Levels([0.5]), str(tmp_path), read_image)
+
+
+def test_a_folder_of_labels_is_scored_as_polygons(data, tmp_path, messages):
+    images = tmp_path / 'images'
+    images.mkdir()
+    for number in (1, 2):
+        shutil.copy(str(data / 'images' / f'img_{number}.png'), str(images))
+    labels = tmp_path / 'labels'
+    labels.mkdir()
+    ring = '10,10,60,12,70,20,58,40,12,38'
+    (labels / 'gt_img_1.txt').write_text(f'{ring},word\n0,0,5,0,5,5,0,5,1,1,###\n')
+    (labels / 'gt_img_2.txt').write_text(f'{ring},word\n')
+    validation = open_validation(str(images), str(labels))
+    assert list(validation.images) == ['img_1', 'img_2']
+    assert [region.ignored for region in validation.ground_truth['img_1']] == [False, True]
+    points = np.array(ring.split(','), np.int32).reshape(-1, 2)
+    score = score_boxes(validation.ground_truth, {'img_1': [points, points + 90], 'img_2': []})
+    assert (score.precision, score.recall, score.hmean) == (0.5, 0.5, 0.5)
+    before = digest_of_truth(str(labels))
+    (labels / 'gt_img_2.txt').write_text('')
+    assert digest_of_truth(str(labels)) != before
+    (labels / 'gt_img_2.txt').unlink()
+    with pytest.raises(PSENetError, match=r'has no sample gt_img_2.txt'):
+        open_validation(str(images), str(labels))
