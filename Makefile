@@ -3,8 +3,15 @@
 VENV_PYTHON := .venv/bin/python
 SETUP = python=$$(PYTHON='$(PYTHON)' tools/find_python.sh) && TF='$(TF)' "$$python" tools/setup_env.py
 
+DETECT_TESTS := tests/pse tests/evaluation tests/utils tests/inference tests/tools/serving \
+  tests/tools/scoring tests/tools/test_convert_labels.py tests/tools/test_make_gt_zip.py \
+  tests/tools/test_pack_results.py tests/tools/test_check_data.py tests/test_detect_alone.py \
+  $(addprefix --ignore=tests/,inference/test_models.py inference/test_network.py \
+  inference/test_detector.py inference/test_tiles.py inference/test_thresholds.py \
+  tools/scoring/test_follower.py tools/scoring/test_score_log.py utils/test_cli.py)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-horovod setup-tools setup-browser detect backbone demo demo-curved tools-demo test test-distributed fuzz soak lint bench clean distclean
+.PHONY: help setup setup-horovod setup-tools setup-detect setup-browser detect backbone demo demo-curved tools-demo test test-detect test-distributed fuzz soak lint bench clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -20,6 +27,9 @@ setup-horovod: setup ## add Horovod to .venv, for training with several processe
 
 setup-tools: setup ## add to .venv what exporting to ONNX and the demo server need
 	@$(SETUP) tools
+
+setup-detect: ## make .venv-detect for detection alone: any CPython from 3.8 to 3.13, PYTHON=...
+	@python=$$(PYTHON='$(PYTHON)' tools/find_python.sh detect) && "$$python" tools/setup_env.py detect
 
 setup-browser: ## install Debian's Chromium, for the demo server's tests
 	@command -v chromium chromedriver >/dev/null || { apt-get update -qq && \
@@ -47,6 +57,11 @@ tools-demo: setup-tools ## run every tool on the demo's data, and leave their pi
 test: setup-tools ## run the tests, two files at a time; ARGS='tests/pse -x' is passed to pytest
 	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
+# What needs no TensorFlow; a deprecation that our own code meets is an error.
+test-detect: setup-detect ## run the tests of detection, scoring, labels and serving in .venv-detect
+	@.venv-detect/bin/python -W error::DeprecationWarning -m pytest -n 2 --dist loadfile -p no:cacheprovider \
+	  $(DETECT_TESTS) $(ARGS)
+
 test-distributed: setup-tools setup-horovod ## run the tests of several processes: Horovod, and many NPUs
 	@$(VENV_PYTHON) -m pytest -m distributed $(ARGS)
 
@@ -65,7 +80,7 @@ lint: setup ## check style, spelling and security
 	@git ls-files -z | xargs -0 .venv/bin/codespell
 	@.venv/bin/clang-format --dry-run -Werror pse/*.cpp
 	@for script in $$(git ls-files '*.sh' .ci/run); do bash -n "$$script" || exit 1; done
-	@.venv/bin/bandit -q -r . -x ./.venv,./tests -s B404,B603
+	@.venv/bin/bandit -q -r . -x ./.venv,./.venv-detect,./tests -s B404,B603
 	@$(VENV_PYTHON) -m tools.audit $(AUDIT)
 
 bench: setup-tools ## measure the parts of the system, each against a baseline
@@ -74,7 +89,7 @@ bench: setup-tools ## measure the parts of the system, each against a baseline
 clean: ## remove what builds, tests and the demo made; .venv and output/ stay
 	$(MAKE) -s -C pse clean
 	rm -rf demo fuzz .pytest_cache .ruff_cache .hypothesis
-	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## clean, and remove .venv
-	rm -rf .venv
+distclean: clean ## clean, and remove .venv and .venv-detect
+	rm -rf .venv .venv-detect

@@ -6,15 +6,18 @@ the padding's scores are cut off again. The network sees some 130 pixels far: fu
 edge the scores are what they are without padding, within 0.001.
 """
 
-from typing import NamedTuple, Sequence
+import os
+from typing import Any, Dict, NamedTuple, Sequence, Union
 
 import cv2
 import numpy as np
 
-from inference.config import DetectConfig, Size
+from inference.config import DetectConfig, Size, validate
 from inference.networks import GPU_OR_CPU, Platform, ScoreNetwork, next_size, open_network
 from inference.postprocess import Geometry, Regions, find_regions
+from inference.thresholds import follow_thresholds
 from inference.tiles import tiled_score_maps
+from utils.errors import PSENetError, lack_of_tensorflow
 from utils.utils_tool import cfg, logger
 
 
@@ -182,17 +185,39 @@ class Detector:
                        'like it, is shrunk until it does, which loses small text', *image_size)
 
 
-def open_detector(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> Detector:
-    """Opens the network of a configuration with its thresholds and limits around it.
+def open_detector(source: Union[str, DetectConfig], platform: Platform = GPU_OR_CPU,
+                  **settings: Any) -> Detector:
+    """Opens a network with its thresholds and limits around it.
+
+    With an .onnx file it may be used by several threads at once.
 
     Args:
-        config: of the run.
+        source: an exported model or a checkpoint, with which the thresholds beside it count; or the
+            configuration of a run, as it is.
         platform: where TensorFlow is to run the network, and which sizes of input that allows.
+        settings: fields of DetectConfig, such as ``output_shape='polygon'``; only with a path.
 
     Returns:
         The detector; a context manager that closes the network.
 
     Raises:
-        PSENetError: as ``open_network``.
+        PSENetError: as ``open_network``; a setting cannot work; or TensorFlow is not installed.
     """
-    return Detector(open_network(config, platform), config, platform.input_sizes)
+    try:
+        config = source if isinstance(source, DetectConfig) else _config_of(source, settings)
+        return Detector(open_network(config, platform), config, platform.input_sizes)
+    except ModuleNotFoundError as error:
+        sentence = lack_of_tensorflow(error)
+        if not sentence:
+            raise
+        raise PSENetError(sentence) from None
+
+
+def _config_of(path: str, settings: Dict[str, Any]) -> DetectConfig:
+    is_onnx = path.lower().endswith('.onnx')
+    is_model = is_onnx or path.lower().endswith('.pb') or os.path.isfile(
+        os.path.join(path, 'saved_model.pb'))
+    config = DetectConfig(**{'engine': 'onnx' if is_onnx else 'tensorflow',
+                             'model' if is_model else 'checkpoint_path': path, **settings})
+    validate(config)
+    return follow_thresholds(config, settings)

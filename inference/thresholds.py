@@ -58,11 +58,15 @@ def _digest(path: str) -> str:
         raise PSENetError(f'{path} cannot be read ({error.strerror})') from None
 
 
-def write_thresholds(prefix: str, thresholds: Thresholds, score: Dict[str, float]) -> str:
-    """Writes the file of a checkpoint.
+def _subject(config: DetectConfig) -> _Subject:
+    return _model(config.model) if config.model else _checkpoint(config.checkpoint_path)
+
+
+def write_thresholds(config: DetectConfig, thresholds: Thresholds, score: Dict[str, float]) -> str:
+    """Writes the file of a checkpoint or an exported model.
 
     Args:
-        prefix: of the checkpoint.
+        config: names it.
         thresholds: what to use with it.
         score: figures that speak for them, 0..1, for people, and the test size, ``short_side`` or
             ``long_side``, where it counts.
@@ -73,7 +77,7 @@ def write_thresholds(prefix: str, thresholds: Thresholds, score: Dict[str, float
     Raises:
         PSENetError: it cannot be written.
     """
-    return _write(_checkpoint(prefix), {**thresholds._asdict(), **score})
+    return _write(_subject(config), {**thresholds._asdict(), **score})
 
 
 def follow_thresholds(config: DetectConfig, given: Collection[str]) -> DetectConfig:
@@ -89,7 +93,7 @@ def follow_thresholds(config: DetectConfig, given: Collection[str]) -> DetectCon
     Raises:
         PSENetError: there is no such model or checkpoint, or its file of thresholds is damaged.
     """
-    subject = _model(config.model) if config.model else _checkpoint(config.checkpoint_path)
+    subject = _subject(config)
     wanted = [name for name in Thresholds._fields if name not in given]
     # A size belongs to all thresholds, which the user replaces as a whole.
     if not set(given) & {*_SIZES, 'max_side_len'}:

@@ -22,8 +22,9 @@ MAY_IMPORT = {
     'inference': ('utils', 'pse', 'nets', 'training.checkpoints', 'training.run_folder'),
     'evaluation': (),
 }
-TENSORFLOW = ('tools.import_backbone', 'nets', 'training', 'inference.networks', 'tools.benchmarks.stand_in',
-              'tools.exporting.formats', 'tools.exporting.exporter', *ENTRY_SCRIPTS)
+TENSORFLOW = ('nets', 'training', 'inference.networks', 'tools.benchmarks.stand_in',
+              'tools.import_backbone', 'tools.exporting.formats', 'tools.exporting.exporter',
+              *ENTRY_SCRIPTS)
 NOT_TENSORFLOW = ('training.config', 'training.devices.launcher', 'training.devices.npu.job',
                   'training.devices.npu.options', 'training.devices.npu.table')
 NPU_BRIDGE = ('training.devices.npu',)

@@ -129,6 +129,38 @@ TEXT
     exit 1
 }
 
+# Of detection alone: any CPython from 3.8 to 3.13, the newest first.
+find_for_detection() {
+    local check='import ensurepip, platform, sys
+sys.exit(platform.python_implementation() != "CPython" or not (3, 8) <= sys.version_info[:2] <= (3, 13))'
+    local candidate version
+    local candidates=()
+    if [[ -n ${PYTHON:-} ]]; then
+        if "$PYTHON" -c "$check" 2>/dev/null; then
+            "$PYTHON" -c 'import sys; print(sys.executable)'
+            exit 0
+        fi
+        echo "error: PYTHON=$PYTHON is not a CPython from 3.8 to 3.13 that can make environments" >&2
+        exit 1
+    fi
+    candidate=$(sed -n 's/^home = //p' "$root/.venv-detect/pyvenv.cfg" 2>/dev/null)
+    candidates+=("$candidate/python3")
+    for version in 3.13 3.12 3.11 3.10 3.9 3.8; do
+        candidates+=("python$version" "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/"$version".*/bin/python)
+    done
+    for candidate in "${candidates[@]}" python3; do
+        if "$candidate" -c "$check" 2>/dev/null; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            exit 0
+        fi
+    done
+    echo 'error: no CPython from 3.8 to 3.13 was found; name one with PYTHON=/path/to/python3' >&2
+    exit 1
+}
+
+if [[ ${1:-} == detect ]]; then
+    find_for_detection
+fi
 if [[ -n ${PYTHON:-} ]] && ! is_ours "$(command -v "$PYTHON" || echo "$PYTHON")"; then
     take_given
 fi

@@ -1,9 +1,12 @@
-"""Makes .venv: its Python, TensorFlow, the pinned packages, the pse extension.
+"""Makes .venv: its Python, TensorFlow, the pinned packages, the pse extension; or .venv-detect.
 
 ``make setup`` runs this with the interpreter that tools/find_python.sh chose, before any package is
 installed, so only the standard library is imported. An argument adds a group of packages: tools,
 fuzz or horovod. What .venv was made with is kept in ``.venv/setup``; the stamp of a group is
 written last and removed before anything changes, so that a half-made environment is recognised.
+
+With the argument detect it makes .venv-detect instead, for detection alone, with the interpreter
+that runs it and the newest packages that serve that one.
 
 Where the interpreter has TensorFlow 1.15 (containers for NVIDIA GPUs and Ascend NPUs), .venv shares
 its packages and adds only those that are missing.
@@ -26,7 +29,7 @@ import sysconfig
 from typing import Dict, Iterator, List
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-VENV = ROOT / '.venv'
+VENV = ROOT / ('.venv-detect' if sys.argv[1:] == ['detect'] else '.venv')
 STATE = VENV / 'setup'
 PYTHON = str(VENV / 'bin' / 'python')
 
@@ -38,7 +41,7 @@ BUILDS = {
                       'opencv-contrib-python-headless')}
 # Module names that differ from the distribution's.
 MODULES = {'absl-py': 'absl', 'opencv-python': 'cv2', 'pillow': 'PIL',
-           'protobuf': 'google.protobuf'}
+           'polygon3': 'Polygon', 'protobuf': 'google.protobuf'}
 IMPORT_ALL = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -61,6 +64,9 @@ def main(group: str = '') -> int:
     """Brings .venv up to date, and one group of packages; returns the exit code."""
     try:
         with _lock():
+            if group == 'detect':
+                _make_detect()
+                return 0
             tensorflow = _wanted_tensorflow()
             if not _is_ready(tensorflow):
                 _make(tensorflow)
@@ -139,6 +145,26 @@ def _make(tensorflow: str) -> None:
         except SetupError as error:
             raise SetupError(f'{error}{advice_on_import(str(error))}') from None
         _remember('packages', _digest('', '-dev'))
+    _say('building pse')
+    _run('make', '-s', '-C', str(ROOT / 'pse'), f'PYTHON={PYTHON}')
+
+
+def _make_detect() -> None:
+    """Brings .venv-detect up to date."""
+    check_compiler()
+    files = ['requirements-detect.txt', 'requirements-detect-dev.txt']
+    contents = b'\0'.join((ROOT / name).read_bytes() for name in files)
+    stamp = f'{_identity("detect")} {hashlib.sha256(contents).hexdigest()}'
+    runs = os.path.exists(PYTHON) and subprocess.call([PYTHON, '-c', ''],
+                                                      stderr=subprocess.DEVNULL) == 0
+    if not runs or _recall('made') != stamp:
+        _say(f'making .venv-detect with {sys.executable}, Python {sys.version.split()[0]}')
+        clear(VENV)
+        _run(sys.executable, '-m', 'venv', str(VENV))
+        _say('installing packages for detection (log: .venv-detect/setup/log)')
+        _run(PYTHON, '-m', 'pip', '--no-input', 'install',
+             *(part for name in files for part in ('-r', str(ROOT / name))))
+        _remember('made', stamp)
     _say('building pse')
     _run('make', '-s', '-C', str(ROOT / 'pse'), f'PYTHON={PYTHON}')
 

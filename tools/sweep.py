@@ -46,6 +46,8 @@ def define_sweep_flags() -> None:
     detect_config.define_images_flag()
     define_ground_truth_flag()
     detect_config.define_checkpoint_flag()
+    detect_config.define_model_flag()
+    detect_config.define_engine_flag()
     cli.define_path('output_dir', './sweep/', 'Folder for sweep.csv and sweep.png; made when '
                     'it does not exist.', **cli.group('files'))
     flags.DEFINE_boolean('write', False, 'Keep the best thresholds in a file beside the '
@@ -103,7 +105,7 @@ def sweep(config: detect_config.DetectConfig, validation: Validation, grid: Grid
     """Runs the network once and scores every combination.
 
     Args:
-        config: names the checkpoint and limits the size of images.
+        config: names the network and limits the size of images.
         validation: images and ground truth.
         grid: the combinations.
         workers: processes that score.
@@ -162,17 +164,13 @@ def main(_: List[str]) -> None:
     validation = open_validation(config.test_data_path, flags.FLAGS.gt)
     make_folder(config.output_dir)
     configure_tensorflow(config.gpu_list)
-    # TensorFlow comes with it.
-    from training.checkpoints import resolve_checkpoint
-
-    config = config._replace(checkpoint_path=resolve_checkpoint(config.checkpoint_path))
     rows = [row for one in _configs(config, flags.FLAGS.short_sides)
             for row in sweep(one, validation, grid, flags.FLAGS.workers or usable_cores())]
     _report(rows, grid, config.output_dir)
     if flags.FLAGS.write:
         best = best_of(rows)
         sizes = {'long_side': config.long_side, 'short_side': best.short_side}
-        path = write_thresholds(config.checkpoint_path, best.thresholds, {
+        path = write_thresholds(config, best.thresholds, {
             **{name: side for name, side in sizes.items() if side},
             **dict(zip(Score._fields[:3], best.score))})
         logger.info('eval.py follows %s from now on', path)

@@ -147,11 +147,11 @@ def define_sample_flags() -> None:
         'and with --restore that of the run that goes on.',
         **data)
     flags.DEFINE_enum(
-        'recipe', _DEFAULTS.recipe, ['reference', 'modern'], 'reference: as published; modern: the '
-        'values of docs/training.md for every flag that is not given.', **data)
+        'recipe', _DEFAULTS.recipe, ['reference', 'modern'], 'Values of the flags that are not '
+        'given: reference, as published; modern, those of docs/training.md.', **data)
     flags.DEFINE_enum(
-        'crop', _DEFAULTS.crop, CROPS, 'stretched: cut between texts, as the reference does; '
-        'scaled: a square window around a text, its aspect kept.', **data)
+        'crop', _DEFAULTS.crop, CROPS, 'How images are cut: stretched, between texts, as the '
+        'reference does; scaled, a square window around a text, its aspect kept.', **data)
     flags.DEFINE_string(
         'crop_scales', _DEFAULTS.crop_scales, 'With --crop=scaled: least and largest factor of the '
         'image.', **data)
@@ -215,18 +215,18 @@ def _define_recipe_flags() -> None:
         'backbone', _DEFAULTS.backbone, BACKBONES, 'Network that the pyramid stands on; '
         'kept with the run, so that eval.py and export need no flag.', **optimisation)
     flags.DEFINE_enum(
-        'loss', _DEFAULTS.loss, ['reference', 'hard_negatives'], 'reference: dice over the batch; '
-        'hard_negatives: dice of squares in each image, three hard negatives a text cell, and '
-        'cross entropy.', **optimisation)
+        'loss', _DEFAULTS.loss, ['reference', 'hard_negatives'], 'What is minimised: reference, '
+        'dice over the batch; hard_negatives, dice of squares in each image, three hard negatives '
+        'a text cell, and cross entropy.', **optimisation)
     flags.DEFINE_enum(
-        'optimizer', _DEFAULTS.optimizer, ['adam', 'adamw'], 'adam, with L2 regularisers of 1e-5; '
-        'adamw, with a decoupled weight decay of 0.01.', **optimisation)
+        'optimizer', _DEFAULTS.optimizer, ['adam', 'adamw'], 'What takes the steps: adam, with L2 '
+        'regularisers of 1e-5; adamw, with a decoupled weight decay of 0.01.', **optimisation)
     flags.DEFINE_float(
         'backbone_rate', _DEFAULTS.backbone_rate, 'Factor of the learning rate for the backbone.',
         **optimisation)
     flags.DEFINE_enum(
-        'schedule', _DEFAULTS.schedule, ['exponential', 'cosine'], 'exponential: times 0.94 every '
-        '10,000 steps; cosine: to 0 at --max_steps.', **optimisation)
+        'schedule', _DEFAULTS.schedule, ['exponential', 'cosine'], 'How the learning rate falls: '
+        'exponential, times 0.94 every 10,000 steps; cosine, to 0 at --max_steps.', **optimisation)
     flags.DEFINE_integer(
         'warmup_steps', _DEFAULTS.warmup_steps, 'Steps over which the learning rate rises.',
         **optimisation)

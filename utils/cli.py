@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from absl import app, flags
 
-from utils.errors import PSENetError
+from utils.errors import PSENetError, lack_of_tensorflow
 from utils.utils_tool import configure_logging
 
 _GROUP_PREFIX = 'psenet: '
@@ -128,6 +128,10 @@ def _guarded(main: Callable[[List[str]], Optional[int]], argv: List[str]) -> int
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail('interrupted', 130)
+    except ModuleNotFoundError as error:
+        if not lack_of_tensorflow(error):
+            raise
+        _fail(lack_of_tensorflow(error), 1)
     except FileNotFoundError as error:
         # Of Python's tempfile, which TensorFlow, too, asks when it is imported.
         if 'No usable temporary directory' not in str(error):

@@ -20,6 +20,15 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')
 
 
+def lack_of_tensorflow(error: ModuleNotFoundError) -> str:
+    """The sentence for an import that failed; '' where it is not for want of TensorFlow."""
+    if (error.name or '').split('.')[0] not in ('tensorflow', 'tensorboard'):
+        return ''
+    return ('this needs TensorFlow 1.15, which is not installed for this Python: `make setup` '
+            'makes .venv with it; detection does without it by --engine=onnx and '
+            '--model=<file>.onnx')
+
+
 @contextmanager
 def extra_package(user: str) -> Iterator[None]:
     """Surrounds imports of packages that ``make setup-tools`` installs.

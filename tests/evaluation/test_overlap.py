@@ -172,7 +172,7 @@ def convex_quad(rng):
 
 
 def test_areas_are_those_of_polygon3_on_convex_quads():
-    from Polygon import Polygon
+    Polygon = pytest.importorskip('Polygon', reason='Polygon3 is not installed').Polygon
 
     rng = np.random.RandomState(0)
     first, second = (np.array([convex_quad(rng) for _ in range(2000)]) for _ in range(2))

@@ -98,7 +98,8 @@ def test_ignored_detections_do_not_lower_average_precision():
 
 def clockwise(points):
     points = np.array(points, np.int64)
-    signed = np.cross(points[2] - points[0], points[3] - points[1])
+    (x1, y1), (x2, y2) = points[2] - points[0], points[3] - points[1]
+    signed = x1 * y2 - y1 * x2
     return points if signed >= 0 else points[::-1]
 
 

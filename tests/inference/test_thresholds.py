@@ -38,14 +38,14 @@ def test_without_a_file_the_flags_count(prefix, messages):
 
 
 def test_what_was_written_is_followed_and_said(prefix, tmp_path, messages):
-    path = write_thresholds(prefix, CHOSEN, {'hmean': 0.5})
+    path = write_thresholds(DetectConfig(checkpoint_path=prefix), CHOSEN, {'hmean': 0.5})
     assert path == prefix + SUFFIX
     assert followed(tmp_path) == followed(prefix + '.index') == CHOSEN
     assert messages.messages[0] == f'{path} says {CHOSEN.flags()}'
 
 
 def test_flags_that_are_given_count_instead(prefix, messages):
-    write_thresholds(prefix, CHOSEN, {})
+    write_thresholds(DetectConfig(checkpoint_path=prefix), CHOSEN, {})
     assert followed(prefix, 'min_area_thresh', min_area_thresh=6) == CHOSEN._replace(
         min_area_thresh=6)
     assert 'min_area_thresh' not in messages.text
@@ -55,7 +55,7 @@ def test_flags_that_are_given_count_instead(prefix, messages):
 
 
 def test_the_test_size_is_followed_where_no_other_is_given(prefix, messages):
-    write_thresholds(prefix, CHOSEN, {'short_side': 1024})
+    write_thresholds(DetectConfig(checkpoint_path=prefix), CHOSEN, {'short_side': 1024})
     config = DetectConfig(checkpoint_path=prefix)
     assert follow_thresholds(config, []).short_side == 1024
     assert '--short_side=1024' in messages.text
@@ -64,7 +64,7 @@ def test_the_test_size_is_followed_where_no_other_is_given(prefix, messages):
 
 
 def test_a_file_of_an_earlier_version_lacks_the_later_thresholds(prefix, messages):
-    path = write_thresholds(prefix, CHOSEN, {})
+    path = write_thresholds(DetectConfig(checkpoint_path=prefix), CHOSEN, {})
     with open(path) as file:
         content = json.load(file)
     del content['min_score'], content['min_region_area']
@@ -75,7 +75,7 @@ def test_a_file_of_an_earlier_version_lacks_the_later_thresholds(prefix, message
 
 
 def test_another_checkpoint_of_the_same_name_is_not_served(prefix, messages):
-    write_thresholds(prefix, CHOSEN, {})
+    write_thresholds(DetectConfig(checkpoint_path=prefix), CHOSEN, {})
     with open(prefix + '.index', 'wb') as file:
         file.write(b'of a later training')
     assert followed(prefix) == Thresholds()
@@ -86,7 +86,7 @@ def test_another_checkpoint_of_the_same_name_is_not_served(prefix, messages):
     {'seg_map_thresh': 'high'}, {'seg_map_thresh': 1.5}, {'min_area_thresh': None},
     {'min_box_side': -1}])
 def test_a_damaged_file_is_named(prefix, change):
-    path = write_thresholds(prefix, CHOSEN, {})
+    path = write_thresholds(DetectConfig(checkpoint_path=prefix), CHOSEN, {})
     with open(path) as file:
         content = {**json.load(file), **change}
     with open(path, 'w') as file:

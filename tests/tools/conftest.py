@@ -14,8 +14,6 @@ from inference.config import DetectConfig
 from inference.detector import Detector
 from inference.folder import detect_folder, images_by_stem
 from inference.networks import Network
-from tests.reference_rule import write_rule_checkpoint
-from tests.small_network.sitecustomize import PYTHONPATH, small_network
 from utils.image_io import write_image
 
 # Finds boxes with random weights.
@@ -26,6 +24,10 @@ class Place:
     """A checkpoint of random weights, images, and ground truth that it finds at TARGET."""
 
     def __init__(self, root, folder):
+        # TensorFlow comes with them; make test-detect has none.
+        from tests.reference_rule import write_rule_checkpoint
+        from tests.small_network.sitecustomize import PYTHONPATH, small_network
+
         self.root = root
         self.folder = folder
         self.images, self.gt = folder / 'images', folder / 'gt.zip'
@@ -40,6 +42,8 @@ class Place:
         self._write_ground_truth(folder / 'truth')
 
     def _write_ground_truth(self, output):
+        from tests.small_network.sitecustomize import small_network
+
         output.mkdir()
         with small_network(), Detector(Network(self.prefix), DetectConfig(**TARGET)) as detector:
             detect_folder(detector, images_by_stem(str(self.images)), str(output), False)

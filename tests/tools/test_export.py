@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from inference.config import DetectConfig
 from inference.detector import prepare_image
 from inference.networks import Network
 from inference.thresholds import SUFFIX, Thresholds, write_thresholds
@@ -81,7 +82,7 @@ def exports(place, tmp_path_factory):
         pytest.importorskip(name)
     exports = Exports(place, tmp_path_factory.mktemp('exports'))
     threshold = threshold_that_rounding_cannot_cross(exports.prefix, exports.images.iterdir())
-    write_thresholds(exports.prefix, Thresholds(threshold, 2, 1), {})
+    write_thresholds(DetectConfig(checkpoint_path=exports.prefix), Thresholds(threshold, 2, 1), {})
     yield exports
     shutil.rmtree(str(exports.folder))  # three models take 340 MB
 

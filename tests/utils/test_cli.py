@@ -21,7 +21,12 @@ TRAIN_FLAGS = {
     'max_text_size': '800', 'min_text_area_size': '10', 'min_crop_side_ratio': '0.1',
     'batch_norm_decay': '0.997', 'overwrite': 'false', 'keep_checkpoints': '5', 'seed': 'none',
     'cache_images_mb': '0', 'scale_learning_rate': 'false', 'distributed': "''",
-    'max_image_pixels': '178956970', 'apply_exif_orientation': 'false',
+    'max_image_pixels': '178956970', 'apply_exif_orientation': 'false', 'recipe': "'reference'",
+    'crop': "'stretched'", 'crop_scales': "'0.7,2.3'", 'flip': 'false', 'max_rotation': '0.0',
+    'colour_jitter': 'false', 'soft_labels': 'false', 'backbone': "'resnet_v1_50'",
+    'loss': "'reference'", 'optimizer': "'adam'", 'backbone_rate': '1.0',
+    'schedule': "'exponential'", 'warmup_steps': '0', 'clip_norm': '0.0',
+    'pretrained_statistics': 'false', 'measured_batches': '0',
 }
 SCRIPT = '''"""Counts.
 

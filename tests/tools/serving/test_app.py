@@ -60,7 +60,8 @@ def test_boxes_of_a_form(stage):
     assert told['image'] == {'width': 320, 'height': 256}
     assert told['thresholds'] == Thresholds()._asdict()
     assert set(told['seconds']) == {'read', 'network', 'post_processing'}
-    assert np.cross(box[1] - box[0], box[2] - box[1]) > 0  # clockwise, y downwards
+    (x1, y1), (x2, y2) = box[1] - box[0], box[2] - box[1]
+    assert x1 * y2 - y1 * x2 > 0  # clockwise, y downwards
 
 
 @pytest.mark.parametrize('extension', ['.png', '.jpg'])

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import importlib.util
 import json
 import os
 import pathlib
@@ -334,6 +335,8 @@ def test_workers_ignore_the_terminal_and_end_with_their_consumer(script):
 
 
 def test_the_main_program_is_not_run_again_and_tensorflow_stays_there(script):
+    if importlib.util.find_spec('tensorflow') is None:
+        pytest.skip('TensorFlow is not installed')
     process = script(
         'import tensorflow, time\n'
         'from process_probe import *\n'
