@@ -78,6 +78,16 @@ def define_detect_flags() -> None:
     define_images_flag()
     define_checkpoint_flag()
     define_model_flag()
+    define_output_flags()
+    _define_device_flags()
+    define_threshold_flags()
+    define_shape_flags()
+    define_size_flags()
+    define_image_flags()
+
+
+def define_output_flags() -> None:
+    """Defines the flags of result files."""
     files = group('files')
     define_path(
         'output_dir', _DEFAULTS.output_dir,
@@ -89,11 +99,6 @@ def define_detect_flags() -> None:
     flags.DEFINE_boolean(
         'write_scores', _DEFAULTS.write_scores, 'End each line with the score of the region, 0..1, '
         'the mean of the largest kernel; scoring takes it with CONFIDENCES.', **files)
-    _define_device_flags()
-    define_threshold_flags()
-    define_shape_flags()
-    define_size_flags()
-    define_image_flags()
 
 
 def define_images_flag() -> None:
@@ -298,6 +303,20 @@ def _check_given(config: DetectConfig, given: Collection[str]) -> None:
     # No fault: eval.sh always gives a checkpoint.
     if config.model and 'checkpoint_path' in given:
         logger.info('--model=%s is used, and no checkpoint', config.model)
+
+
+def parse_size(flag: str, text: str) -> Size:
+    """Reads a flag of one size, ``<width>x<height>``.
+
+    Raises:
+        PSENetError: it has another form, or a side that the network cannot take.
+    """
+    try:
+        size, = parse_sizes(text)
+    except (PSENetError, ValueError):
+        raise PSENetError(f'--{flag}={text} must be one size such as 1280x736 (width x height), '
+                          f'both sides multiples of {cfg.SIDE_MULTIPLE}') from None
+    return size
 
 
 def parse_sizes(text: str) -> Tuple[Size, ...]:

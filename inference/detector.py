@@ -97,7 +97,7 @@ class Detector:
         self.thresholds = config.thresholds
         self._network = network
         self._config = config
-        self._sizes = input_sizes
+        self._sizes = input_sizes or getattr(network, 'input_sizes', ())
         tile_side = config.max_side_len // cfg.SIDE_MULTIPLE * cfg.SIDE_MULTIPLE
         self._tile_side = tile_side if config.tile else 0
         self._warned = self._told = False
@@ -181,8 +181,9 @@ class Detector:
         if self._warned or fits:
             return
         self._warned = True
-        logger.warning('an image of %dx%d pixels fits none of --npu_input_sizes: it, and any other '
-                       'like it, is shrunk until it does, which loses small text', *image_size)
+        logger.warning('an image of %dx%d pixels fits none of --npu_input_sizes, or the size of '
+                       '--model: it, and any other like it, is shrunk until it does, which loses '
+                       'small text', *image_size)
 
 
 def open_detector(source: Union[str, DetectConfig], platform: Platform = GPU_OR_CPU,

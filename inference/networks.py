@@ -6,7 +6,18 @@ An engine is imported when a network of it is opened: none waits for the package
 import abc
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+)
 
 import cv2
 import numpy as np
@@ -75,7 +86,13 @@ def pad_image(image_rgb: np.ndarray, size: Size) -> np.ndarray:
 
 
 class ScoreNetwork(abc.ABC):
-    """A network that is ready to run, until it is closed."""
+    """A network that is ready to run, until it is closed.
+
+    Attributes:
+        input_sizes: (width, height) that the model is made for; empty where any will do.
+    """
+
+    input_sizes: Tuple[Size, ...] = ()
 
     @abc.abstractmethod
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
@@ -263,11 +280,27 @@ class ExportedNetwork(_SessionNetwork):
             raise _damaged_model(self._model, 'SavedModel' if is_saved_model else 'frozen graph',
                                  first_line(error)) from None
         self._images, self._score_maps = _endpoints(self._session, self._model, names)
+        self.input_sizes = _fixed_size(self._images.shape.as_list())
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
         """As for every ScoreNetwork."""
-        fed = image_rgb.astype(self._images.dtype.as_numpy_dtype)
-        return self._run(self._score_maps, self._images, fed)
+        return _padded(self.input_sizes, image_rgb, lambda image: self._run(
+            self._score_maps, self._images, image.astype(self._images.dtype.as_numpy_dtype)))
+
+
+def _fixed_size(shape: Sequence[Any]) -> Tuple[Size, ...]:
+    """The one size of a model's input (N, H, W, C), or none."""
+    _, height, width, _ = shape
+    return ((width, height),) if isinstance(height, int) and isinstance(width, int) else ()
+
+
+def _padded(sizes: Sequence[Size], image_rgb: np.ndarray,
+            run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Runs a network on an image, padded to the size that it is made for; maps of the image."""
+    if not sizes:
+        return run(image_rgb)
+    height, width = image_rgb.shape[:2]
+    return run(pad_image(image_rgb, sizes[0]))[:height // cfg.STRIDE, :width // cfg.STRIDE]
 
 
 def _load_frozen_graph(session: 'tf.Session', model: str) -> Tuple[str, str]:
@@ -334,6 +367,7 @@ class OnnxNetwork(ScoreNetwork):
         except (OSError, *self._errors) as error:
             raise _damaged_model(model, 'ONNX model', first_line(error)) from None
         self._dtype = _onnx_input_dtype(self._session, model)
+        self.input_sizes = _fixed_size(self._session.get_inputs()[0].shape)
 
     def close(self) -> None:
         """Frees the model; nothing can be run any more."""
@@ -341,6 +375,9 @@ class OnnxNetwork(ScoreNetwork):
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
         """As for every ScoreNetwork."""
+        return _padded(self.input_sizes, image_rgb, self._run)
+
+    def _run(self, image_rgb: np.ndarray) -> np.ndarray:
         fed = image_rgb[np.newaxis].astype(self._dtype)
         try:
             return self._session.run([OUTPUT_NAME], {INPUT_NAME: fed})[0][0]

@@ -1,6 +1,7 @@
 """Exports a checkpoint for other programs: a frozen graph, a SavedModel, an ONNX model.
 
     python -m tools.export --checkpoint_path=./resnet_train/ --output_dir=./export/
+    python -m tools.export --input_size=1280x736 ...      for Ascend's ATC: docs/ascend.md
     python eval.py --engine=onnx --model=./export/psenet.onnx ...       detects with what it wrote
 
 Each model is loaded again in its own engine and compared with the checkpoint on images at two
@@ -14,7 +15,12 @@ from typing import List
 from absl import flags
 
 from inference import config as detect_config
-from tools.exporting.comparison import find_pictures, inputs_at_two_sizes, sizes_of
+from tools.exporting.comparison import (
+    find_pictures,
+    inputs_at_two_sizes,
+    inputs_of_size,
+    sizes_of,
+)
 from tools.phases import interrupt_on_termination
 from utils import cli
 from utils.errors import PSENetError
@@ -32,6 +38,9 @@ def define_export_flags() -> None:
                     'when it does not exist. Earlier models in it are replaced.', **files)
     flags.DEFINE_list('formats', list(FORMATS), 'What to write: frozen_graph (psenet.pb), '
                       'saved_model (the folder saved_model), onnx (psenet.onnx).', **files)
+    flags.DEFINE_string('input_size', '', 'Make the models for images of this width x height, one '
+                        'at a time, as compilers want it that run ahead; empty for any size. '
+                        'Leaves the SavedModel out.', **files)
     cli.define_path('test_data_path', '', 'Folder with images to compare on; two pictures are '
                     'drawn where it is empty.', **comparison)
     flags.DEFINE_integer('num_images', 2, 'How many of its images.', 1, **comparison)
@@ -46,6 +55,9 @@ def _check(values: flags.FlagValues) -> None:
     if not values.formats or not set(values.formats) <= set(FORMATS):
         raise PSENetError(f'--formats={",".join(values.formats)} must be some of '
                           f'{",".join(FORMATS)}')
+    if values.input_size and values.formats == ['saved_model']:
+        raise PSENetError('--input_size is for a frozen graph and ONNX, not for a SavedModel; '
+                          'leave one of both flags out')
     if not 0 <= values.max_difference <= 1:
         raise PSENetError(f'--max_difference={values.max_difference} must be from 0 to 1')
 
@@ -56,13 +68,17 @@ def main(_: List[str]) -> None:
     values = flags.FLAGS
     _check(values)
     pictures = find_pictures(values.test_data_path, values.num_images, values.max_image_pixels)
-    inputs = inputs_at_two_sizes(pictures.images, values.max_side_len)
+    size = detect_config.parse_size('input_size', values.input_size) if values.input_size else None
+    inputs = inputs_of_size(pictures.images, size) if size else inputs_at_two_sizes(
+        pictures.images, values.max_side_len)
     configure_tensorflow('')
     # TensorFlow comes with it.
     from tools.exporting.exporter import Export, export_models
 
-    export = Export(values.checkpoint_path, values.output_dir, list(dict.fromkeys(values.formats)),
-                    inputs, values.max_difference)
+    formats = [name for name in dict.fromkeys(values.formats)
+               if not (size and name == 'saved_model')]
+    export = Export(values.checkpoint_path, values.output_dir, formats, inputs,
+                    values.max_difference, size)
     logger.info('comparing on %s, at %s', pictures.description, ', '.join(sizes_of(inputs)))
     refused = []
     for exported in export_models(export):

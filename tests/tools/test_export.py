@@ -245,3 +245,41 @@ def test_without_the_packages_of_onnx_it_is_said_what_to_do(exports, without_onn
     assert done.stderr.splitlines()[-1] == (
         'error: --formats=onnx needs the package onnx, which is not installed; run make '
         'setup-tools')
+
+
+# What Ascend's ATC has kernels for, and what is only structure.
+ATC_OPS = {'Placeholder', 'Const', 'Identity', 'Sub', 'Pad', 'Conv2D', 'BiasAdd', 'Relu', 'MaxPool',
+           'Add', 'AddV2', 'ResizeNearestNeighbor', 'ResizeBilinear', 'ConcatV2', 'Sigmoid'}
+
+
+def test_models_of_one_size(exports):
+    output = exports.folder / 'fixed'
+    done = exports.export('--input_size=128x96', f'--output_dir={output}')
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(str(output))) == [
+        'model.json', 'psenet.onnx', 'psenet.onnx' + SUFFIX, 'psenet.pb', 'psenet.pb' + SUFFIX]
+    graph_def = tf.GraphDef.FromString((output / 'psenet.pb').read_bytes())
+    assert {node.op for node in graph_def.node} <= ATC_OPS
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name='')
+        assert graph.get_tensor_by_name('images:0').shape.as_list() == [1, 96, 128, 3]
+        assert graph.get_tensor_by_name('score_maps:0').shape.as_list() == [1, 24, 32, 6]
+    import onnxruntime
+    session = onnxruntime.InferenceSession(str(output / 'psenet.onnx'))
+    assert session.get_inputs()[0].shape == [1, 96, 128, 3]
+    # Larger images are shrunk and smaller ones padded, by either engine.
+    results = [exports.boxes(*options)[1] for options in (
+        ('--engine=onnx', f'--model={output / "psenet.onnx"}'),
+        (f'--model={output / "psenet.pb"}',))]
+    assert results[0] == results[1]
+    assert any(results[0].values())
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (('--input_size=100x96',), '--input_size=100x96 must be one size'),
+    (('--input_size=128x96', '--formats=saved_model'), 'not for a SavedModel'),
+])
+def test_sizes_that_cannot_be_are_refused(exports, arguments, words):
+    done = exports.export(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr

@@ -7,9 +7,10 @@ from typing import List, NamedTuple, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from inference.config import Size
 from inference.detector import prepare_image
 from inference.folder import images_by_stem
-from inference.networks import ScoreNetwork
+from inference.networks import ScoreNetwork, pad_image
 from tools.demo_scene import draw_scene
 from utils.image_io import read_image
 
@@ -82,6 +83,20 @@ def inputs_at_two_sizes(images_bgr: Sequence[np.ndarray], max_side_len: int) -> 
     """
     return [prepare_image(image, min(max_side_len, max(image.shape[:2])) // divisor).image_rgb
             for divisor in (1, 2) for image in images_bgr]
+
+
+def inputs_of_size(images_bgr: Sequence[np.ndarray], size: Size) -> List[np.ndarray]:
+    """Prepares each image as eval.py does for a network of one size.
+
+    Args:
+        images_bgr: uint8 (H, W, 3) each, BGR.
+        size: (width, height).
+
+    Returns:
+        uint8 (h, w, 3) each, RGB, sides multiples of 32, padded to that size.
+    """
+    return [pad_image(prepare_image(image, max(size), (size,)).image_rgb, size)
+            for image in images_bgr]
 
 
 def sizes_of(inputs: Sequence[np.ndarray]) -> List[str]:

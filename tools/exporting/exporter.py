@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, Iterator, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
-from inference.config import DetectConfig
+from inference.config import DetectConfig, Size
 from inference.networks import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL_GRAPH, open_network
 from inference.results import make_folder
 from inference.thresholds import give_thresholds, read_thresholds
@@ -201,6 +201,7 @@ class Export(NamedTuple):
     formats: names in FORMATS.
     inputs: of ``inputs_at_two_sizes``, to compare the models on.
     max_difference: largest difference of two scores, 0..1, that a model may show.
+    input_size: (width, height) of the one size that the models are for; None for any.
     """
 
     checkpoint_path: str
@@ -208,6 +209,7 @@ class Export(NamedTuple):
     formats: Sequence[str]
     inputs: Sequence[np.ndarray]
     max_difference: float
+    input_size: Optional[Size] = None
 
 
 class Exported(NamedTuple):
@@ -250,7 +252,7 @@ def export_models(export: Export) -> Iterator[Exported]:
                         'the checkpoint')
     logger.info('the scores of the checkpoint reach from %.3f to %.3f', *_range(expected))
     logger.info('freezing the network')
-    graph_def = freeze(checkpoint.prefix)
+    graph_def = freeze(checkpoint.prefix, export.input_size)
     with working_folder(export.output_dir) as folder:
         for name in export.formats:
             form = FORMATS[name]
@@ -305,7 +307,7 @@ def _describe(exported: Exported, export: Export, checkpoint: Checkpoint) -> Dic
     form, difference = FORMATS[exported.format], exported.difference
     return {
         'file': form.file, 'bytes': exported.size, 'engine': form.engine,
-        'input_dtype': form.dtype, **form.facts(),
+        'input_dtype': form.dtype, 'input_size': export.input_size, **form.facts(),
         'checkpoint': {'name': os.path.basename(checkpoint.prefix),
                        'step': checkpoint.global_step(),
                        'fingerprint': fingerprint(checkpoint.prefix)},

@@ -1,22 +1,25 @@
 """The forms of an exported model: how each is written, and the graph that all are made of."""
 
 import logging
-from typing import Any, Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 
+from inference.config import Size
 from inference.networks import INPUT_NAME, OUTPUT_NAME
 from nets.model import model
 from training.checkpoints import backbone_of, restore_for_inference
 from utils.errors import extra_package
 
 
-def freeze(prefix: str) -> tf.GraphDef:
+def freeze(prefix: str, size: Optional[Size] = None) -> tf.GraphDef:
     """Builds the network for inference with the weights of a checkpoint as constants.
 
     Args:
         prefix: of the checkpoint; its moving averages are taken, as by eval.py.
+        size: (width, height) of the one size that it is for, batches of one; None for any. Programs
+            that compile a graph ahead, Ascend's ATC among them, know the ops of such a graph.
 
     Returns:
         A graph from the placeholder ``images``, float32 [N, H, W, 3], RGB, 0..255, any N, H and W
@@ -26,8 +29,10 @@ def freeze(prefix: str) -> tf.GraphDef:
         CheckpointError: it is damaged or of another network.
     """
     with tf.Graph().as_default() as graph, tf.Session() as session:
-        images = tf.placeholder(tf.float32, [None, None, None, 3], name=INPUT_NAME)
-        score_maps = model(images, is_training=False, upsample_last=True,
+        shape = [1, size[1], size[0], 3] if size else [None, None, None, 3]
+        images = tf.placeholder(tf.float32, shape, name=INPUT_NAME)
+        # The matrix products that enlarge last save a CPU time, and are of sizes that others lack.
+        score_maps = model(images, is_training=False, upsample_last=size is None,
                            backbone=backbone_of(prefix))
         tf.identity(score_maps, name=OUTPUT_NAME)
         restore_for_inference(session, prefix)
@@ -140,7 +145,8 @@ def convert_to_onnx(graph_def: tf.GraphDef) -> bytes:
         output_names=[f'{OUTPUT_NAME}:0'], opset=OPSET, tensors_to_rename=ends)
     for end in (*model.graph.input, *model.graph.output):
         for dimension, size in zip(end.type.tensor_type.shape.dim, _SIZES[end.name]):
-            dimension.dim_param = size
+            if not dimension.dim_value:
+                dimension.dim_param = size
     return model.SerializeToString()
 
 

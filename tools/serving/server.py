@@ -39,6 +39,10 @@ class _InTime(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def shorten(self, seconds: float) -> None:
+        """Lets reading end no later than so many seconds from now."""
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
+
     def readinto(self, buffer: bytearray) -> int:
         self._connection.settimeout(max(0.001, self._deadline - time.monotonic()))
         try:
@@ -61,7 +65,13 @@ class _Handler(WSGIRequestHandler):
         """Reads within a deadline."""
         super().setup()
         self.rfile.close()
-        self.rfile = io.BufferedReader(_InTime(self.connection, REQUEST_SECONDS))
+        self._input = _InTime(self.connection, REQUEST_SECONDS)
+        self.rfile = io.BufferedReader(self._input)
+
+    def end_headers(self) -> None:
+        """Ends the head of the answer; Werkzeug 3 then waits for whatever else is being sent."""
+        super().end_headers()
+        self._input.shorten(LINGER_SECONDS)
 
     def finish(self) -> None:
         """Leaves a client that is still sending the time to read its answer."""
