@@ -19,6 +19,7 @@ from typing import (
     Iterator,
     NamedTuple,
     Optional,
+    Sequence,
     TypeVar,
 )
 
@@ -277,6 +278,26 @@ def _read(detector: Detector, stem: str, path: str, read: Read) -> FolderImage:
     return FolderImage(stem, path, image_bgr, prepared)
 
 
+def write_drawn(output_dir: str, path: str, image_bgr: np.ndarray,
+                polygons: Sequence[np.ndarray]) -> None:
+    """Writes an image with its regions drawn.
+
+    Args:
+        output_dir: an existing folder; gets ``res_<image name>``, a PNG file where the image's own
+            format cannot be written.
+        path: of the image.
+        image_bgr: uint8 (H, W, 3), BGR. Unchanged.
+        polygons: int32 (P, 2) each, x, y.
+
+    Raises:
+        PSENetError: the file cannot be written.
+    """
+    name = 'res_' + os.path.basename(path)
+    if not can_write(os.path.splitext(name)[1]):
+        name += '.png'
+    write_image(os.path.join(output_dir, name), draw_quads(image_bgr, polygons))
+
+
 class _Results:
     """Finds, writes and counts the boxes of one image after the other."""
 
@@ -300,11 +321,7 @@ class _Results:
         write_result(self._output_dir, image.stem, regions.polygons,
                      regions.scores if self._write_scores else None)
         if self._write_images:
-            name = 'res_' + os.path.basename(image.path)
-            if not can_write(os.path.splitext(name)[1]):
-                name += '.png'
-            write_image(os.path.join(self._output_dir, name),
-                        draw_quads(image.image_bgr, regions.polygons))
+            write_drawn(self._output_dir, image.path, image.image_bgr, regions.polygons)
 
     def _count(self, **amounts: float) -> None:
         self.summary = self.summary._replace(**{

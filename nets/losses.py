@@ -85,9 +85,8 @@ def loss_terms(
     """
     with tf.name_scope('loss'):
         _check_shapes(seg_maps_gt, score_maps, training_mask)
-        kernels_then_text = [cfg.NUM_KERNELS - 1, 1]
-        kernels_gt, text_gt = tf.split(seg_maps_gt, kernels_then_text, axis=-1)
-        kernel_scores, text_scores = tf.split(score_maps, kernels_then_text, axis=-1)
+        (kernels_gt, text_gt), (kernel_scores, text_scores) = (
+            tf.split(maps, [cfg.NUM_KERNELS - 1, 1], axis=-1) for maps in (seg_maps_gt, score_maps))
         text_dice = dice_coefficient(text_gt, text_scores, training_mask)
         # A comparison has no gradient: where text is predicted is a constant for the kernels' loss.
         predicted_text = tf.cast(text_scores >= TEXT_THRESHOLD, tf.float32)
@@ -125,9 +124,8 @@ def hard_negative_loss_terms(
     """
     with tf.name_scope('loss'):
         _check_shapes(seg_maps_gt, score_maps, training_mask)
-        kernels_then_text = [cfg.NUM_KERNELS - 1, 1]
-        kernels_gt, text_gt = tf.split(seg_maps_gt, kernels_then_text, axis=-1)
-        kernel_scores, text_scores = tf.split(score_maps, kernels_then_text, axis=-1)
+        (kernels_gt, text_gt), (kernel_scores, text_scores) = (
+            tf.split(maps, [cfg.NUM_KERNELS - 1, 1], axis=-1) for maps in (seg_maps_gt, score_maps))
         is_text = tf.to_float(text_gt > TEXT_THRESHOLD)
         chosen = _with_hard_negatives(is_text * training_mask, text_scores, training_mask)
         predicted = tf.to_float(text_scores > TEXT_THRESHOLD)

@@ -18,16 +18,14 @@ from tqdm import tqdm
 
 from inference import config as detect_config
 from inference.detector import NetworkInput, prepare_image
-from inference.folder import image_reader, images_by_stem
+from inference.folder import image_reader, images_by_stem, write_drawn
 from inference.networks import pad_image
 from inference.postprocess import find_regions
 from inference.results import make_folder, prepare_output, write_result
 from utils import cli
 from utils.errors import PSENetError
 from utils.files import replacing
-from utils.image_io import can_write, write_image
 from utils.utils_tool import cfg, logger
-from utils.visualize import draw_quads
 
 _MAP_NAMES = ('{}_0.bin', '{}_output_0.bin', '{}_0.npy', '{}_output_0.npy', '{}.bin', '{}.npy')
 
@@ -118,10 +116,7 @@ def write_results(config: detect_config.DetectConfig, size: detect_config.Size,
         write_result(config.output_dir, stem, regions.polygons,
                      regions.scores if config.write_scores else None)
         if not config.no_write_images:
-            name = 'res_' + os.path.basename(path)
-            name += '' if can_write(os.path.splitext(name)[1]) else '.png'
-            write_image(os.path.join(config.output_dir, name),
-                        draw_quads(image_bgr, regions.polygons))
+            write_drawn(config.output_dir, path, image_bgr, regions.polygons)
         count += len(regions.polygons)
     return count
 
