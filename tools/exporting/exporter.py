@@ -11,10 +11,10 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
-from inference.config import DetectConfig, Size
+from inference.config import SHAPES, DetectConfig, Size
 from inference.networks import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL_GRAPH, open_network
 from inference.results import make_folder
-from inference.thresholds import give_thresholds, read_thresholds
+from inference.thresholds import Thresholds, give_thresholds, read_thresholds
 from tools.exporting.comparison import Answers, Difference, answers_of, compare, sizes_of
 from tools.exporting.formats import FORMATS, SAVED_MODEL, freeze
 from training.checkpoints import Checkpoint, open_checkpoint
@@ -35,6 +35,9 @@ _NETWORK = {
         f'resize the image so that both sides are multiples of {cfg.SIDE_MULTIPLE}',
         'order the channels as RGB',
         'keep the values 0..255: the model subtracts the mean colour itself'],
+    'regions': {'function': 'inference.postprocess.find_regions', 'output_shapes': list(SHAPES),
+                'score': 'mean of the last map over the region',
+                'thresholds': list(Thresholds._fields)},
 }
 
 
