@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.python.grappler import tf_optimizer
 
 from tests.training.npu_on_path import fake_npu_bridge
-from training.config import TrainConfig
+from training.config import MODERN, TrainConfig
 from training.devices.npu.options import NpuConfig
 from training.devices.npu.session import NpuDevice
 from training.graph import Fetches, build_train_graph
@@ -22,12 +22,12 @@ IMAGE_OPS = ('Decode', 'Encode', 'ImageSummary', 'DrawBoundingBoxes', 'NonMaxSup
 class Step:
     """The graph of a step: the ops that it runs, before and after TensorFlow's own rewrites."""
 
-    def __init__(self):
+    def __init__(self, recipe):
         with fake_npu_bridge(), tf.Graph().as_default() as graph:
             device = NpuDevice(NpuConfig(loss_scale_mode='dynamic'))
             device.prepare()
-            self.built = build_train_graph(TrainConfig(input_size=SIZE, batch_size_per_gpu=BATCH),
-                                           device)
+            self.built = build_train_graph(TrainConfig(
+                input_size=SIZE, batch_size_per_gpu=BATCH, **recipe), device)
             self.variables = {variable.op.name for variable in tf.global_variables()}
             names = [getattr(item, 'op', item).name for item in
                      tf.contrib.framework.nest.flatten(self.built.fetches)]
@@ -47,10 +47,10 @@ class Step:
                                    tf_optimizer.OptimizeGraph(config, meta).node)
 
 
-@pytest.fixture(scope='module')
-def step():
-    """The graph, built once."""
-    return Step()
+@pytest.fixture(scope='module', params=[{}, MODERN], ids=['reference', 'modern'])
+def step(request):
+    """The graph of each recipe, built once."""
+    return Step(request.param)
 
 
 def test_the_batch_is_fixed(step):
