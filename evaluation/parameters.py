@@ -25,7 +25,7 @@ def shown(text: str, limit: int = 80) -> str:
 
 
 class Parameters(NamedTuple):
-    r"""What ``-p`` may change.
+    r"""Parameters of the protocol, which ``-p`` sets.
 
     Attributes:
         IOU_CONSTRAINT: a pair of boxes matches when its IoU is greater; 0..1.

@@ -49,7 +49,7 @@ class Region(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What one image adds to the totals; recall is recall_sum / regions, likewise precision."""
+    """Contribution of one image to the totals: recall is recall_sum / regions, precision alike."""
 
     recall_sum: float
     regions: int
@@ -291,7 +291,7 @@ def score(ground_truth_path: str, results_path: str, protocol: str = 'iou') -> D
     results = {}
     for name, source, data in _files(results_path, ('.txt',)):
         if name not in truth:
-            raise ProtocolError(f'{source}: there is no ground truth for the image {shown(name)}')
+            raise ProtocolError(f'{source}: no ground truth for the image {shown(name)}')
         results[name] = [_detection(f'{source}:{number}', line) for number, line in
                          _lines(source, data)]
     return total([PROTOCOLS[protocol](regions, results.get(name, []))

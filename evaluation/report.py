@@ -47,7 +47,7 @@ class Evaluation(NamedTuple):
 
 
 class _Counts(NamedTuple):
-    """What the scores are computed from; the order of detections breaks ties in confidence."""
+    """Counts that scores are computed from; ties in confidence keep the order of detections."""
 
     regions: int
     confidences: np.ndarray    # float64 (N,) of the counted detections

@@ -188,7 +188,7 @@ def _session_config(platform: Platform) -> 'tf.ConfigProto':
 
 
 def _is_on_cpu(session: 'tf.Session', platform: Platform) -> bool:
-    """Whether the CPU does all the work; logs a warning where GPUs were meant to."""
+    """Returns True if only the CPU is used; logs a warning if GPUs were requested."""
     if platform.session_config is not None:
         return False
     types = [device.device_type for device in session.list_devices()]
@@ -360,7 +360,7 @@ class OnnxNetwork(ScoreNetwork):
         # Left to itself it takes one thread for a core that is two processors.
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
         try:
-            # The content, and not the path: ONNX Runtime would read one that is no UTF-8 wrongly.
+            # Pass the content: ONNX Runtime misreads paths that are not UTF-8.
             with open(graph_file(model), 'rb') as file:
                 self._session = onnxruntime.InferenceSession(
                     file.read(), options, providers=['CPUExecutionProvider'])
@@ -388,7 +388,7 @@ class OnnxNetwork(ScoreNetwork):
 
 
 def _onnx_input_dtype(session: Any, model: str) -> Type[np.generic]:
-    """What the model takes pixels as; its input and output are those of this network."""
+    """Data type of the model's input, after its input and output have been checked."""
     tensors = {INPUT_NAME: (session.get_inputs(), 3),
                OUTPUT_NAME: (session.get_outputs(), cfg.NUM_KERNELS)}
     for label, (candidates, depth) in tensors.items():

@@ -21,6 +21,7 @@ SUFFIX = '.thresholds.json'
 _FINGERPRINT = 'fingerprint'
 # The test size that thresholds were chosen at; 0 for the images' own.
 _SIZES = ('short_side', 'long_side')
+# Fields that every file has; later versions added the others.
 _ALWAYS = ('seg_map_thresh', 'min_area_thresh', 'min_box_side')
 
 
@@ -153,7 +154,7 @@ def _write(subject: _Subject, content: Dict[str, Any]) -> str:
 
 
 def _read_own(subject: _Subject) -> Dict[str, Any]:
-    """What the file of a subject holds; nothing where there is none, or it is of another one."""
+    """Contents of a subject's file; empty if it is missing or belongs to another one."""
     if not os.path.exists(subject.file):
         return {}
     content = _read(subject.file)

@@ -5,7 +5,7 @@
 negatives a text pixel; and cross entropy beside it, as dice teaches nothing where there is no text.
 """
 
-from typing import NamedTuple
+from typing import List, NamedTuple
 
 import tensorflow as tf
 
@@ -57,13 +57,15 @@ def dice_coefficient(
     return 2 * intersection / (union + DICE_EPSILON)
 
 
-def _check_shapes(
+def _kernels_and_text(
     seg_maps_gt: tf.Tensor, score_maps: tf.Tensor, training_mask: tf.Tensor
-) -> None:
+) -> List[List[tf.Tensor]]:
+    """Splits truth and prediction into the kernels and the whole text; checks all shapes."""
     # Broadcasting would let a mask of the wrong rank through and train on nonsense.
     score_maps.shape.with_rank(4)[3:].assert_is_compatible_with([cfg.NUM_KERNELS])
     seg_maps_gt.shape.assert_is_compatible_with(score_maps.shape)
     training_mask.shape.assert_is_compatible_with(score_maps.shape[:3].concatenate([1]))
+    return [tf.split(maps, [cfg.NUM_KERNELS - 1, 1], axis=-1) for maps in (seg_maps_gt, score_maps)]
 
 
 def loss_terms(
@@ -84,9 +86,8 @@ def loss_terms(
         ValueError: the static shapes do not fit one another.
     """
     with tf.name_scope('loss'):
-        _check_shapes(seg_maps_gt, score_maps, training_mask)
-        (kernels_gt, text_gt), (kernel_scores, text_scores) = (
-            tf.split(maps, [cfg.NUM_KERNELS - 1, 1], axis=-1) for maps in (seg_maps_gt, score_maps))
+        (kernels_gt, text_gt), (kernel_scores, text_scores) = _kernels_and_text(
+            seg_maps_gt, score_maps, training_mask)
         text_dice = dice_coefficient(text_gt, text_scores, training_mask)
         # A comparison has no gradient: where text is predicted is a constant for the kernels' loss.
         predicted_text = tf.cast(text_scores >= TEXT_THRESHOLD, tf.float32)
@@ -123,9 +124,8 @@ def hard_negative_loss_terms(
         ValueError: the static shapes do not fit one another.
     """
     with tf.name_scope('loss'):
-        _check_shapes(seg_maps_gt, score_maps, training_mask)
-        (kernels_gt, text_gt), (kernel_scores, text_scores) = (
-            tf.split(maps, [cfg.NUM_KERNELS - 1, 1], axis=-1) for maps in (seg_maps_gt, score_maps))
+        (kernels_gt, text_gt), (kernel_scores, text_scores) = _kernels_and_text(
+            seg_maps_gt, score_maps, training_mask)
         is_text = tf.to_float(text_gt > TEXT_THRESHOLD)
         chosen = _with_hard_negatives(is_text * training_mask, text_scores, training_mask)
         predicted = tf.to_float(text_scores > TEXT_THRESHOLD)

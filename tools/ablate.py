@@ -1,4 +1,4 @@
-"""Trains on the demo's data with one change at a time, and tells which changes are more than noise.
+"""Ablation study on the demo's data: one change at a time, over several seeds.
 
     python -m tools.ablate --seeds=3 --steps=100
     python -m tools.ablate --changes='--crop=scaled|--loss=hard_negatives|--recipe=modern'

@@ -71,12 +71,9 @@ def _survival_lines(survey: Survey) -> List[str]:
     for survival in survey.survivals:
         for name, shares in zip(('whole', 'crops'), survival.shares()):
             lines.append(f'{survival.input_size:10} {name} '
-                         + ''.join(f'{_percent(share):>8}' for share in shares))
+                         + ''.join('       -' if np.isnan(share) else f'{100 * share:6.1f} %'
+                                   for share in shares))
     return lines
-
-
-def _percent(share: float) -> str:
-    return '-' if np.isnan(share) else f'{100 * share:.1f} %'
 
 
 def _finding_parts(findings: Findings, shown: int) -> List[List[str]]:

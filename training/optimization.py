@@ -1,4 +1,4 @@
-"""What a step does with gradients: learning rate, Adam with decoupled weight decay, clipping."""
+"""Optimization: learning rate schedules, Adam with decoupled weight decay, gradient clipping."""
 
 from typing import List, Tuple
 

@@ -21,7 +21,7 @@ def first_line(error: Exception) -> str:
 
 
 def lack_of_tensorflow(error: ModuleNotFoundError) -> str:
-    """The sentence for an import that failed; '' where it is not for want of TensorFlow."""
+    """Message for a failed import of TensorFlow; '' if another module is missing."""
     if (error.name or '').split('.')[0] not in ('tensorflow', 'tensorboard'):
         return ''
     return ('this needs TensorFlow 1.15, which is not installed for this Python: `make setup` '

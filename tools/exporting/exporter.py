@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -253,7 +253,9 @@ def export_models(export: Export) -> Iterator[Exported]:
     models = read_manifest(export.output_dir)
     expected = _answers(DetectConfig(checkpoint_path=checkpoint.prefix), export.inputs,
                         'the checkpoint')
-    logger.info('the scores of the checkpoint reach from %.3f to %.3f', *_range(expected))
+    logger.info('the scores of the checkpoint reach from %.3f to %.3f',
+                min(maps.min() for maps in expected.score_maps),
+                max(maps.max() for maps in expected.score_maps))
     logger.info('freezing the network')
     graph_def = freeze(checkpoint.prefix, export.input_size)
     with working_folder(export.output_dir) as folder:
@@ -290,11 +292,6 @@ def _answers(config: DetectConfig, inputs: Sequence[np.ndarray], name: str) -> A
         return answers_of(network, inputs, name)
     finally:
         network.close()
-
-
-def _range(answers: Answers) -> Tuple[float, float]:
-    return (min(maps.min() for maps in answers.score_maps),
-            max(maps.max() for maps in answers.score_maps))
 
 
 def _size(model: str) -> int:

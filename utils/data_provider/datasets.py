@@ -114,7 +114,7 @@ class DatasetCounts(NamedTuple):
     crossing_polygons: int = 0      # that cross themselves beyond repair, and are ignored
     unreadable: int = 0             # pairs of which a file cannot be read
     skipped_draws: int = 0          # crops that could not be had, while batches were made
-    unopened: int = 0               # images of which nothing is known but their labels
+    unopened: int = 0               # images of which only the labels have been read
     orientations: Tuple[Tuple[int, int], ...] = ()  # (EXIF orientation, images), 1 left out
     apply_exif_orientation: bool = False
 
@@ -146,8 +146,8 @@ class DatasetCounts(NamedTuple):
                 + (f'; {self.repaired_polygons} polygons that crossed themselves were repaired, '
                    f'{self.crossing_polygons} are ignored'
                    if self.repaired_polygons or self.crossing_polygons else '')
-                + (f'; {self.unopened} images were not opened: their sizes, and what their regions '
-                   'are worth, are found when one is drawn' if self.unopened else '')
+                + (f'; {self.unopened} images were not opened: size and regions are checked when '
+                   'an image is drawn' if self.unopened else '')
                 + self._orientation_text())
 
     def _orientation_text(self) -> str:
