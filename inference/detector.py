@@ -82,7 +82,12 @@ def prepare_image(image_bgr: np.ndarray, max_side_len: int, sizes: Sequence[Size
 
 
 class Detector:
-    """Finds text with one network; a context manager that closes it."""
+    """Finds text with one network; a context manager that closes it.
+
+    Attributes:
+        thresholds: of post-processing.
+        sizes: (width, height) of what the network takes; empty where any will do.
+    """
 
     def __init__(self, network: ScoreNetwork, config: DetectConfig,
                  input_sizes: Sequence[Size] = ()):
@@ -97,7 +102,7 @@ class Detector:
         self.thresholds = config.thresholds
         self._network = network
         self._config = config
-        self._sizes = input_sizes or getattr(network, 'input_sizes', ())
+        self.sizes = input_sizes or getattr(network, 'input_sizes', ())
         tile_side = config.max_side_len // cfg.SIDE_MULTIPLE * cfg.SIDE_MULTIPLE
         self._tile_side = tile_side if config.tile else 0
         self._warned = self._told = False
@@ -128,7 +133,7 @@ class Detector:
                                      scale)
         else:
             self._warn_of_shrinking(image_size, scale)
-            prepared = prepare_image(image_bgr, self._config.max_side_len, self._sizes, scale)
+            prepared = prepare_image(image_bgr, self._config.max_side_len, self.sizes, scale)
         self._tell_cost(prepared.geometry)
         return prepared
 
@@ -177,7 +182,7 @@ class Detector:
     def _warn_of_shrinking(self, image_size: Size, scale: float) -> None:
         limit = self._config.max_side_len
         fits = network_size(image_size, limit, (), scale) == network_size(
-            image_size, limit, self._sizes, scale)
+            image_size, limit, self.sizes, scale)
         if self._warned or fits:
             return
         self._warned = True

@@ -1,4 +1,4 @@
-"""Networks that are ready to run: a checkpoint or an exported model, in TensorFlow or ONNX Runtime.
+"""Networks that are ready to run: a checkpoint or an exported model, in any of the engines.
 
 An engine is imported when a network of it is opened: none waits for the packages of another.
 """
@@ -16,14 +16,13 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
-    Type,
 )
 
 import cv2
 import numpy as np
 
-from inference.config import DetectConfig, Size
-from utils.errors import PSENetError, extra_package, first_line
+from inference.config import ONNX_ENGINES, DetectConfig, Size
+from utils.errors import PSENetError, first_line
 from utils.tf_env import warn_of_missing_gpus
 from utils.utils_tool import cfg
 
@@ -35,13 +34,6 @@ INPUT_NAME = 'images'
 OUTPUT_NAME = 'score_maps'
 # TensorFlow's name for the graph in the directory of a SavedModel.
 SAVED_MODEL_GRAPH = 'saved_model.pb'
-
-_ONNX_DTYPES = {'tensor(float)': np.float32, 'tensor(uint8)': np.uint8}
-# ONNX Runtime's levels: 0 is verbose, 4 fatal. Its errors are raised as well.
-_ONNX_LOG_FATAL = 4
-# They have no base class of their own.
-_ONNX_ERRORS = ('Fail', 'InvalidArgument', 'InvalidGraph', 'InvalidProtobuf', 'NotImplemented',
-                'RuntimeException')
 
 
 class Platform(NamedTuple):
@@ -119,7 +111,7 @@ def open_network(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> Score
 
     Args:
         config: engine, model and checkpoint; nothing else in it counts.
-        platform: where TensorFlow is to run it; ONNX Runtime runs on the CPU.
+        platform: where TensorFlow is to run it; the other engines run on the CPU.
 
     Returns:
         The network; the caller closes it.
@@ -128,8 +120,10 @@ def open_network(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> Score
         PSENetError: the model or the checkpoint is missing, damaged or of another network, or a
             package is not installed.
     """
-    if config.engine == 'onnx':
-        return OnnxNetwork(config.model)
+    if config.engine in ONNX_ENGINES:
+        from inference.onnx_networks import OnnxNetwork, OpenVinoNetwork
+        return (OnnxNetwork(config.model) if config.engine == 'onnx' else
+                OpenVinoNetwork(config.model, config.precision))
     if config.model:
         return ExportedNetwork(config.model, platform)
     return Network(config.checkpoint_path, platform)
@@ -175,7 +169,7 @@ class _SessionNetwork(ScoreNetwork):
         try:
             return self._session.run(score_maps, {images: image_rgb[np.newaxis]})[0]
         except tf.errors.ResourceExhaustedError:
-            raise _too_little_memory(image_rgb.shape) from None
+            raise too_little_memory(image_rgb.shape) from None
 
 
 def _session_config(platform: Platform) -> 'tf.ConfigProto':
@@ -277,25 +271,25 @@ class ExportedNetwork(_SessionNetwork):
             load = _load_saved_model if is_saved_model else _load_frozen_graph
             names = load(self._session, self._model)
         except (DecodeError, *READ_ERRORS) as error:
-            raise _damaged_model(self._model, 'SavedModel' if is_saved_model else 'frozen graph',
+            raise damaged_model(self._model, 'SavedModel' if is_saved_model else 'frozen graph',
                                  first_line(error)) from None
         self._images, self._score_maps = _endpoints(self._session, self._model, names)
-        self.input_sizes = _fixed_size(self._images.shape.as_list())
+        self.input_sizes = fixed_size(self._images.shape.as_list())
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
         """As for every ScoreNetwork."""
-        return _padded(self.input_sizes, image_rgb, lambda image: self._run(
+        return padded(self.input_sizes, image_rgb, lambda image: self._run(
             self._score_maps, self._images, image.astype(self._images.dtype.as_numpy_dtype)))
 
 
-def _fixed_size(shape: Sequence[Any]) -> Tuple[Size, ...]:
+def fixed_size(shape: Sequence[Any]) -> Tuple[Size, ...]:
     """The one size of a model's input (N, H, W, C), or none."""
     _, height, width, _ = shape
     return ((width, height),) if isinstance(height, int) and isinstance(width, int) else ()
 
 
-def _padded(sizes: Sequence[Size], image_rgb: np.ndarray,
-            run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def padded(sizes: Sequence[Size], image_rgb: np.ndarray,
+           run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Runs a network on an image, padded to the size that it is made for; maps of the image."""
     if not sizes:
         return run(image_rgb)
@@ -332,75 +326,10 @@ def _endpoints(session: 'tf.Session', model: str, names: Tuple[str, str]) -> Lis
         try:
             tensors.append(session.graph.get_tensor_by_name(name))
         except (KeyError, ValueError):
-            raise _other_model(model, f'tensor {label}') from None
+            raise other_model(model, f'tensor {label}') from None
         if tensors[-1].shape.ndims != 4 or tensors[-1].shape[3].value != depth:
-            raise _other_model(model, f'{label} with {depth} channels')
+            raise other_model(model, f'{label} with {depth} channels')
     return tensors
-
-
-class OnnxNetwork(ScoreNetwork):
-    """An .onnx file in ONNX Runtime, on the CPU; TensorFlow need not be installed."""
-
-    def __init__(self, model: str):
-        """Loads the model.
-
-        Args:
-            model: the .onnx file.
-
-        Raises:
-            PSENetError: it is missing, damaged or of another network, or ONNX Runtime is not
-                installed.
-        """
-        with extra_package('--engine=onnx'):
-            import onnxruntime
-        state = onnxruntime.capi.onnxruntime_pybind11_state
-        self._errors = tuple(getattr(state, name) for name in _ONNX_ERRORS)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ONNX_LOG_FATAL
-        # Left to itself it takes one thread for a core that is two processors.
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
-        try:
-            # Pass the content: ONNX Runtime misreads paths that are not UTF-8.
-            with open(graph_file(model), 'rb') as file:
-                self._session = onnxruntime.InferenceSession(
-                    file.read(), options, providers=['CPUExecutionProvider'])
-        except (OSError, *self._errors) as error:
-            raise _damaged_model(model, 'ONNX model', first_line(error)) from None
-        self._dtype = _onnx_input_dtype(self._session, model)
-        self.input_sizes = _fixed_size(self._session.get_inputs()[0].shape)
-
-    def close(self) -> None:
-        """Frees the model; nothing can be run any more."""
-        self._session = None
-
-    def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
-        """As for every ScoreNetwork."""
-        return _padded(self.input_sizes, image_rgb, self._run)
-
-    def _run(self, image_rgb: np.ndarray) -> np.ndarray:
-        fed = image_rgb[np.newaxis].astype(self._dtype)
-        try:
-            return self._session.run([OUTPUT_NAME], {INPUT_NAME: fed})[0][0]
-        except self._errors as error:
-            if 'alloc' not in str(error):
-                raise
-            raise _too_little_memory(image_rgb.shape) from None
-
-
-def _onnx_input_dtype(session: Any, model: str) -> Type[np.generic]:
-    """Data type of the model's input, after its input and output have been checked."""
-    tensors = {INPUT_NAME: (session.get_inputs(), 3),
-               OUTPUT_NAME: (session.get_outputs(), cfg.NUM_KERNELS)}
-    for label, (candidates, depth) in tensors.items():
-        shapes = [tensor.shape for tensor in candidates if tensor.name == label]
-        if not shapes:
-            raise _other_model(model, f'tensor {label}')
-        if len(shapes[0]) != 4 or shapes[0][3] != depth:
-            raise _other_model(model, f'{label} with {depth} channels')
-    kinds = [tensor.type for tensor in session.get_inputs()]
-    if len(kinds) > 1 or kinds[0] not in _ONNX_DTYPES:
-        raise _other_model(model, f'single input of {" or ".join(_ONNX_DTYPES)}')
-    return _ONNX_DTYPES[kinds[0]]
 
 
 def graph_file(model: str) -> str:
@@ -425,17 +354,20 @@ def graph_file(model: str) -> str:
     return path
 
 
-def _other_model(model: str, lacking: str) -> PSENetError:
+def other_model(model: str, lacking: str) -> PSENetError:
+    """The error for a model of another network."""
     return PSENetError(f'--model={model} is not a PSENet model as tools.export writes them: it '
                        f'has no {lacking}')
 
 
-def _damaged_model(model: str, kind: str, detail: str) -> PSENetError:
+def damaged_model(model: str, kind: str, detail: str) -> PSENetError:
+    """The error for a file that is no model of its kind."""
     return PSENetError(f'--model={model} is damaged, or no {kind} ({detail}); export it anew with '
                        'tools.export')
 
 
-def _too_little_memory(image_shape: Tuple[int, ...]) -> PSENetError:
+def too_little_memory(image_shape: Tuple[int, ...]) -> PSENetError:
+    """The error for an image (H, W, 3) that the memory does not suffice for."""
     height, width = image_shape[:2]
     return PSENetError(f'too little memory for an image of {width}x{height} pixels; lower '
                        '--max_side_len')

@@ -96,7 +96,7 @@ def test_a_frozen_graph_takes_the_place_of_the_checkpoint_and_it_is_said(place):
     (('--engine=onnx', '--model=none.onnx'), 'there is no model at --model=none.onnx'),
     (('--engine=onnx', '--model=README.md'), '--engine=onnx takes an .onnx file'),
     (('--engine=onnx', '--model=none.onnx', '--gpu_list=0'), '--gpu_list=0 has no effect with'),
-    (('--model=none.onnx',), '--model=none.onnx is for --engine=onnx; give both'),
+    (('--model=none.onnx',), '--model=none.onnx is for --engine=onnx or openvino; give one of'),
     (('--model=none.pb', '--platform=npu'), 'cannot be used with --platform=npu'),
     (('--model=none.pb',), 'there is no model at --model=none.pb'),
     (('--engine=caffe',), 'engine'),

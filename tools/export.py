@@ -2,32 +2,42 @@
 
     python -m tools.export --checkpoint_path=./resnet_train/ --output_dir=./export/
     python -m tools.export --input_size=1280x736 ...      for Ascend's ATC: docs/ascend.md
+    python -m tools.export --formats=onnx_int8 --calibration_data_path=images --test_data_path=test
+                                                          in eight bits, for CPUs
     python eval.py --engine=onnx --model=./export/psenet.onnx ...       detects with what it wrote
 
 Each model is loaded again in its own engine and compared with the checkpoint on images at two
 sizes. One whose scores differ by more than --max_difference is removed again, an earlier one of its
-name stays, and the exit code is 1. model.json tells programs what the models take and give;
-docs/export.md how to run them.
+name stays, and the exit code is 1. onnx_int8 is calibrated on images, and kept where its boxes are
+those of the floats: an Hmean of at least 0.97 with these, and with --gt one no more than 0.005
+below theirs. model.json tells programs what the models take and give; docs/export.md how to run
+them.
 """
 
-from typing import List
+import itertools
+from typing import Dict, List
 
 from absl import flags
 
 from inference import config as detect_config
+from inference.folder import images_by_stem
+from inference.thresholds import follow_thresholds
 from tools.exporting.comparison import (
     find_pictures,
     inputs_at_two_sizes,
     inputs_of_size,
     sizes_of,
 )
+from tools.exporting.quantization import Quantization
 from tools.phases import interrupt_on_termination
+from tools.scoring.validation import open_validation
 from utils import cli
 from utils.errors import PSENetError
 from utils.tf_env import configure_tensorflow
 from utils.utils_tool import logger
 
-FORMATS = ('frozen_graph', 'saved_model', 'onnx')
+ONNX_INT8 = 'onnx_int8'
+FORMATS = ('frozen_graph', 'saved_model', 'onnx', ONNX_INT8)
 
 
 def define_export_flags() -> None:
@@ -36,14 +46,23 @@ def define_export_flags() -> None:
     files, comparison = cli.group('files'), cli.group('comparison')
     cli.define_path('output_dir', './export/', 'Folder for the models and model.json; made '
                     'when it does not exist. Earlier models in it are replaced.', **files)
-    flags.DEFINE_list('formats', list(FORMATS), 'What to write: frozen_graph (psenet.pb), '
-                      'saved_model (the folder saved_model), onnx (psenet.onnx).', **files)
+    flags.DEFINE_list('formats', list(FORMATS[:3]), 'What to write: frozen_graph (psenet.pb), '
+                      'saved_model (the folder saved_model), onnx (psenet.onnx), onnx_int8 '
+                      '(psenet_int8.onnx, in eight bits).', **files)
     flags.DEFINE_string('input_size', '', 'Make the models for images of this width x height, one '
                         'at a time, as compilers want it that run ahead; empty for any size. '
                         'Leaves the SavedModel out.', **files)
     cli.define_path('test_data_path', '', 'Folder with images to compare on; two pictures are '
                     'drawn where it is empty.', **comparison)
-    flags.DEFINE_integer('num_images', 2, 'How many of its images.', 1, **comparison)
+    flags.DEFINE_integer('num_images', None, 'How many of its images: 2 where not given, and 50 '
+                         'for onnx_int8.', 1, **comparison)
+    cli.define_path('gt', '', 'With onnx_int8: ground truth of these images, a zip archive or a '
+                    'folder of labels.', **comparison)
+    cli.define_path('calibration_data_path', '', 'With onnx_int8: folder with images to calibrate '
+                    'on, such as those of training; they should be like those that it is for.',
+                    **files)
+    flags.DEFINE_integer('num_calibration_images', 24, 'How many of them, evenly over the '
+                         'folder.', 1, **files)
     flags.DEFINE_float('max_difference', 1e-4, 'Largest difference of two scores, 0 to 1, that a '
                        'model may show.', **comparison)
     detect_config.define_size_flags()
@@ -55,6 +74,10 @@ def _check(values: flags.FlagValues) -> None:
     if not values.formats or not set(values.formats) <= set(FORMATS):
         raise PSENetError(f'--formats={",".join(values.formats)} must be some of '
                           f'{",".join(FORMATS)}')
+    for name in ('short_side', 'long_side', 'gt', 'calibration_data_path'):
+        if values[name].present and ONNX_INT8 not in values.formats:
+            raise PSENetError(f'--{name} is for --formats=onnx_int8; leave it out, or add that '
+                              'format')
     if values.input_size and values.formats == ['saved_model']:
         raise PSENetError('--input_size is for a frozen graph and ONNX, not for a SavedModel; '
                           'leave one of both flags out')
@@ -62,32 +85,66 @@ def _check(values: flags.FlagValues) -> None:
         raise PSENetError(f'--max_difference={values.max_difference} must be from 0 to 1')
 
 
+def _quantization(values: flags.FlagValues) -> Quantization:
+    """What onnx_int8 needs, from the flags."""
+    for name, what in (('calibration_data_path', 'to calibrate on'),
+                       ('test_data_path', 'to compare its boxes in')):
+        if not values[name].value:
+            raise PSENetError(f'--formats=onnx_int8 needs --{name}, a folder with images {what}')
+    given = {name for name in ('max_side_len', 'short_side', 'long_side') if values[name].present}
+    config = follow_thresholds(detect_config.detect_config_from_flags(values), given)
+    images, truths = images_by_stem(values.test_data_path), None
+    if values.gt:
+        images, truths = open_validation(values.test_data_path, values.gt)
+    images = dict(itertools.islice(images.items(), values.num_images or 50))
+    if truths:
+        truths = {image_id: truths[image_id] for image_id in images}
+    paths = list(images_by_stem(values.calibration_data_path).values())
+    count = min(len(paths), values.num_calibration_images)
+    chosen = [paths[index * len(paths) // count] for index in range(count)]
+    return Quantization(config, chosen, images, truths)
+
+
 def main(_: List[str]) -> None:
     """Exports what the flags name."""
     interrupt_on_termination()
     values = flags.FLAGS
     _check(values)
-    pictures = find_pictures(values.test_data_path, values.num_images, values.max_image_pixels)
+    configure_tensorflow('')
+    quantization = _quantization(values) if ONNX_INT8 in values.formats else None
+    pictures = find_pictures(values.test_data_path, values.num_images or 2,
+                             values.max_image_pixels)
     size = detect_config.parse_size('input_size', values.input_size) if values.input_size else None
     inputs = inputs_of_size(pictures.images, size) if size else inputs_at_two_sizes(
         pictures.images, values.max_side_len)
-    configure_tensorflow('')
     # TensorFlow comes with it.
     from tools.exporting.exporter import Export, export_models
 
     formats = [name for name in dict.fromkeys(values.formats)
                if not (size and name == 'saved_model')]
     export = Export(values.checkpoint_path, values.output_dir, formats, inputs,
-                    values.max_difference, size)
+                    values.max_difference, size, quantization)
     logger.info('comparing on %s, at %s', pictures.description, ', '.join(sizes_of(inputs)))
-    refused = []
+    refused = {}
     for exported in export_models(export):
         cli.print_text(exported.line())
         if not exported.kept:
-            refused.append(exported.path)
+            refused[exported.format] = exported.path
     if refused:
-        raise PSENetError(f'{", ".join(refused)}: scores differ by more than --max_difference='
-                          f'{values.max_difference} from those of the checkpoint; not kept')
+        raise PSENetError(_refusal(refused, values.max_difference))
+
+
+def _refusal(refused: Dict[str, str], max_difference: float) -> str:
+    """Says of the models that are not kept, paths by format, why that is."""
+    reasons = []
+    quantized = refused.pop(ONNX_INT8, None)
+    if refused:
+        reasons.append(f'{", ".join(refused.values())}: scores differ by more than '
+                       f'--max_difference={max_difference} from those of the checkpoint; not kept')
+    if quantized:
+        reasons.append(f'{quantized}: its boxes are too far from those of the floats; not kept; '
+                       'calibrate on more images that are like those that it is for')
+    return '; '.join(reasons)
 
 
 if __name__ == '__main__':

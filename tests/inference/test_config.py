@@ -57,7 +57,9 @@ def test_every_field_is_read_from_the_flag_of_its_name():
 @pytest.mark.parametrize(('changes', 'sentence'), [
     ({'engine': 'onnx'}, '--engine=onnx needs --model'),
     ({'engine': 'onnx', 'model': 'a.pb'}, r'--engine=onnx takes an \.onnx file'),
-    ({'model': 'a.onnx'}, r'--model=a\.onnx is for --engine=onnx; give both'),
+    ({'model': 'a.onnx'}, r'--model=a\.onnx is for --engine=onnx or openvino; give one'),
+    ({'engine': 'openvino'}, '--engine=openvino needs --model'),
+    ({'precision': 'auto'}, '--precision=auto is for --engine=openvino'),
     ({'model': 'a.pb', 'platform': 'npu'}, 'cannot be used with --platform=npu'),
     ({'engine': 'onnx', 'platform': 'npu'}, '--engine=onnx needs --model'),
     ({'min_score': 1.5}, '--min_score=1.5 must lie in 0 .. 1'),

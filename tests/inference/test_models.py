@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from inference import onnx_networks
 from inference.config import DetectConfig
 from inference.detector import open_detector
 from inference.networks import Platform, open_network
@@ -18,16 +19,18 @@ from utils.errors import PSENetError
 
 FORMS = {'frozen graph': ('tensorflow', 'tiny.pb', write_frozen_graph),
          'SavedModel': ('tensorflow', 'saved model', write_saved_model),
-         'ONNX': ('onnx', 'tiny.onnx', write_onnx)}
+         'ONNX': ('onnx', 'tiny.onnx', write_onnx),
+         'OpenVINO': ('openvino', 'tiny.onnx', write_onnx)}
 ENGINES = pytest.mark.parametrize('form', list(FORMS))
 
 
 @pytest.fixture(autouse=True)
 def packages(request):
     """Without the packages of tools, what needs them is skipped."""
-    if 'ONNX' in request.node.name:
-        for name in ('onnx', 'onnxruntime'):
-            pytest.importorskip(name)
+    for form, packages in (('ONNX', ('onnx', 'onnxruntime')), ('OpenVINO', ('onnx', 'openvino'))):
+        if form in request.node.name:
+            for name in packages:
+                pytest.importorskip(name, reason=f'{name} is not installed; make setup-tools')
 
 
 def config_of(form, folder, write=None):
@@ -85,11 +88,13 @@ def test_a_folder_that_is_no_saved_model_is_named(tmp_path):
         open_network(DetectConfig(model=str(tmp_path)))
 
 
-@pytest.mark.parametrize('form', ['frozen graph', 'ONNX'])
-def test_a_file_that_is_no_model_is_named(form, tmp_path):
-    with pytest.raises(PSENetError, match=f'is damaged, or no {form}') as raised:
+@pytest.mark.parametrize(('form', 'kind'), [
+    ('frozen graph', 'frozen graph'), ('ONNX', 'ONNX model'), ('OpenVINO', 'ONNX model')])
+def test_a_file_that_is_no_model_is_named(form, kind, tmp_path):
+    with pytest.raises(PSENetError, match=f'is damaged, or no {kind}') as raised:
         open_network(config_of(form, tmp_path, write_text))
     assert '\n' not in str(raised.value)
+    assert '.cpp' not in str(raised.value)
 
 
 def test_a_damaged_saved_model_is_named(tmp_path):
@@ -100,7 +105,7 @@ def test_a_damaged_saved_model_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('form, write', [
-    ('frozen graph', write_frozen_graph), ('ONNX', write_onnx)])
+    ('frozen graph', write_frozen_graph), ('ONNX', write_onnx), ('OpenVINO', write_onnx)])
 def test_the_model_of_another_network_is_refused(form, write, tmp_path):
     with pytest.raises(PSENetError, match=r'not a PSENet model .*: it has no score_maps with 6'):
         open_network(config_of(form, tmp_path, lambda path: write(path, copies=3)))
@@ -121,3 +126,29 @@ def test_a_gpu_that_is_not_there_is_missed(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr('utils.utils_tool.logger.propagate', True)
     open_network(config_of('frozen graph', tmp_path), Platform(gpu_list='7')).close()
     assert '--gpu_list=7 asks for 1 GPU(s)' in caplog.text
+
+
+@pytest.mark.parametrize(('precision', 'words'), [('float32', 'in float32 on'), ('auto', 'in ')])
+def test_openvino_says_what_it_computes_in(precision, words, tmp_path, caplog):
+    pytest.importorskip('openvino', reason='OpenVINO is not installed; make setup-tools')
+    path = write_onnx(str(tmp_path / 'tiny.onnx'))
+    with caplog.at_level('INFO'), open_detector(path, engine='openvino', precision=precision):
+        assert words in caplog.text
+
+
+@pytest.mark.parametrize('form', ['ONNX', 'OpenVINO'])
+@pytest.mark.parametrize('flags, warned', [('avx2', True), ('avx2 avx512_vnni', False)])
+def test_a_model_in_eight_bits_names_its_processors(form, flags, warned, tmp_path, caplog,
+                                                    monkeypatch):
+    def write(path):
+        import onnx
+        model = onnx.load(write_onnx(path))
+        model.graph.name = onnx_networks.INT8_GRAPH
+        onnx.save(model, path)
+
+    description = tmp_path / 'cpuinfo'
+    description.write_text(f'processor\t: 0\nflags\t\t: fpu {flags}\n')
+    config = config_of(form, tmp_path, write)
+    monkeypatch.setattr(onnx_networks, 'CPUINFO', str(description))
+    open_network(config).close()
+    assert ('is for x86-64 processors with VNNI' in caplog.text) == warned

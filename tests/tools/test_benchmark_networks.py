@@ -45,3 +45,16 @@ def test_engines(tmp_path, monkeypatch, tmp_path_factory):
     assert result.ratio > 0
     assert result.figures['frozen_graph_ratio'] > 0
     assert os.listdir(str(scratch)) == []
+
+
+def test_precisions(tmp_path, monkeypatch):
+    for name in ('onnx', 'onnxruntime', 'tf2onnx', 'openvino'):
+        pytest.importorskip(name)
+    ensure_dataset(str(tmp_path), DatasetSpec(train_images=2, test_images=1, size=320))
+    with open_samples(str(tmp_path)) as samples, networks.open_precisions(samples) as case:
+        result = measure('precisions', case, passes=1)
+    assert result.data.startswith(f'{tmp_path} at 320x320, on ')
+    assert result.figures['openvino_float32_hmean'] == 1
+    assert 0 < result.figures['best_ratio'] <= 1
+    assert set(result.figures) == {'best_ratio', *(
+        f'{name}_{figure}' for name in networks.PRECISIONS for figure in ('ratio', 'hmean'))}

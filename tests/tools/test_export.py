@@ -223,6 +223,9 @@ def test_ctrl_c_leaves_nothing(exports):
     ('--formats=', '--formats= must be'), ('--output_dir=', '--output_dir is empty'),
     ('--max_difference=nan', '--max_difference=nan'), ('--num_images=0', '--num_images'),
     ('--test_data_path=none', 'none'), ('--checkpoint_path=none', 'no checkpoint at none'),
+    ('--formats=onnx_int8', '--formats=onnx_int8 needs --calibration_data_path, a folder with'),
+    ('--gt=gt.zip', '--gt is for --formats=onnx_int8'),
+    ('--short_side=736', '--short_side is for --formats=onnx_int8'),
 ])
 def test_a_mistake_is_one_sentence(project_root, argument, sentence, tmp_path):
     done = subprocess.run([sys.executable, '-m', 'tools.export', argument],
@@ -245,6 +248,26 @@ def test_without_the_packages_of_onnx_it_is_said_what_to_do(exports, without_onn
     assert done.stderr.splitlines()[-1] == (
         'error: --formats=onnx needs the package onnx, which is not installed; run make '
         'setup-tools')
+
+
+def test_a_model_in_eight_bits_is_kept_where_it_finds_the_same(exports):
+    output = exports.folder / 'eight bits'
+    done = exports.export('--formats=onnx_int8', f'--calibration_data_path={exports.images}',
+                          f'--output_dir={output}')
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith(f'onnx_int8    {output / "psenet_int8.onnx"}: ')
+    hmean = float(line.split('Hmean ')[1].split()[0])
+    if hmean >= 0.97:
+        assert done.returncode == 0, done.stderr
+        model, = json.loads((output / 'model.json').read_text())['models'].values()
+        assert model['compared_with_float']['images'] == 2
+        assert 'VNNI' in model['processors']
+        _, boxes = exports.boxes('--engine=onnx', f'--model={output / "psenet_int8.onnx"}')
+        assert any(boxes.values())
+    else:
+        assert done.returncode == 1
+        assert 'its boxes are too far from those of the floats; not kept' in done.stderr
+        assert os.listdir(str(output)) == []
 
 
 # What Ascend's ATC has kernels for, and what is only structure.

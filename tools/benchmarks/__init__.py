@@ -13,7 +13,8 @@ from tools.benchmarks.measure import Case
 from tools.benchmarks.samples import Samples
 
 CASES = {'pse': 'maps', 'detect': 'maps', 'polygons': 'maps', 'scoring': 'maps',
-         'reader': 'batches', 'loop': 'batches', 'eval': 'networks', 'engines': 'networks'}
+         'reader': 'batches', 'loop': 'batches', 'eval': 'networks', 'engines': 'networks',
+         'precisions': 'networks'}
 
 
 def find_case(name: str) -> Callable[[Samples], ContextManager[Case]]:

@@ -1,13 +1,15 @@
-"""Cases eval (a directory of images through eval.py's steps) and engines (ONNX Runtime).
+"""Cases eval (a directory of images through eval.py's steps), engines and precisions.
 
-The network runs on the CPU, as eval.sh has it. Its weights are those that training starts from, and
-the threshold is one at which they find something. The baseline of eval is the network's part of the
-time, that of engines TensorFlow with the checkpoint.
+The network runs on the CPU, as eval.sh has it. The weights of the first two are those that training
+starts from, and the threshold is one at which they find something; precisions has the model of the
+clone. The baseline of eval is the network's part of the time, that of engines TensorFlow with the
+checkpoint, that of precisions ONNX Runtime in float32.
 """
 
 import contextlib
 import itertools
 import os
+import re
 import statistics
 import tempfile
 import time
@@ -15,12 +17,16 @@ from typing import Dict, Iterator, List
 
 import numpy as np
 
+from evaluation.protocol import GroundTruth
 from inference.config import MAX_SIDE_LEN, DetectConfig
-from inference.detector import Detector, prepare_image
+from inference.detector import Detector, NetworkInput, open_detector, prepare_image
 from inference.folder import detect_folder, images_by_stem
 from inference.networks import ScoreNetwork, open_network
+from inference.postprocess import Thresholds
+from inference.thresholds import read_thresholds
 from tools.benchmarks.measure import Case, Sample, Target, timed_pass
-from tools.benchmarks.samples import Samples
+from tools.benchmarks.samples import ROOT, Samples
+from tools.scoring.validation import score_boxes
 from utils.image_io import read_image
 from utils.tf_env import configure_tensorflow
 
@@ -88,6 +94,112 @@ def open_engines(samples: Samples) -> Iterator[Case]:
         yield Case(f'an image of {samples.name} at {image.shape[1]}x{image.shape[0]}', 'image',
                    run.sample, passes=5, baseline='TensorFlow with the checkpoint',
                    figures=run.figures)
+
+
+PRECISIONS = {'onnx_int8': ('onnx', 'float32', 'int8'),
+              'openvino_float32': ('openvino', 'float32', ''),
+              'openvino_auto': ('openvino', 'auto', ''),
+              'openvino_int8': ('openvino', 'float32', 'int8'),
+              'openvino_int8_auto': ('openvino', 'auto', 'int8')}
+# Boxes of the float model at IoU 0.5 that a precision must find to count.
+AGREEMENT = 0.97
+_CALIBRATION_IMAGES = 12
+
+
+@contextlib.contextmanager
+def open_precisions(samples: Samples) -> Iterator[Case]:
+    """Exports the model in the clone in floats and in eight bits, and opens it in each engine."""
+    images = [read_image(path) for path in images_by_stem(samples.test_dir).values()]
+    configure_tensorflow('')
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        detectors = {name: stack.enter_context(open_detector(config))
+                     for name, config in _write_precisions(folder, samples).items()}
+        run = _PrecisionsRun(detectors, images)
+        size = run.prepare().image_rgb.shape
+        yield Case(f'{samples.name} at {size[1]}x{size[0]}, on {_processor()}', 'image', run.sample,
+                   passes=20, baseline='ONNX Runtime in float32',
+                   targets=(Target('best_ratio', 0.45),), figures=run.figures)
+
+
+def _write_precisions(folder: str, samples: Samples) -> Dict[str, DetectConfig]:
+    # TensorFlow comes with them.
+    from tools.exporting.formats import convert_to_onnx, freeze
+    from tools.exporting.quantization import quantize
+    from training.checkpoints import resolve_checkpoint
+
+    checkpoint = os.path.join(ROOT, 'checkpoint', 'icdar2015')
+    thresholds = read_thresholds(checkpoint)
+    model = convert_to_onnx(freeze(resolve_checkpoint(checkpoint)))
+    paths = list(images_by_stem(samples.train_dir).values())
+    inputs = (prepare_image(read_image(path), MAX_SIDE_LEN).image_rgb
+              for path in paths[::max(1, len(paths) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES])
+    files = {}
+    for name, content in (('', model), ('int8', quantize(model, inputs))):
+        files[name] = os.path.join(folder, f'psenet{name}.onnx')
+        with open(files[name], 'wb') as file:
+            file.write(content)
+    base = DetectConfig(engine='onnx', model=files[''], **{
+        name: thresholds[name] for name in Thresholds._fields})
+    return {ONNX: base, **{
+        name: base._replace(engine=engine, precision=precision, model=files[kind])
+        for name, (engine, precision, kind) in PRECISIONS.items()}}
+
+
+def _processor() -> str:
+    """Name of the processor, with what of it matters to small numbers."""
+    with contextlib.suppress(OSError), open('/proc/cpuinfo', encoding='utf-8') as file:
+        text = file.read()
+        name = re.search(r'^model name\s*: (.*)', text, re.MULTILINE)
+        flags = re.search(r'^flags\s*: (.*)', text, re.MULTILINE)
+        if name and flags:
+            known = {'avx512_vnni', 'avx_vnni', 'avx512_bf16', 'amx_int8', 'amx_bf16'}
+            return ' '.join([name[1], *sorted(known & set(flags[1].split()))])
+    return 'an unnamed processor'
+
+
+class _PrecisionsRun:
+    """The passes, an image each, and the boxes that were found in them."""
+
+    def __init__(self, detectors: Dict[str, Detector], images: List[np.ndarray]):
+        self._detectors = detectors
+        self._images = images
+        self._passes = 0
+        self._ratios: Dict[str, List[float]] = {name: [] for name in PRECISIONS}
+        self._boxes: Dict[str, Dict[str, np.ndarray]] = {name: {} for name in detectors}
+
+    def prepare(self) -> NetworkInput:
+        """The next image, as every network takes it."""
+        image = self._images[self._passes % len(self._images)]
+        return self._detectors[ONNX].prepare(image)
+
+    def sample(self) -> Sample:
+        """Runs every network once; the work is the fastest one's."""
+        prepared, seconds = self.prepare(), {}
+        for name, detector in self._detectors.items():
+            started = time.perf_counter()
+            score_maps = detector.score_maps(prepared.image_rgb)
+            seconds[name] = time.perf_counter() - started
+            self._boxes[name][str(self._passes)] = detector.find_regions(
+                score_maps, prepared.geometry).quads
+        # The first pass is no measurement.
+        if self._passes:
+            for name, ratios in self._ratios.items():
+                ratios.append(seconds[name] / seconds[ONNX])
+        self._passes += 1
+        return Sample(min(seconds.values()), seconds[ONNX])
+
+    def figures(self) -> Dict[str, float]:
+        """Each one's ratio, and the Hmean of its boxes with those of the float model."""
+        truth = {key: GroundTruth(quads.astype(np.int64), np.zeros(len(quads), bool))
+                 for key, quads in self._boxes[ONNX].items()}
+        figures, usable = {}, [1.0]
+        for name, ratios in self._ratios.items():
+            ratio = statistics.median(ratios)
+            hmean = score_boxes(truth, self._boxes[name]).hmean
+            figures[f'{name}_ratio'], figures[f'{name}_hmean'] = ratio, hmean
+            if hmean >= AGREEMENT:
+                usable.append(ratio)
+        return {**figures, 'best_ratio': min(usable)}
 
 
 def _write_models(folder: str) -> Dict[str, DetectConfig]:

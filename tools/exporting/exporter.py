@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +15,9 @@ from inference.config import SHAPES, DetectConfig, Size
 from inference.networks import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL_GRAPH, open_network
 from inference.results import make_folder
 from inference.thresholds import Thresholds, give_thresholds, read_thresholds
-from tools.exporting.comparison import Answers, Difference, answers_of, compare, sizes_of
-from tools.exporting.formats import FORMATS, SAVED_MODEL, freeze
+from tools.exporting.comparison import Answers, answers_of, compare, sizes_of
+from tools.exporting.formats import FORMATS, ONNX_INT8, SAVED_MODEL, freeze
+from tools.exporting.quantization import Quantization, quantize_file
 from training.checkpoints import Checkpoint, open_checkpoint
 from training.run_folder import fingerprint
 from utils.errors import PSENetError, first_line
@@ -205,6 +206,7 @@ class Export(NamedTuple):
     inputs: of ``inputs_at_two_sizes``, to compare the models on.
     max_difference: largest difference of two scores, 0..1, that a model may show.
     input_size: (width, height) of the one size that the models are for; None for any.
+    quantization: of the model in eight bits; None where none is wanted.
     """
 
     checkpoint_path: str
@@ -213,23 +215,29 @@ class Export(NamedTuple):
     inputs: Sequence[np.ndarray]
     max_difference: float
     input_size: Optional[Size] = None
+    quantization: Optional[Quantization] = None
 
 
 class Exported(NamedTuple):
-    """A model that was tried: its place, its bytes, what the trial gave, and whether it is kept."""
+    """A model that was tried.
+
+    format, path, size: its form, its place, and its bytes.
+    found: what the trial gave, for people.
+    facts: the same for the manifest.
+    kept: whether the model is.
+    """
 
     format: str
     path: str
     size: int
-    difference: Difference
+    found: str
+    facts: Dict[str, Any]
     kept: bool
 
     def line(self) -> str:
         """The report for people."""
-        difference = self.difference
-        return (f'{self.format:12} {self.path}: {self.size / _MEGABYTE:.1f} MB, largest difference '
-                f'{difference.maximum:.1e}, {difference.milliseconds:.0f} ms an image (checkpoint '
-                f'{difference.of_checkpoint:.0f} ms){"" if self.kept else ": NOT KEPT"}')
+        return (f'{self.format:12} {self.path}: {self.size / _MEGABYTE:.1f} MB, {self.found}'
+                f'{"" if self.kept else ": NOT KEPT"}')
 
 
 def export_models(export: Export) -> Iterator[Exported]:
@@ -266,10 +274,12 @@ def export_models(export: Export) -> Iterator[Exported]:
             logger.info('writing %s', place)
             with disk_errors_named(place):
                 form.write(graph_def, written)
-            difference = compare(_answers(DetectConfig(engine=form.engine, model=written),
-                                          export.inputs, name), expected)
-            exported = Exported(name, place, _size(written), difference,
-                                kept=difference.maximum <= export.max_difference)
+            if name == ONNX_INT8:
+                proof = quantize_file(written, export.quantization)
+                trial = proof.line(), proof.facts(), proof.holds
+            else:
+                trial = _compare(written, name, export, expected)
+            exported = Exported(name, place, _size(written), *trial)
             if exported.kept:
                 put_in_place(written, place)
                 give_thresholds(place, thresholds)
@@ -284,6 +294,21 @@ def _check(export: Export) -> None:
         FORMATS[name].facts()
         check_replaceable(os.path.join(export.output_dir, FORMATS[name].file),
                           is_folder=name == SAVED_MODEL)
+
+
+def _compare(model: str, name: str, export: Export, expected: Answers,
+             ) -> Tuple[str, Dict[str, Any], bool]:
+    """Compares a model with the checkpoint: the end of ``Exported``."""
+    difference = compare(_answers(DetectConfig(engine=FORMATS[name].engine, model=model),
+                                  export.inputs, name), expected)
+    found = (f'largest difference {difference.maximum:.1e}, {difference.milliseconds:.0f} ms an '
+             f'image (checkpoint {difference.of_checkpoint:.0f} ms)')
+    facts = {'compared_with_checkpoint': {
+        'input_sizes': sizes_of(export.inputs),
+        'max_difference': difference.maximum,
+        'milliseconds': round(difference.milliseconds),
+        'milliseconds_of_checkpoint': round(difference.of_checkpoint)}}
+    return found, facts, difference.maximum <= export.max_difference
 
 
 def _answers(config: DetectConfig, inputs: Sequence[np.ndarray], name: str) -> Answers:
@@ -304,15 +329,11 @@ def _size(model: str) -> int:
 
 def _describe(exported: Exported, export: Export, checkpoint: Checkpoint) -> Dict[str, Any]:
     """The model's part of the manifest."""
-    form, difference = FORMATS[exported.format], exported.difference
+    form = FORMATS[exported.format]
     return {
         'file': form.file, 'bytes': exported.size, 'engine': form.engine,
         'input_dtype': form.dtype, 'input_size': export.input_size, **form.facts(),
         'checkpoint': {'name': os.path.basename(checkpoint.prefix),
                        'step': checkpoint.global_step(),
                        'fingerprint': fingerprint(checkpoint.prefix)},
-        'compared_with_checkpoint': {
-            'input_sizes': sizes_of(export.inputs),
-            'max_difference': difference.maximum,
-            'milliseconds': round(difference.milliseconds),
-            'milliseconds_of_checkpoint': round(difference.of_checkpoint)}}
+        **exported.facts}

@@ -150,7 +150,7 @@ def convert_to_onnx(graph_def: tf.GraphDef) -> bytes:
     return model.SerializeToString()
 
 
-SAVED_MODEL = 'saved_model'
+SAVED_MODEL, ONNX_INT8 = 'saved_model', 'onnx_int8'
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 FLOAT_SIGNATURE = 'serving_float'
 
@@ -217,4 +217,6 @@ FORMATS: Dict[str, Format] = {
     SAVED_MODEL: Format('saved_model', 'tensorflow', 'uint8', write_saved_model,
                         _facts_of_saved_model),
     'onnx': Format('psenet.onnx', 'onnx', 'float32', _write_onnx, onnx_facts),
+    # Written in floats, which the export then quantizes.
+    ONNX_INT8: Format('psenet_int8.onnx', 'onnx', 'float32', _write_onnx, onnx_facts),
 }

@@ -1,0 +1,194 @@
+"""An .onnx file in ONNX Runtime or in OpenVINO, on the CPU; neither needs TensorFlow."""
+
+import contextlib
+import os
+import re
+import threading
+from typing import Any, Dict, Sequence, Tuple, Type
+
+import numpy as np
+
+from inference.networks import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    ScoreNetwork,
+    damaged_model,
+    fixed_size,
+    graph_file,
+    other_model,
+    padded,
+    too_little_memory,
+)
+from utils.errors import extra_package, first_line
+from utils.utils_tool import cfg, logger
+
+# Name of the graph of a model in eight bits, and the processors that it is for.
+INT8_GRAPH = 'PSENet_int8'
+INT8_PROCESSORS = 'x86-64 processors with VNNI or AMX, and Arm processors'
+# In Linux's words for what a processor can do.
+_DOT_PRODUCTS = {'avx512_vnni', 'avx_vnni', 'amx_int8'}
+
+# Linux's description of the processors.
+CPUINFO = '/proc/cpuinfo'
+_DTYPES = {'tensor(float)': np.float32, 'tensor(uint8)': np.uint8}
+# ONNX Runtime's levels: 0 is verbose, 4 fatal. Its errors are raised as well.
+_LOG_FATAL = 4
+# They have no base class of their own.
+_ERRORS = ('Fail', 'InvalidArgument', 'InvalidGraph', 'InvalidProtobuf', 'NotImplemented',
+           'RuntimeException')
+# OpenVINO's names of the types that it computes in.
+_PRECISIONS = {'f32': 'float32', 'bf16': 'bfloat16', 'f16': 'float16'}
+
+
+class OnnxNetwork(ScoreNetwork):
+    """An .onnx file in ONNX Runtime; several threads may run it at once."""
+
+    def __init__(self, model: str):
+        """Loads the model.
+
+        Args:
+            model: the .onnx file.
+
+        Raises:
+            PSENetError: it is missing, damaged or of another network, or ONNX Runtime is not
+                installed.
+        """
+        with extra_package('--engine=onnx'):
+            import onnxruntime
+        state = onnxruntime.capi.onnxruntime_pybind11_state
+        self._errors = tuple(getattr(state, name) for name in _ERRORS)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _LOG_FATAL
+        # Left to itself it takes one thread for a core that is two processors.
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        try:
+            # Pass the content: ONNX Runtime misreads paths that are not UTF-8.
+            with open(graph_file(model), 'rb') as file:
+                self._session = onnxruntime.InferenceSession(
+                    file.read(), options, providers=['CPUExecutionProvider'])
+        except (OSError, *self._errors) as error:
+            raise damaged_model(model, 'ONNX model', first_line(error)) from None
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self._dtype = _input_dtype(model, {each.name: (each.type, each.shape) for each in inputs},
+                                   {each.name: each.shape for each in outputs})
+        self.input_sizes = fixed_size(inputs[0].shape)
+        _warn_of_processor(model, self._session.get_modelmeta().graph_name)
+
+    def close(self) -> None:
+        """Frees the model; nothing can be run any more."""
+        self._session = None
+
+    def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
+        """As for every ScoreNetwork."""
+        return padded(self.input_sizes, image_rgb, self._run)
+
+    def _run(self, image_rgb: np.ndarray) -> np.ndarray:
+        fed = image_rgb[np.newaxis].astype(self._dtype)
+        try:
+            return self._session.run([OUTPUT_NAME], {INPUT_NAME: fed})[0][0]
+        except self._errors as error:
+            if 'alloc' not in str(error):
+                raise
+            raise too_little_memory(image_rgb.shape) from None
+
+
+class OpenVinoNetwork(ScoreNetwork):
+    """An .onnx file in OpenVINO; threads that run it wait for each other."""
+
+    def __init__(self, model: str, precision: str = 'float32'):
+        """Loads the model, and logs what it is computed in.
+
+        Args:
+            model: the .onnx file.
+            precision: 'float32', or 'auto' for what OpenVINO holds for fastest on this processor:
+                bfloat16 where that has instructions for it. What is in eight bits stays so.
+
+        Raises:
+            PSENetError: it is missing, damaged or of another network, or OpenVINO is not installed.
+        """
+        with extra_package('--engine=openvino'):
+            import openvino
+        hints = {} if precision == 'auto' else {'INFERENCE_PRECISION_HINT': 'f32'}
+        self._lock = threading.Lock()
+        try:
+            with open(graph_file(model), 'rb') as file:
+                core = openvino.Core()
+                read = core.read_model(file.read(), b'')
+            self._compiled = core.compile_model(read, 'CPU', hints)
+        except (OSError, RuntimeError) as error:
+            # The first lines name files of OpenVINO's own.
+            reason = str(error).strip().splitlines()[-1].rstrip('.')
+            raise damaged_model(model, 'ONNX model', reason) from None
+        inputs, outputs = self._compiled.inputs, self._compiled.outputs
+        self._dtype = _input_dtype(
+            model, {each.any_name: (f'tensor({_kind(each)})', _shape(each)) for each in inputs},
+            {each.any_name: _shape(each) for each in outputs})
+        self.input_sizes = fixed_size(_shape(inputs[0]))
+        self._output = next(each for each in outputs if each.any_name == OUTPUT_NAME)
+        self._request = self._compiled.create_infer_request()
+        chosen = self._compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()
+        logger.info('OpenVINO %s computes in %s on %s', openvino.__version__.split('-')[0],
+                    _PRECISIONS.get(chosen, chosen), core.get_property('CPU', 'FULL_DEVICE_NAME'))
+        _warn_of_processor(model, read.friendly_name)
+
+    def close(self) -> None:
+        """Frees the model; nothing can be run any more."""
+        self._request = self._compiled = self._output = None
+
+    def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
+        """As for every ScoreNetwork."""
+        return padded(self.input_sizes, image_rgb, self._run)
+
+    def _run(self, image_rgb: np.ndarray) -> np.ndarray:
+        fed = image_rgb[np.newaxis].astype(self._dtype)
+        try:
+            with self._lock:
+                return self._request.infer({0: fed})[self._output][0].copy()
+        except (MemoryError, RuntimeError) as error:
+            if 'alloc' not in str(error):
+                raise
+            raise too_little_memory(image_rgb.shape) from None
+
+
+def _input_dtype(model: str, inputs: Dict[str, Tuple[str, Sequence[Any]]],
+                 outputs: Dict[str, Sequence[Any]]) -> Type[np.generic]:
+    """Data type of the model's input, after its input and output have been checked.
+
+    Args:
+        model: for messages.
+        inputs: by name the type, as ONNX writes it, and the shape, (N, H, W, C).
+        outputs: by name the shape.
+    """
+    shapes = {INPUT_NAME: inputs.get(INPUT_NAME, ('', None))[1],
+              OUTPUT_NAME: outputs.get(OUTPUT_NAME)}
+    for label, depth in ((INPUT_NAME, 3), (OUTPUT_NAME, cfg.NUM_KERNELS)):
+        shape = shapes[label]
+        if shape is None:
+            raise other_model(model, f'tensor {label}')
+        if len(shape) != 4 or shape[3] != depth:
+            raise other_model(model, f'{label} with {depth} channels')
+    kind = inputs[INPUT_NAME][0]
+    if len(inputs) > 1 or kind not in _DTYPES:
+        raise other_model(model, f'single input of {" or ".join(_DTYPES)}')
+    return _DTYPES[kind]
+
+
+def _shape(tensor: Any) -> Sequence[Any]:
+    """Of OpenVINO's input or output: a number, or None where any will do."""
+    return [None if each.is_dynamic else each.get_length() for each in tensor.partial_shape]
+
+
+def _kind(tensor: Any) -> str:
+    name = tensor.element_type.get_type_name()
+    return {'f32': 'float', 'u8': 'uint8'}.get(name, name)
+
+
+def _warn_of_processor(model: str, graph_name: str) -> None:
+    """Warns where a model in eight bits meets an x86 processor whose sums of them overflow."""
+    if graph_name != INT8_GRAPH:
+        return
+    with contextlib.suppress(OSError), open(CPUINFO, encoding='utf-8') as file:
+        flags = re.search(r'^flags\s*:(.*)', file.read(), re.MULTILINE)
+        if flags and not _DOT_PRODUCTS & set(flags[1].split()):
+            logger.warning('--model=%s is for %s; this processor is none of them, and its boxes '
+                           'may be wrong', model, INT8_PROCESSORS)
