@@ -29,7 +29,8 @@ NOT_TENSORFLOW = ('training.config', 'training.devices.launcher', 'training.devi
                   'training.devices.npu.options', 'training.devices.npu.table')
 NPU_BRIDGE = ('training.devices.npu',)
 HOROVOD = ('training.devices.horovod',)
-ONNX_RUNTIME = ('inference.networks', 'tools.exporting.formats')
+ONNX_RUNTIME = ('inference.onnx_networks', 'tools.exporting.formats',
+                'tools.exporting.quantization')
 
 
 def module_name(path):
@@ -74,7 +75,7 @@ def may_import(module, imported):
         return any(within(module, place) for place in NPU_BRIDGE)
     if top == 'horovod':
         return module in HOROVOD
-    if top == 'onnxruntime':
+    if top in ('onnxruntime', 'openvino'):
         return module in ONNX_RUNTIME
     if top in ('tests', *ENTRY_SCRIPTS):
         return False
