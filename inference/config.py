@@ -1,4 +1,4 @@
-"""Everything that a detection run can be told, as one frozen tuple, and the flags that fill it."""
+"""The configuration of a detection run, as one frozen tuple, and the flags that fill it."""
 
 import os
 import re
@@ -54,16 +54,16 @@ class DetectConfig(NamedTuple):
 
     @property
     def thresholds(self) -> Thresholds:
-        """Those of post-processing."""
+        """The thresholds of post-processing."""
         return Thresholds(*(getattr(self, name) for name in Thresholds._fields))
 
     @property
     def tolerance(self) -> Optional[float]:
-        """That of ``find_regions``."""
+        """The tolerance for ``find_regions``; None for quads."""
         return self.polygon_tolerance if self.output_shape == 'polygon' else None
 
     def scale_of(self, image_size: Size) -> float:
-        """Factor that ``--short_side`` or ``--long_side`` asks for; 1 where neither is given."""
+        """Scale factor that ``--short_side`` or ``--long_side`` asks for; 1 if neither is given."""
         if self.short_side:
             return self.short_side / min(image_size)
         return self.long_side / max(image_size) if self.long_side else 1.0
@@ -223,7 +223,7 @@ def define_image_flags() -> None:
 
 
 def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:
-    """Reads and checks the flags of ``define_detect_flags``, or those of them that are defined.
+    """Reads and checks the flags of ``define_detect_flags``, or the subset that is defined.
 
     Args:
         flag_values: the parsed absl flags.
@@ -242,7 +242,7 @@ def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:
 
 
 def validate(config: DetectConfig) -> None:
-    """Refuses what cannot work, before anything is started.
+    """Rejects invalid settings before anything is started.
 
     Raises:
         PSENetError: the first fault found.
@@ -310,7 +310,7 @@ def _engine_faults(config: DetectConfig) -> Iterator[str]:
 
 
 def _check_given(config: DetectConfig, given: Collection[str]) -> None:
-    """Refuses flags that were given and have no effect beside others; logs which model is used."""
+    """Rejects given flags that others make ineffective; logs which model is used."""
     if config.engine in ONNX_ENGINES and 'gpu_list' in given and config.gpu_list.strip():
         raise PSENetError(f'--gpu_list={config.gpu_list} has no effect with --engine='
                           f'{config.engine}, which runs on the CPU; give one of them')

@@ -1,4 +1,4 @@
-"""The trained network with everything around it: image -> text boxes.
+"""The detector: the trained network with pre- and post-processing, image -> text boxes.
 
 Some devices compile the network for each size of its input, so that there are few of them. An image
 then is resized as for any other device, and padded on the right and at the bottom to the next size;
@@ -22,7 +22,7 @@ from utils.utils_tool import cfg, logger
 
 
 class NetworkInput(NamedTuple):
-    """An image made ready, and how to find the way back.
+    """A network input and the geometry that maps results back to the image.
 
     image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32.
     geometry: its size and that of the original image.
@@ -91,7 +91,7 @@ class Detector:
 
     def __init__(self, network: ScoreNetwork, config: DetectConfig,
                  input_sizes: Sequence[Size] = ()):
-        """Takes the network over.
+        """Takes ownership of the network.
 
         Args:
             network: what ``inference.engines.open_network`` has opened, or anything like it.
@@ -118,7 +118,7 @@ class Detector:
         self._network.close()
 
     def prepare(self, image_bgr: np.ndarray) -> NetworkInput:
-        """Makes an image of any size ready for the network.
+        """Prepares an image of any size for the network.
 
         Args:
             image_bgr: uint8 (H, W, 3), BGR. Unchanged.
@@ -171,7 +171,7 @@ class Detector:
         return find_regions(score_maps, geometry, self.thresholds, self._config.tolerance)
 
     def _tell_cost(self, geometry: Geometry) -> None:
-        """Logs, of the first image, what a size that was asked for costs."""
+        """Logs, for the first image, the cost of a requested size."""
         if self._told or not (self._config.short_side or self._config.long_side):
             return
         self._told = True

@@ -1,4 +1,4 @@
-"""A directory of images -> a directory of result files, whatever the state of single images.
+"""A directory of images -> a directory of result files; unreadable images are reported.
 
 The network is what takes time, so its thread does nothing else: images are read ahead of it, and
 boxes are found, drawn and written behind it.
@@ -99,7 +99,7 @@ class WriteBehind:
         self._thread = ThreadPoolExecutor(max_workers=1)
 
     def put(self, *arguments: Any) -> None:
-        """Has the function called with the arguments; waits while too many calls lie before it.
+        """Queues a call with the arguments; waits while too many calls are pending.
 
         Raises:
             Exception: what the function raised in an earlier call.
@@ -147,7 +147,7 @@ class Summary(NamedTuple):
     total_seconds: float = 0.0
 
     def line(self) -> str:
-        """The report for people, seconds in all and per image."""
+        """Words the summary: total seconds and seconds per image."""
         times = [('network', self.net_seconds), ('post-processing', self.post_seconds),
                  ('total', self.total_seconds)]
         texts = [f'{name} {seconds:.2f} s ({seconds / max(self.images, 1):.4f} s/image)'
@@ -156,7 +156,7 @@ class Summary(NamedTuple):
 
 
 def image_reader(config: DetectConfig) -> Read:
-    """Makes what reads images as a configuration says."""
+    """Returns a function that reads images as the configuration says."""
     return partial(read_image, max_pixels=config.max_image_pixels,
                    apply_exif_orientation=config.apply_exif_orientation)
 
@@ -184,7 +184,7 @@ def images_by_stem(folder: str) -> Dict[str, str]:
 
 
 class FolderImage(NamedTuple):
-    """An image as the reader leaves it; with an error, nothing else is known of it."""
+    """An image as read, or the error that kept it from being read."""
 
     stem: str
     path: str
@@ -310,7 +310,7 @@ class _Results:
         self.summary = Summary()
 
     def write(self, image: FolderImage, score_maps: Optional[np.ndarray]) -> None:
-        """Writes the files of an image; without score maps, the empty one of an unreadable."""
+        """Writes the result files of an image; an empty one if it could not be read."""
         if score_maps is None:
             write_result(self._output_dir, image.stem, _NO_BOXES)
             self._count(unreadable=1)

@@ -1,4 +1,4 @@
-"""Networks that are ready to run: a checkpoint or an exported model, in any of the engines.
+"""Networks that are ready to run: checkpoints and exported models, in any engine.
 
 An engine is imported when a network of it is opened: none waits for the packages of another.
 """
@@ -54,7 +54,7 @@ GPU_OR_CPU = Platform()
 
 
 def next_size(size: Size, sizes: Sequence[Size]) -> Optional[Size]:
-    """The first of the sizes, smallest first, that holds ``size``; None where none does."""
+    """Returns the first of the sizes, sorted by area, that holds ``size``; None if none does."""
     return next((one for one in sizes if one[0] >= size[0] and one[1] >= size[1]), None)
 
 
@@ -103,7 +103,7 @@ class ScoreNetwork(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Frees what the network holds; nothing can be run any more."""
+        """Frees the network; it cannot be run afterwards."""
 
 
 def open_network(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> ScoreNetwork:
@@ -130,7 +130,7 @@ def open_network(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> Score
 
 
 class _SessionNetwork(ScoreNetwork):
-    """A network that TensorFlow runs, with a graph and a session of its own."""
+    """A network that TensorFlow runs in its own graph and session."""
 
     def __init__(self, platform: Platform):
         """Starts a session and loads the network into it.
@@ -152,19 +152,19 @@ class _SessionNetwork(ScoreNetwork):
 
     @abc.abstractmethod
     def _load(self, is_on_cpu: bool) -> None:
-        """Brings the graph and its weights into the session.
+        """Loads the graph and its weights into the session.
 
         Args:
             is_on_cpu: whether the CPU does all the work.
         """
 
     def close(self) -> None:
-        """Frees the session; nothing can be run any more."""
+        """Frees the session; the network cannot be run afterwards."""
         self._session.close()
 
     def _run(self, score_maps: 'tf.Tensor', images: 'tf.Tensor', image_rgb: np.ndarray,
              ) -> np.ndarray:
-        """The score maps of one image, (H, W, 3); PSENetError where memory is too little."""
+        """Returns the score maps of one image, (H, W, 3); PSENetError if memory runs out."""
         import tensorflow as tf
         try:
             return self._session.run(score_maps, {images: image_rgb[np.newaxis]})[0]
@@ -191,7 +191,7 @@ def _is_on_cpu(session: 'tf.Session', platform: Platform) -> bool:
 
 
 class Network(_SessionNetwork):
-    """The weights of a checkpoint, and the graph that they stand in."""
+    """The network built from this project's code, with the weights of a checkpoint."""
 
     def __init__(self, checkpoint_path: str, platform: Platform = GPU_OR_CPU):
         """Builds the network and loads its weights.
@@ -226,7 +226,7 @@ class Network(_SessionNetwork):
         return found[:height // cfg.STRIDE, :width // cfg.STRIDE]
 
     def _endpoints(self, size: Optional[Size]) -> Tuple['tf.Tensor', 'tf.Tensor']:
-        """Input and output of the network for a size; all sizes share the variables."""
+        """Returns the network's input and output for a size; all sizes share the variables."""
         import tensorflow as tf
 
         from nets import model
@@ -246,7 +246,7 @@ class Network(_SessionNetwork):
 
 
 class ExportedNetwork(_SessionNetwork):
-    """A frozen graph or a SavedModel; nothing of the checkpoint that it was made of is needed."""
+    """A frozen graph or a SavedModel; the checkpoint is not needed."""
 
     def __init__(self, model: str, platform: Platform = GPU_OR_CPU):
         """Loads the model.
@@ -283,14 +283,14 @@ class ExportedNetwork(_SessionNetwork):
 
 
 def fixed_size(shape: Sequence[Any]) -> Tuple[Size, ...]:
-    """The one size of a model's input (N, H, W, C), or none."""
+    """Returns the fixed (width, height) of an input (N, H, W, C), or nothing if it is free."""
     _, height, width, _ = shape
     return ((width, height),) if isinstance(height, int) and isinstance(width, int) else ()
 
 
 def padded(sizes: Sequence[Size], image_rgb: np.ndarray,
            run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Runs a network on an image, padded to the size that it is made for; maps of the image."""
+    """Runs a network on an image padded to its fixed size; returns the maps of the image alone."""
     if not sizes:
         return run(image_rgb)
     height, width = image_rgb.shape[:2]
@@ -298,7 +298,7 @@ def padded(sizes: Sequence[Size], image_rgb: np.ndarray,
 
 
 def _load_frozen_graph(session: 'tf.Session', model: str) -> Tuple[str, str]:
-    """Loads a frozen graph; names of the input and the output tensor."""
+    """Loads a frozen graph; returns the names of its input and output tensors."""
     import tensorflow as tf
     graph_def = tf.GraphDef()
     with open(model, 'rb') as file, warnings.catch_warnings():
@@ -311,7 +311,7 @@ def _load_frozen_graph(session: 'tf.Session', model: str) -> Tuple[str, str]:
 
 
 def _load_saved_model(session: 'tf.Session', model: str) -> Tuple[str, str]:
-    """Loads a SavedModel; names of the input and the output tensor."""
+    """Loads a SavedModel; returns the names of its input and output tensors."""
     import tensorflow as tf
     with session.graph.as_default():
         loaded = tf.saved_model.load(session, [tf.saved_model.tag_constants.SERVING], model)
@@ -320,7 +320,7 @@ def _load_saved_model(session: 'tf.Session', model: str) -> Tuple[str, str]:
 
 
 def _endpoints(session: 'tf.Session', model: str, names: Tuple[str, str]) -> List['tf.Tensor']:
-    """The input and the output tensor, which are what those of this network are."""
+    """Returns the input and output tensors, checked to be those of this network."""
     tensors = []
     for label, name, depth in zip((INPUT_NAME, OUTPUT_NAME), names, (3, cfg.NUM_KERNELS)):
         try:
@@ -361,13 +361,13 @@ def other_model(model: str, lacking: str) -> PSENetError:
 
 
 def damaged_model(model: str, kind: str, detail: str) -> PSENetError:
-    """The error for a file that is no model of its kind."""
+    """The error for a damaged file, or one of another kind."""
     return PSENetError(f'--model={model} is damaged, or no {kind} ({detail}); export it anew with '
                        'tools.export')
 
 
 def too_little_memory(image_shape: Tuple[int, ...]) -> PSENetError:
-    """The error for an image (H, W, 3) that the memory does not suffice for."""
+    """The error for an image (H, W, 3) that does not fit into memory."""
     height, width = image_shape[:2]
     return PSENetError(f'too little memory for an image of {width}x{height} pixels; lower '
                        '--max_side_len')

@@ -96,7 +96,7 @@ class OpenVinoNetwork(ScoreNetwork):
     """An .onnx file in OpenVINO; threads that run it wait for each other."""
 
     def __init__(self, model: str, precision: str = 'float32'):
-        """Loads the model, and logs what it is computed in.
+        """Loads the model and logs the precision.
 
         Args:
             model: the .onnx file.
@@ -174,7 +174,7 @@ def _input_dtype(model: str, inputs: Dict[str, Tuple[str, Sequence[Any]]],
 
 
 def _shape(tensor: Any) -> Sequence[Any]:
-    """Of OpenVINO's input or output: a number, or None where any will do."""
+    """Returns the shape of OpenVINO's input or output; None for free dimensions."""
     return [None if each.is_dynamic else each.get_length() for each in tensor.partial_shape]
 
 
@@ -184,7 +184,7 @@ def _kind(tensor: Any) -> str:
 
 
 def _warn_of_processor(model: str, graph_name: str) -> None:
-    """Warns where a model in eight bits meets an x86 processor whose sums of them overflow."""
+    """Warns if a model in eight bits runs on an x86 processor whose 16-bit sums overflow."""
     if graph_name != INT8_GRAPH:
         return
     with contextlib.suppress(OSError), open(CPUINFO, encoding='utf-8') as file:

@@ -17,7 +17,7 @@ MIN_SIDE = 5
 
 
 class Thresholds(NamedTuple):
-    """What decides over boxes; the field names are flag names, units are in the flags' help."""
+    """Thresholds of post-processing, named as their flags; the flags' help has the units."""
 
     seg_map_thresh: float = 0.9
     min_area_thresh: int = 6
@@ -26,7 +26,7 @@ class Thresholds(NamedTuple):
     min_region_area: int = 0
 
     def flags(self) -> str:
-        """The flags that say the same."""
+        """The equivalent command-line flags."""
         return ' '.join(f'--{name}={value}' for name, value in self._asdict().items())
 
 
@@ -43,7 +43,7 @@ class Geometry(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """The text of an image, N regions.
+    """The N text regions of an image.
 
     polygons: int32 (N, 4, 2), or of outlines a list of int32 (P, 2); x, y in pixels of the original
         image, clockwise.
@@ -107,7 +107,7 @@ def find_regions(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresho
 
 
 class _Kept(NamedTuple):
-    """Labels whose outlines are wanted, kept + 1, with their rectangles."""
+    """Labels to trace, kept + 1, with their rectangles."""
 
     labels: np.ndarray
     extents: '_Extents'
@@ -115,7 +115,7 @@ class _Kept(NamedTuple):
     boxes: np.ndarray
 
     def only(self, places: np.ndarray) -> '_Kept':
-        """Some of them."""
+        """Selects a subset."""
         return self._replace(kept=self.kept[places], boxes=self.boxes[places])
 
 
@@ -144,7 +144,7 @@ def _polygons(wanted: _Kept, geometry: Geometry, tolerance: float) -> List[np.nd
 
 
 def _expand(score_maps: np.ndarray, thresholds: Thresholds) -> Tuple[np.ndarray, int]:
-    """Labels, int32 (h, w), and how many they are."""
+    """Returns the labels, int32 (h, w), and their number."""
     if not 0 <= thresholds.seg_map_thresh <= 1:
         raise ValueError(f'seg_map_thresh must lie in 0..1, not {thresholds.seg_map_thresh}')
     labels, values = pse_from_scores(score_maps, thresholds.seg_map_thresh,
@@ -327,7 +327,7 @@ def _in_image(points: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 def clockwise(boxes: np.ndarray) -> np.ndarray:
-    """Reverses those boxes that run counter-clockwise on the screen; the first point stays first.
+    """Reverses boxes that run counter-clockwise on the screen; the first point stays first.
 
     Args:
         boxes: int32 (N, 4, 2), x, y with y downwards. Unchanged.

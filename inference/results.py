@@ -62,7 +62,7 @@ def write_result(output_dir: str, stem: str, boxes: Sequence[np.ndarray],
 
 
 def format_result(boxes: Sequence[np.ndarray], scores: Optional[np.ndarray] = None) -> bytes:
-    """What ``write_result`` writes for the same regions."""
+    """Returns the text that ``write_result`` writes for the same regions."""
     lines = [','.join(map(str, box.ravel().tolist())) for box in boxes]
     if scores is not None:
         lines = [f'{line},{score:.4f}' for line, score in zip(lines, scores)]
@@ -190,7 +190,7 @@ def _names(output_dir: str) -> List[str]:
 
 
 def _is_result(path: str) -> bool:
-    """Whether a file holds regions alone; notes that a person named res_... are left alone."""
+    """Whether a file holds nothing but regions; other files named res_... are left alone."""
     try:
         with open(path, encoding='ascii') as file:
             return all(map(_POLYGON_LINE.fullmatch, file.read().splitlines()))

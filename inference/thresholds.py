@@ -26,7 +26,7 @@ _ALWAYS = ('seg_map_thresh', 'min_area_thresh', 'min_box_side')
 
 
 class _Subject(NamedTuple):
-    """What thresholds belong to: a checkpoint's prefix, or the path of an exported model."""
+    """The owner of thresholds: a checkpoint's prefix, or the path of an exported model."""
 
     kind: str
     path: str
@@ -64,7 +64,7 @@ def _subject(config: DetectConfig) -> _Subject:
 
 
 def write_thresholds(config: DetectConfig, thresholds: Thresholds, score: Dict[str, float]) -> str:
-    """Writes the file of a checkpoint or an exported model.
+    """Writes the thresholds file of a checkpoint or an exported model.
 
     Args:
         config: names it.
@@ -82,7 +82,7 @@ def write_thresholds(config: DetectConfig, thresholds: Thresholds, score: Dict[s
 
 
 def follow_thresholds(config: DetectConfig, given: Collection[str]) -> DetectConfig:
-    """Takes over the thresholds beside the model or the checkpoint, if there are any, and says so.
+    """Adopts the thresholds stored beside the model or checkpoint, if any, and logs them.
 
     Args:
         config: of the run.
@@ -109,7 +109,7 @@ def follow_thresholds(config: DetectConfig, given: Collection[str]) -> DetectCon
 
 
 def read_thresholds(checkpoint_path: str) -> Dict[str, Any]:
-    """Reads what the file of a checkpoint says.
+    """Reads the thresholds file of a checkpoint.
 
     Args:
         checkpoint_path: as for ``resolve_checkpoint``.
@@ -126,7 +126,7 @@ def read_thresholds(checkpoint_path: str) -> Dict[str, Any]:
 
 
 def give_thresholds(model: str, content: Dict[str, Any]) -> None:
-    """Writes the file of an exported model.
+    """Writes the thresholds file of an exported model.
 
     Args:
         model: the exported model, a file or a folder.
@@ -154,7 +154,7 @@ def _write(subject: _Subject, content: Dict[str, Any]) -> str:
 
 
 def _read_own(subject: _Subject) -> Dict[str, Any]:
-    """Contents of a subject's file; empty if it is missing or belongs to another one."""
+    """Returns the contents of a subject's file; empty if it is missing or belongs to another."""
     if not os.path.exists(subject.file):
         return {}
     content = _read(subject.file)

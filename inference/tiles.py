@@ -28,7 +28,7 @@ class Span(NamedTuple):
 
 
 def spans(length: int, side: int) -> Iterator[Span]:
-    """Divides an axis into tiles that overlap by twice MARGIN or more.
+    """Divides an axis into tiles that overlap by at least twice MARGIN.
 
     Args:
         length: pixels of the axis, a multiple of 32.

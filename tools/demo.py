@@ -31,7 +31,7 @@ _CURVE_POINTS = 50
 
 
 class DemoConfig(NamedTuple):
-    """What a demo is made of: ``folder`` holds all of it, ``steps`` are training steps.
+    """The settings of a demo: ``folder`` holds all of it, ``steps`` are training steps.
 
     ``input_size`` is the side in pixels of the training crops. They are smaller than the pictures,
     and enlarge what they show: at test time words have about the size that they had in training.
@@ -123,7 +123,7 @@ def _report(config: DemoConfig, score: Dict[str, float], seconds: Dict[str, floa
 
 
 def verdict(steps: int, score: Dict[str, float]) -> str:
-    """Says whether the score is what this demo promises.
+    """Reports whether the score is what this demo promises.
 
     Args:
         steps: training steps that led to it.

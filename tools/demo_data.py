@@ -1,4 +1,4 @@
-"""Writes a synthetic data set in the official ICDAR2015 form, and knows what it wrote.
+"""Writes a synthetic data set in the official ICDAR2015 form, with a manifest of its files.
 
     python -m tools.demo_data --out=demo/data --train_images=300 --test_images=60
 

@@ -86,7 +86,7 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _quantization(values: flags.FlagValues) -> Quantization:
-    """What onnx_int8 needs, from the flags."""
+    """Reads the settings of onnx_int8 from the flags."""
     for name, what in (('calibration_data_path', 'to calibrate on'),
                        ('test_data_path', 'to compare its boxes in')):
         if not values[name].value:
@@ -135,7 +135,7 @@ def main(_: List[str]) -> None:
 
 
 def _refusal(refused: Dict[str, str], max_difference: float) -> str:
-    """Says of the models that are not kept, paths by format, why that is."""
+    """Words why models, paths by format, are not kept."""
     reasons = []
     quantized = refused.pop(ONNX_INT8, None)
     if refused:

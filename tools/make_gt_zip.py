@@ -81,7 +81,7 @@ def _order(name: str) -> Tuple[str, int, str]:
 
 
 def _read_checked(path: str, rounded: Dict[str, int]) -> bytes:
-    """Contents of a file, every line of which scoring will accept."""
+    """Reads a file and checks that scoring accepts every line."""
     try:
         with open(path, 'rb') as file:
             data = file.read()

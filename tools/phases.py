@@ -1,4 +1,4 @@
-"""Commands run so that nothing of them is left behind, and the phases of demos that run them."""
+"""Child processes that leave nothing behind, and the phases of demos that run them."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The processes of a job that live and die together: started, watched, ended in good order.
+"""The processes of a job: started, watched, and ended together.
 
 A rank that fails ends the job, because the others would wait for it in the next collective. A
 signal that asks for an end is passed on to every rank once. Each rank has a session of its own, so

@@ -326,7 +326,7 @@ def _add_horovod() -> None:
 
 
 def check_compiler() -> None:
-    """Checks for what pse is built with.
+    """Checks for the tools that build pse.
 
     Raises:
         SetupError: something is missing; names the system's package.
@@ -368,7 +368,7 @@ def _site_directories() -> List[str]:
 
 
 def _identity(tensorflow: str) -> str:
-    """What .venv is remade for: another interpreter, TensorFlow or place of the project."""
+    """The key of .venv, which is remade when it changes: interpreter, TensorFlow, project path."""
     path = pathlib.Path(sys.executable)
     return ' '.join([str(path.parent.resolve()), str(path.resolve()), sys.version.split()[0],
                      str(ROOT), tensorflow or 'pinned'])

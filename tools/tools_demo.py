@@ -57,7 +57,7 @@ class _Places(NamedTuple):
 
 
 def plan_steps(config: DemoConfig) -> List[Step]:
-    """The tools in the order in which a person meets them.
+    """The tools in the order in which a user meets them.
 
     Args:
         config: of the demo whose data and checkpoint they work on.
@@ -165,7 +165,7 @@ def run_steps(steps: List[Step], folder: str) -> Dict[str, float]:
 
 
 def without_browser(steps: List[Step]) -> List[Step]:
-    """Leaves out, and says so, what cannot be done where there is no browser."""
+    """Skips, with a message, what needs a browser if there is none."""
     if has_browser():
         return steps
     print(f'The page of demo_server is left out: {MISSING}', flush=True)

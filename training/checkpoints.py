@@ -46,7 +46,7 @@ _NPZ_NAME = 'weights.npz'
 
 
 def resolve_checkpoint(path: str) -> str:
-    """Finds the checkpoint that a path means.
+    """Finds the checkpoint that a path refers to.
 
     Args:
         path: a folder with or without a ``checkpoint`` index, a prefix (``model.ckpt-1000``), one
@@ -86,7 +86,7 @@ def _newest_in(folder: str) -> str:
 
 
 def _indexed(folder: str) -> Optional[str]:
-    """What the index file names, looked for in this folder: archives carry foreign paths."""
+    """The checkpoint that the index file names, in this folder: archives carry foreign paths."""
     index = os.path.join(folder, INDEX_FILE)
     if not os.path.isfile(index):
         return None
@@ -208,7 +208,7 @@ def open_checkpoint(path: str) -> Checkpoint:
 
 
 class _NpzReader:
-    """The weights of an .npz file, as TensorFlow's reader of checkpoints has them."""
+    """The weights of an .npz file, with the interface of TensorFlow's checkpoint reader."""
 
     def __init__(self, path: str):
         # NumPy itself refuses arrays of objects, which would have to be unpickled.
@@ -240,7 +240,7 @@ def _readable(prefix: str) -> Tuple[str, Optional[tempfile.TemporaryDirectory]]:
 
 
 def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
-    """Builds what copies values of a checkpoint into variables of the default graph.
+    """Builds the ops that copy a checkpoint's values into variables of the default graph.
 
     Args:
         checkpoint: where they come from.
@@ -325,7 +325,7 @@ def _check_holds(checkpoint: Checkpoint, names) -> None:
 
 
 def build_restore(checkpoint: Checkpoint, average: tf.train.ExponentialMovingAverage) -> Load:
-    """Builds what loads all that a run needs to go on: weights, moving averages, optimizer, step.
+    """Builds the ops that restore a run: weights, moving averages, optimizer and step.
 
     A checkpoint without moving averages or optimizer slots (one made for inference) is accepted:
     averages start from the weights and slots from zero, with a warning.
@@ -371,7 +371,7 @@ def _stored_name(name: str, checkpoint: Checkpoint) -> Optional[str]:
 
 def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage,
                      with_statistics: bool = False) -> Load:
-    """Builds what starts a run from the weights of another network.
+    """Builds the ops that start a run from the weights of another network.
 
     A trained detector, which holds all of the network, gives its moving averages where it has them
     and its batch-norm statistics: what it detects with. From any other file (slim's ImageNet
@@ -436,14 +436,14 @@ def moving_statistics() -> List[tf.Variable]:
 
 
 def _averages_start(average: tf.train.ExponentialMovingAverage, names) -> List[tf.Tensor]:
-    """What sets those moving averages whose name is in ``names`` to their variables' values."""
+    """Builds the op that sets the moving averages in ``names`` to their variables' values."""
     pairs = ((average.average(variable), variable) for variable in tf.trainable_variables())
     return [tf.assign(shadow, variable) for shadow, variable in pairs if shadow.op.name in names]
 
 
 def build_start(config: TrainConfig, start: Optional[Checkpoint],
                 average: tf.train.ExponentialMovingAverage) -> Load:
-    """Builds what gives a run's variables their pretrained or restored values.
+    """Builds the ops that give a run's variables their pretrained or restored values.
 
     Args:
         config: the run.

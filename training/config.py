@@ -1,4 +1,4 @@
-"""Everything that a training run can be told, as one frozen tuple, and the flags that fill it.
+"""The configuration of a training run, as one frozen tuple, and the flags that fill it.
 
 The defaults are the published ones. Only entry scripts read flags; the rest of the package gets a
 TrainConfig.
@@ -67,7 +67,7 @@ class TrainConfig(NamedTuple):
 
     @property
     def augmentation(self) -> Augmentation:
-        """How samples vary."""
+        """The augmentation of samples."""
         return Augmentation(self.crop, parse_scales(self.crop_scales), self.flip,
                             self.max_rotation, self.colour_jitter)
 
@@ -108,7 +108,7 @@ def define_train_flags() -> None:
 
 
 def define_folder_flags() -> None:
-    """Defines what tells the usable images of a folder, for training and for looking at it."""
+    """Defines the flags that select the images of a folder, for training and the data tools."""
     data = group('data')
     define_path(
         'training_data_path', _DEFAULTS.training_data_path,
@@ -132,7 +132,7 @@ def define_folder_flags() -> None:
 
 
 def define_sample_flags() -> None:
-    """Defines what, beside the folder, tells the samples that training gets."""
+    """Defines the flags that, besides the folder, determine the training samples."""
     data = group('data')
     flags.DEFINE_integer(
         'input_size', _DEFAULTS.input_size,
@@ -305,7 +305,7 @@ def train_config_from_flags(flag_values: flags.FlagValues) -> TrainConfig:
 
 
 def read_flags(flag_values: flags.FlagValues) -> TrainConfig:
-    """The flags of ``define_train_flags``, or those of them that are defined, with the recipe's."""
+    """Reads the flags of ``define_train_flags`` that are defined, with the recipe's values."""
     config = TrainConfig(**{name: getattr(flag_values, name) for name in TrainConfig._fields
                             if name in flag_values})
     if config.recipe != 'modern':
@@ -315,7 +315,7 @@ def read_flags(flag_values: flags.FlagValues) -> TrainConfig:
 
 
 def run_flags(config: TrainConfig) -> Dict[str, Any]:
-    """The values that a run's directory keeps for ``--restore``, by the names of their flags."""
+    """Returns the flag values that a run's directory stores for ``--restore``."""
     values = {name: getattr(config, name) for name in _RUN_FLAGS}
     sets = split_mixture(config.training_data_path)
     return {**values, 'training_data_path': os.path.abspath(sets[0][0]) if len(sets) == 1 else (
@@ -323,7 +323,7 @@ def run_flags(config: TrainConfig) -> Dict[str, Any]:
 
 
 def with_flags_of_run(config: TrainConfig, given: Collection[str]) -> TrainConfig:
-    """Takes over the flags that the run to be restored had, and logs which.
+    """Adopts the flags of the run to be restored, and logs them.
 
     Args:
         config: of the run that goes on.
@@ -361,7 +361,7 @@ def with_flags_of_run(config: TrainConfig, given: Collection[str]) -> TrainConfi
 
 
 def validate(config: TrainConfig) -> None:
-    """Refuses what cannot work, before anything is started.
+    """Rejects invalid settings before anything is started.
 
     Raises:
         PSENetError: the first fault found.

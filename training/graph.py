@@ -56,7 +56,7 @@ class Fetches(NamedTuple):
 
 
 class TrainGraph(NamedTuple):
-    """The graph as the loop sees it."""
+    """The parts of the graph that the loop uses."""
 
     inputs: Inputs
     # float32 [2], fed with each step: 1 where this process was asked to stop, and where it cannot

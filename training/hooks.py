@@ -1,4 +1,4 @@
-"""What happens after a step besides the step: guard, log line, summaries, checkpoints, figures."""
+"""Hooks after each step: divergence guard, log line, summaries, checkpoints, figures."""
 
 import math
 import time
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """A finished step, or one whose update the device left out.
+    """A finished step, or one whose update the device skipped.
 
     Some devices take several steps by themselves; then it is the last of them that is seen here.
     """
@@ -55,24 +55,24 @@ class Hook:
     """Something to do after every step; the loop calls hooks in order."""
 
     def after_step(self, session: tf.Session, result: StepResult) -> None:
-        """Looks at a step; an exception ends the run."""
+        """Called after a step; an exception ends the run."""
 
     def after_skip(self, session: tf.Session, result: StepResult) -> None:
-        """Looks at a step that the device left out: nothing changed, ``global_step`` included."""
+        """Called after a step that the device skipped; not even ``global_step`` has changed."""
 
     def end(self, session: tf.Session, step: int) -> None:
         """Called once when the run ends in good order, with the last step done."""
 
 
 def tell(hooks: Sequence[Hook], session: tf.Session, result: StepResult) -> None:
-    """Lets hooks look at a step, in order."""
+    """Calls the hooks after a step, in order."""
     for hook in hooks:
         look = hook.after_step if result.taken else hook.after_skip
         look(session, result)
 
 
 class DivergenceGuard(Hook):
-    """Ends the run before anything is saved that cannot be gone on from.
+    """Ends a diverged run before it is saved.
 
     The signs are a loss or gradient norm of NaN or Inf, and, as some devices saturate where others
     overflow, a loss beyond a bound, and updates that overflow one after the other.
@@ -242,7 +242,7 @@ class ShareStatisticsHook(Hook):
 
 
 class MeasureStatisticsHook(Hook):
-    """Measures batch norm's statistics anew for the averaged weights, at the end of a whole run.
+    """Re-estimates batch norm's statistics for the averaged weights when a run is complete.
 
     The moving ones follow the raw weights, which are not those that detection uses. A signal ends
     the measuring; what has been measured then counts.
@@ -301,7 +301,7 @@ class LeaveTogetherHook(Hook):
     """
 
     def __init__(self, share: tf.Operation):
-        """Takes an op that no process gets past alone."""
+        """Stores an op that is a barrier for all processes."""
         self._share = share
 
     def end(self, session: tf.Session, _: int) -> None:
@@ -310,7 +310,7 @@ class LeaveTogetherHook(Hook):
 
 
 class FinalFigures(Hook):
-    """Writes four lines at the end of a run, in the form that the zoos' scripts cut into fields.
+    """Writes four lines at the end of a run, in the form that the model zoos' scripts parse.
 
         Final Train Accuracy 0.2346             the last total loss: the name is the zoos' own
         E2E Training Duration sec 3661.20       from the hook's making to the last save

@@ -31,7 +31,7 @@ def file_digest(path: str) -> str:
 
 @contextlib.contextmanager
 def replacing(path: str, named: bool = True) -> Iterator[str]:
-    """Offers a path to write to; what is there in the end takes the place of ``path``.
+    """Offers a temporary path; what is written there then replaces ``path`` atomically.
 
     Args:
         path: a file that is there or not.

@@ -57,7 +57,7 @@ def perimeter(polygon: np.ndarray) -> float:
 
 
 def _following(values: np.ndarray) -> np.ndarray:
-    """For each point the one that comes after it; np.roll takes longer than all of the rest."""
+    """Returns the successor of each point; np.roll would take longer than all of the rest."""
     return np.concatenate([values[1:], values[:1]])
 
 

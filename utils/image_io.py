@@ -49,7 +49,7 @@ class ImageTooLargeError(ImageError):
 
 
 class ImageHeader(NamedTuple):
-    """What the header of an image file says."""
+    """The header of an image file."""
 
     size: Tuple[int, int]       # (height, width) in stored pixels
     orientation: int            # EXIF orientation, 1..8; 1 is upright
@@ -97,7 +97,7 @@ def read_image(path: str, halved: bool = False, max_pixels: int = MAX_IMAGE_PIXE
 
 
 def decode_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
-    """Decodes an image that is in memory, as read_image does one in a file.
+    """Decodes an image in memory as read_image decodes a file.
 
     Args:
         data: what the file would hold.

@@ -1,4 +1,4 @@
-"""What has to be in the environment before TensorFlow starts: visible GPUs and a quiet log.
+"""The environment that TensorFlow starts in: visible GPUs and a quiet log.
 
 TensorFlow itself is not imported here: workers and entry scripts call this first.
 """

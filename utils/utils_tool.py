@@ -7,7 +7,7 @@ from typing import NamedTuple, Tuple
 
 
 class Constants(NamedTuple):
-    """What the network is made of; each value stands here and nowhere else."""
+    """The constants of the network, each defined here alone."""
 
     # Shrink ratio of each score map, smallest kernel first (paper, section 3.3; m = 0.5, n = 6).
     KERNEL_SCALES: Tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

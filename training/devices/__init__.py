@@ -1,1 +1,1 @@
-"""What the training loop asks of the hardware: GPUs and the CPU, Horovod, Ascend NPUs."""
+"""Devices for the training loop: GPUs and the CPU, Horovod, Ascend NPUs."""

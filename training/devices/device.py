@@ -1,4 +1,4 @@
-"""The seam between the training loop and the hardware: what a device has to answer.
+"""The interface between the training loop and the hardware.
 
 A new kind of device is one subclass and one entry script; the loop, the graph and the checkpoints
 know nothing else about it.
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 class Limits(NamedTuple):
-    """Where training on a device counts as diverged, besides NaN and Inf."""
+    """Limits beyond which training counts as diverged, besides NaN and Inf."""
 
     max_loss: float = float('inf')   # of the total loss
     max_skipped_steps: int = 0       # in a row; more of them end the run
@@ -21,26 +21,26 @@ UNLIMITED = Limits()
 
 
 class Device(abc.ABC):
-    """Where the graph runs, and as which member of how many."""
+    """The hardware that the graph runs on, and this process's rank."""
 
     @property
     @abc.abstractmethod
     def num_towers(self) -> int:
-        """Copies of the network in this process; each takes an equal share of the batch."""
+        """The number of towers in this process; each takes an equal share of the batch."""
 
     @property
     def rank(self) -> int:
-        """This process's number among those that train together, from 0."""
+        """The rank of this process, from 0."""
         return 0
 
     @property
     def world_size(self) -> int:
-        """How many processes train together."""
+        """The number of processes that train together."""
         return 1
 
     @property
     def may_skip_steps(self) -> bool:
-        """Whether the wrapped optimizer leaves out an update whose gradients overflowed.
+        """Whether the wrapped optimizer skips updates whose gradients overflowed.
 
         Such a step must not advance ``global_step``. The graph then keeps back all else that an
         update brings: batch normalisation's statistics and the moving average of the weights.
@@ -49,7 +49,7 @@ class Device(abc.ABC):
 
     @property
     def limits(self) -> Limits:
-        """When the divergence guard ends a run on this device."""
+        """The limits of the divergence guard on this device."""
         return UNLIMITED
 
     @abc.abstractmethod
@@ -69,23 +69,23 @@ class Device(abc.ABC):
         return optimizer
 
     def step_scalars(self) -> Dict[str, tf.Tensor]:
-        """What the device reports of a step by name, scalars; read after the step's update.
+        """Scalars by name that the device reports after a step's update.
 
         Called once, when the optimizer has been wrapped and its update stands in the graph.
         """
         return {}
 
     def mean_over_ranks(self, values: tf.Tensor) -> tf.Tensor:
-        """The mean over the processes of a float32 vector of the step; every one calls it alike."""
+        """The mean over all processes of a float32 vector; every process must call it."""
         return values
 
     def broadcast_op(self, variables: Sequence[tf.Variable]) -> Optional[tf.Operation]:
-        """An op that gives variables rank 0's values in every process; None where there is one.
+        """An op that broadcasts rank 0's variables to all processes; None for a single process.
 
         Called when all variables exist; every process runs the op at the same point of its run.
         """
         return None
 
     def is_peer_failure(self, error: tf.errors.OpError) -> bool:
-        """Whether an op failed because another process has gone."""
+        """Whether an op failed because another process is gone."""
         return False

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs, one tower each in one process, and the CPU as the device without any."""
+"""NVIDIA GPUs, one tower each in one process, or the CPU."""
 
 from typing import ContextManager
 

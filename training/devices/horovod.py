@@ -49,7 +49,7 @@ class HorovodDevice(GpuDevice):
         return self._rank_info.world_size
 
     def prepare(self) -> None:
-        """Connects the processes; waits until all of them have come so far.
+        """Connects the processes; waits for all of them.
 
         Raises:
             PSENetError: Horovod cannot be loaded, does not reach the others, or numbers the

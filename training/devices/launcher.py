@@ -1,4 +1,4 @@
-"""What horovodrun or mpirun tells each process of a job, before TensorFlow starts in it.
+"""What horovodrun or mpirun tells each process of a job, read before TensorFlow starts.
 
 The launcher starts the same command several times and numbers the processes in their environment.
 From that come the share of the data, the GPU and the log of each.
@@ -29,7 +29,7 @@ _LAUNCHERS = (
 
 
 class RankInfo(NamedTuple):
-    """Which of the processes that train together this one is; numbers count from 0."""
+    """The rank of this process in its job; numbers count from 0."""
 
     rank: int = 0
     world_size: int = 1
@@ -48,7 +48,7 @@ def define_distributed_flag() -> None:
 
 
 def find_rank(environment: Mapping[str, str], distributed: bool) -> RankInfo:
-    """Reads which process of the job this is.
+    """Reads the rank of this process.
 
     Args:
         environment: as ``os.environ``.
@@ -116,7 +116,7 @@ def own_gpu(gpu_list: str, rank_info: RankInfo) -> str:
 
 
 def step_below_launcher() -> None:
-    """Goes on in a child process, for which this one waits, so that horovodrun can end it in order.
+    """Continues in a child process and waits for it, so that horovodrun can end it in order.
 
     horovodrun ends a job by SIGTERM to the children of the shell that it started a process with,
     and by SIGKILL to what is left five seconds later. Where the shell is replaced by its command,

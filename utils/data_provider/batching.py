@@ -49,7 +49,7 @@ class BatchLayout(NamedTuple):
         return sum(int(np.prod(shape)) for shape in self._shapes())
 
     def place(self, memory: np.ndarray) -> BatchArrays:
-        """Sees memory as the arrays of a batch.
+        """Views memory as the arrays of a batch.
 
         Args:
             memory: uint8 (num_bytes,), contiguous.
@@ -64,7 +64,7 @@ class BatchLayout(NamedTuple):
                              for part, shape in zip(np.split(memory, ends[:-1]), shapes)))
 
     def allocate(self) -> BatchArrays:
-        """The arrays in new memory, with any values."""
+        """Allocates the arrays, uninitialised."""
         return self.place(np.empty(self.num_bytes, np.uint8))
 
     def _shapes(self) -> BatchArrays:
@@ -106,7 +106,7 @@ class BatchOptions(NamedTuple):
 
 
 def check_options(options: BatchOptions) -> None:
-    """Refuses what cannot work.
+    """Rejects invalid settings.
 
     Raises:
         PSENetError: the first fault found.
@@ -202,7 +202,7 @@ MAX_DRAWS = 100
 
 
 class BatchReport:
-    """What a batch is made of, and what was met with while it was made."""
+    """The samples of a batch, and the problems met while it was made."""
 
     def __init__(self):
         self.indices: List[int] = []            # of the samples; too few: a position got none
@@ -226,7 +226,7 @@ _BLOCK = 1000
 
 
 class _Order:
-    """Which sample comes at which draw: those of a set in an order drawn anew for each epoch of it.
+    """The order of samples: each set is shuffled anew for every epoch of its own.
 
     Args:
         seed: of the run.
@@ -299,7 +299,7 @@ class BatchBuilder:
 
     def with_plans(self, number: int, arrays: BatchArrays,
                    ) -> Tuple[BatchReport, List[SamplePlan]]:
-        """As a call, and tells how each sample was made, which training need not know.
+        """As a call; also returns how each sample was made.
 
         Args:
             number: of the batch.

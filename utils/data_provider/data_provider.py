@@ -28,7 +28,7 @@ Batch = Tuple[np.ndarray, List[str], np.ndarray, np.ndarray]
 
 
 class Batches:
-    """Iterator over training batches, without end; made by get_batch.
+    """Endless iterator over training batches; made by get_batch.
 
     Also a context manager. It holds processes: close it, or leave the `with` block, when done.
 
@@ -187,7 +187,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
 
 
 def choose_seed(seed: Optional[int], world_size: int = 1) -> int:
-    """The seed, where none was given one that every process finds, or else one of this run."""
+    """Returns the given seed, else one that all processes share, else a random one."""
     if seed is not None:
         return seed
     if world_size > 1:
@@ -200,7 +200,7 @@ def choose_seed(seed: Optional[int], world_size: int = 1) -> int:
 
 
 def check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) -> None:
-    """Raises PSENetError where a folder, which holds so much, has too little to train on."""
+    """Raises PSENetError if a folder has too little to train on."""
     # The batch of all processes, as one process with that batch would: every rank has the same
     # folder before it and so comes to the same end.
     if not counts.images:

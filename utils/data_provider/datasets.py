@@ -101,7 +101,7 @@ def opened(sample: Sample) -> Sample:
 
 
 class DatasetCounts(NamedTuple):
-    """What was found in a folder, and what reading it has met with since; str() is one line."""
+    """Counts of what a folder holds, and of problems met while reading; str() is one line."""
 
     images: int = 0
     labels: int = 0                 # label files, or images in an index
@@ -131,7 +131,7 @@ class DatasetCounts(NamedTuple):
             ignored_boxes=self.ignored_boxes - int(sample.ignore_tags.sum()))
 
     def __add__(self, other: 'DatasetCounts') -> 'DatasetCounts':  # type: ignore[override]
-        """The counts of both, taken together."""
+        """Adds up two counts."""
         orientations = collections.Counter(dict(self.orientations))
         orientations.update(dict(other.orientations))
         return DatasetCounts(*(
@@ -162,7 +162,7 @@ class DatasetCounts(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What keeps a folder from being used as a whole; all in the order of the files' names."""
+    """Files that cannot be used, each list sorted by name."""
 
     unlabelled_images: List[str]    # paths of images without a label file
     unused_labels: List[str]        # paths of text files that belong to no image
@@ -172,7 +172,7 @@ class Findings(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """All that can be told of a folder without decoding its images."""
+    """The survey of a folder, made without decoding its images."""
 
     samples: Sequence[Sample]
     counts: DatasetCounts
@@ -389,7 +389,7 @@ class _ReadRegions(NamedTuple):
 def _read_regions(image_path: str, annotation: Annotation, of_any_shape: bool,
                   max_image_pixels: int, apply_exif_orientation: bool, labels_only: bool = False,
                   ) -> _ReadRegions:
-    """Holds regions against the size of their image, which is read from its header."""
+    """Validates regions against the size of their image, read from its header."""
     given, ignore_tags = list(annotation.polygons), annotation.ignore_tags.copy()
     if labels_only:
         orientation = 1

@@ -29,7 +29,7 @@ from utils.image_io import is_hidden, is_image_name, warn_of_other_formats
 
 
 class DatasetFormat(NamedTuple):
-    """What sets one dataset apart from another."""
+    """How one data set is recognised and read."""
 
     read: Callable[[str], Any]      # label file -> Annotation; of an index, {image: Annotation}
     # Names of the label file of an image, by its {stem} and its {name}; the first wins. Where one
@@ -75,7 +75,7 @@ class Pair(NamedTuple):
 
 
 class Pairing(NamedTuple):
-    """What belongs together in a data set, and what belongs to nothing."""
+    """The pairs of a data set, and the files without a partner."""
 
     pairs: List[Pair]
     unlabelled_images: List[str]    # paths

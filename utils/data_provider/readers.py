@@ -98,7 +98,7 @@ class _RemoteTrace(Exception):  # noqa: N818 - Python prints it above the Remote
 
 
 class _Worker(NamedTuple):
-    """A worker process, as its consumer has it."""
+    """The consumer's side of a worker process."""
 
     process: subprocess.Popen
     connection: Connection
@@ -223,7 +223,7 @@ def slot_memory(memory: mmap.mmap, layout: BatchLayout, slot: int) -> np.ndarray
 
 
 def reserve(size: int) -> int:
-    """Makes a nameless file that has all its room.
+    """Creates an anonymous file with its space allocated.
 
     Args:
         size: in bytes.
@@ -254,7 +254,7 @@ def reserve(size: int) -> int:
 
 
 def _receive_report(worker: _Worker, number: int, patience: float) -> BatchReport:
-    """Waits for the word that a worker has made the batch that it is at.
+    """Waits until a worker reports its current batch as done.
 
     Args:
         worker: that has the order.
@@ -335,7 +335,7 @@ def _account_of_death(process: subprocess.Popen) -> WorkerError:
 
 
 def worker_main(socket: int, memory: int, job_at: int) -> None:
-    """What a worker process runs, to its end.
+    """The main function of a worker process.
 
     Args:
         socket: file descriptor of its end of the socket pair.

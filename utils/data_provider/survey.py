@@ -53,7 +53,7 @@ class Survival(NamedTuple):
 
 
 class Survey:
-    """Adds up what is seen of one sample after the other; regions are those to be learnt.
+    """Accumulates statistics over samples; regions are those to be learnt.
 
     Args:
         input_sizes: sides of the network's input in pixels.

@@ -1,4 +1,4 @@
-"""Polygons to what the network shall answer: six nested kernels and a training mask.
+"""Polygons to training targets: six nested kernels and a training mask.
 
 The reference draws them on whole pixels and takes every fourth of these, which lies 1.5 pixels off
 the cell's middle: a fault that its boxes bear. ``soft_targets`` are drawn at a fraction of a pixel,

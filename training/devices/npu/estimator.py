@@ -36,7 +36,7 @@ _PREFETCH = 2
 
 
 def in_estimator(npu: NpuConfig) -> TakeSteps:
-    """Makes what takes a run's steps through NPUEstimator.
+    """Returns a function that runs the steps through NPUEstimator.
 
     Args:
         npu: the adapter's options, ``iterations_per_loop`` among them.
@@ -100,7 +100,7 @@ class _Feed:
             self.error = error
 
     def take(self, count: int) -> Batch:
-        """Forgets the batches of ``count`` steps but for the last, which it returns."""
+        """Drops the batches of ``count`` steps and returns the last of them."""
         return [self._handed.popleft() for _ in range(count)][-1]
 
 
@@ -151,12 +151,12 @@ class _Steps(tf.train.SessionRunHook):
         self._hooks = self._stack.enter_context(open_hooks(self._run, self._graph, self._saver))
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
-        """Asks for what a step reports; the update itself is the Estimator's to run."""
+        """Requests the step's report; the Estimator itself runs the update."""
         return tf.train.SessionRunArgs(self._graph.fetches._replace(update=[]))
 
     def after_run(self, run_context: tf.train.SessionRunContext,
                   run_values: tf.train.SessionRunValues) -> None:
-        """Tells the hooks, and ends the run where it is time or a signal has asked for it."""
+        """Calls the hooks; ends the run at its last step or after a signal."""
         values: Any = run_values.results
         before, self._step = self._step, int(values.global_step)
         taken = self._step - before
@@ -167,7 +167,7 @@ class _Steps(tf.train.SessionRunHook):
             run_context.request_stop()
 
     def end(self, session: tf.Session) -> None:
-        """Lets the hooks save, unless there is nothing new."""
+        """Has the hooks save, unless nothing has changed."""
         # Where the data ended within a loop, steps were taken that no result tells of.
         self._step = int(session.run(tf.train.get_global_step(session.graph)))
         if self._step > self._run.first_step:

@@ -1,4 +1,4 @@
-"""Which NPU a process uses, and with whom it trains: the environment and the rank table.
+"""The NPU and the rank of a process, from the environment and the rank table.
 
 The adapter aborts the process on some values of the environment, ignores others, and takes a rank
 table that was left over from another job for an order to start collectives. What the collective
@@ -35,7 +35,7 @@ _MAX_SERVER_ID = 63
 
 
 class RankTableError(PSENetError):
-    """A rank table that cannot be read, or that no job can start with."""
+    """A rank table that cannot be read, or with which no job can start."""
 
 
 class RankedDevice(NamedTuple):
@@ -281,7 +281,7 @@ class NpuRank(NamedTuple):
 
 
 def remove_empty(environment: MutableMapping[str, str]) -> None:
-    """Removes the variables that are empty, for the adapter as well to take them for unset.
+    """Removes empty variables, so that the adapter too treats them as unset.
 
     Args:
         environment: as ``os.environ``.
@@ -292,7 +292,7 @@ def remove_empty(environment: MutableMapping[str, str]) -> None:
 
 
 def check_one_device(environment: Mapping[str, str]) -> None:
-    """Refuses an environment that is not that of one process on one NPU.
+    """Rejects an environment other than that of one process on one NPU.
 
     Args:
         environment: as ``os.environ``; an empty value counts as unset.
@@ -392,7 +392,7 @@ def _check_job(given: Mapping[str, str], size: int) -> None:
 
 
 def _check_rank_table(given: Mapping[str, str], found: NpuRank) -> None:
-    """A rank table makes the adapter start collectives, so it has to be about this job."""
+    """Checks that the rank table describes this job, as it makes the adapter start collectives."""
     path = given['RANK_TABLE_FILE']
     remedy = ('tools.make_rank_table makes one' if found.size > 1
               else 'unset RANK_TABLE_FILE to use one NPU')

@@ -38,7 +38,7 @@ _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 
 
 class NpuConfig(NamedTuple):
-    """How training uses an NPU; the field names are flag names, but for ``options``."""
+    """The configuration of training on an NPU; all fields but ``options`` are named as flags."""
 
     loss_scale: float = 1024.0
     loss_scale_mode: str = 'fixed'
@@ -142,12 +142,12 @@ def _read_options(flag_values: flags.FlagValues) -> Dict[str, Value]:
 
 
 def _expanded(value: Value) -> Value:
-    """A value with ~ for the home directory, which no option but a path begins with."""
+    """Expands a leading ~ to the home directory; only paths begin with one."""
     return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
-    """Reads what ``--npu_option`` was given.
+    """Reads ``--npu_option``.
 
     Args:
         texts: each ``key=value``.
@@ -182,7 +182,7 @@ def _key_fault(text: str, key: str, has_value: bool) -> Optional[str]:
 
 
 def _field_of_unknown(key: str, value: str) -> str:
-    """The field that a value looks like, for a key of a release that is newer than the table."""
+    """Guesses the field of a key that is newer than the table from its value."""
     field = 's'
     if value.lower() in ('true', 'false'):
         field = 'b'
@@ -211,7 +211,7 @@ def _parse_value(text: str, field: str, value: str) -> Value:
 
 
 def validate(config: NpuConfig) -> None:
-    """Refuses what cannot work, before anything is started.
+    """Rejects invalid settings before anything is started.
 
     Raises:
         PSENetError: the first fault found.
@@ -224,7 +224,7 @@ def validate(config: NpuConfig) -> None:
 
 
 def check_for_ranks(options: Dict[str, Value], world_size: int) -> None:
-    """Refuses options that are not for so many processes.
+    """Rejects options that do not suit this number of processes.
 
     Args:
         options: the adapter's, which ``validate`` found right by themselves.
@@ -452,7 +452,7 @@ def _make(kind: Type[Any], arguments: Dict[str, Any]) -> Any:
 
 @contextmanager
 def named_refusal(options: Collection[str], refuser: str = 'NPUEstimator') -> Iterator[None]:
-    """Turns what the adapter's constructors raise into a sentence that names the options.
+    """Turns errors of the adapter's constructors into a sentence that names the options.
 
     Args:
         options: keys of those given, or names of arguments.

@@ -25,7 +25,7 @@ _ONLINE_INFERENCE = 0
 
 
 def check_installed(consequence: str) -> None:
-    """Looks for the adapter without loading it.
+    """Checks that the adapter is installed, without loading it.
 
     Args:
         consequence: what cannot be done without it, and the way out; ends the sentence.
@@ -154,7 +154,7 @@ _PEER_ERRORS = (tf.errors.InternalError, tf.errors.UnavailableError, tf.errors.A
 
 
 class _Bridge(NamedTuple):
-    """What is used of the adapter."""
+    """The parts of the adapter that are used."""
 
     distributed_optimizer: Any
     loss_scale_optimizer: Any
@@ -184,7 +184,7 @@ class NpuDevice(Device):
     """
 
     def __init__(self, config: NpuConfig):
-        """Checks what can be checked without touching the device.
+        """Checks everything that does not need the device.
 
         Args:
             config: loss scaling, limits, and the adapter's options.
@@ -237,7 +237,7 @@ class NpuDevice(Device):
         return contextlib.nullcontext()
 
     def session_config(self) -> tf.ConfigProto:
-        """That of every session on an NPU, with the options given."""
+        """The configuration of every session on an NPU, with the given options."""
         return session_config(self._npu_config.options)
 
     def wrap_optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
@@ -290,12 +290,12 @@ class NpuDevice(Device):
         return tf.assign(variable, received)
 
     def is_peer_failure(self, error: tf.errors.OpError) -> bool:
-        """Takes every failure within the device for one: the adapter does not tell the reason."""
+        """Treats every failure within the device as one, as the adapter gives no reason."""
         return self.world_size > 1 and isinstance(error, _PEER_ERRORS)
 
 
 def _check_averages(graph: tf.Graph) -> None:
-    """Releases that do not know CM_WORKER_SIZE build a graph for one rank without a word."""
+    """Rejects releases that ignore CM_WORKER_SIZE and would silently train one rank."""
     if not any(_AVERAGING in op.name for op in graph.get_operations()):
         raise PSENetError('the installed release of npu_bridge does not average gradients over '
                           'CM_WORKER_SIZE processes; describe the job by RANK_SIZE and '
