@@ -13,6 +13,7 @@ import sys
 import time
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from tests.small_network import sitecustomize as small_network
@@ -198,3 +199,24 @@ def test_overwrite_starts_anew_and_leaves_other_files_alone(place, restored):
     assert exit_code == 0, log
     assert place.steps() == [1]
     assert (place.run / 'notes.txt').read_text() == 'mine'
+
+
+def test_statistics_measured_at_the_end_are_saved(place, tmp_path):
+    """Also where the last step is one at which checkpoints are saved."""
+    found = []
+    for count in (0, 2):
+        run = tmp_path / str(count)
+        exit_code, log = place.train(checkpoint_path=run, max_steps=4, save_checkpoint_steps=2,
+                                     measured_batches=count)
+        assert exit_code == 0, log
+        checkpoint = open_checkpoint(str(run))
+        assert checkpoint.global_step() == 4
+        found.append({name: checkpoint.reader.get_tensor(name)
+                      for name in checkpoint.reader.get_variable_to_shape_map()})
+        assert f'saved {run}/model.ckpt-4' in log.splitlines()[-1]
+    without, measured = found
+    for name, value in without.items():
+        if name.endswith('moving_mean'):
+            assert np.abs(value - measured[name]).max() > 1e-6
+        elif name.endswith('weights'):
+            np.testing.assert_array_equal(value, measured[name])

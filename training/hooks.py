@@ -201,16 +201,20 @@ class SummaryHook(Hook):
 
 
 class CheckpointHook(Hook):
-    """Saves every ``every`` steps and at the end."""
+    """Saves every ``every`` steps and at the end.
 
-    def __init__(self, writer: CheckpointWriter, every: int):
-        """Takes the writer and the interval in steps."""
+    The last step is saved at the end alone, where the statistics have been measured.
+    """
+
+    def __init__(self, writer: CheckpointWriter, every: int, max_steps: int):
+        """Takes the writer, the interval in steps, and the last step."""
         self._writer = writer
         self._every = every
+        self._max_steps = max_steps
 
     def after_step(self, session: tf.Session, result: StepResult) -> None:
         """Saves when it is time."""
-        if result.reaches(self._every):
+        if result.reaches(self._every) and result.step < self._max_steps:
             self._writer.save(session, result.step)
 
     def end(self, session: tf.Session, step: int) -> None:

@@ -157,7 +157,8 @@ def open_hooks(run: RunContext, graph: TrainGraph, saver: tf.train.Saver) -> Ite
                               run.batches.seed, run_flags(config))
     with SummaryWriter(config.checkpoint_path, run.first_step) as summaries:
         yield [*hooks, SummaryHook(summaries, config.save_summary_steps),
-               CheckpointHook(writer, config.save_checkpoint_steps), *run.hooks, *last]
+               CheckpointHook(writer, config.save_checkpoint_steps, config.max_steps), *run.hooks,
+               *last]
 
 
 def _feeds_of_images(run: RunContext, graph: TrainGraph) -> Iterator[Dict[tf.Tensor, np.ndarray]]:

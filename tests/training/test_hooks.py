@@ -141,17 +141,19 @@ def test_summary_pictures_are_of_the_first_sample():
 
 def test_checkpoints_are_saved_at_the_interval_and_at_the_end():
     writer = Recorder()
-    hook = CheckpointHook(writer, 3)
+    hook = CheckpointHook(writer, 3, 100)
     for step in range(1, 8):
         hook.after_step('session', result_of(step))
     hook.end('session', 7)
     assert writer.calls == [('save', 'session', 3), ('save', 'session', 6), ('save', 'session', 7)]
 
 
-def test_the_last_step_is_not_saved_twice():
+@pytest.mark.parametrize('max_steps', [6, 100])
+def test_the_last_step_is_not_saved_twice(max_steps):
     writer = Recorder()
-    hook = CheckpointHook(writer, 3)
+    hook = CheckpointHook(writer, 3, max_steps)
     for step in range(1, 7):
         hook.after_step(None, result_of(step))
+    assert writer.steps() == ([3] if max_steps == 6 else [3, 6])
     hook.end(None, 6)
     assert writer.steps() == [3, 6]
