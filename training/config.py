@@ -342,7 +342,10 @@ def with_flags_of_run(config: TrainConfig, given: Collection[str]) -> TrainConfi
         return config
     if manifest.checkpoints[-1].endswith(checkpoint_name(stored.get('max_steps', 0))):
         # It had come to its end, and is to go on beyond that.
-        stored.pop('max_steps', None)
+        reached = stored.pop('max_steps', 0)
+        if 'max_steps' not in given and config.max_steps > reached:
+            logger.warning('the run had reached its --max_steps=%d; as none is given now, it goes '
+                           'on to --max_steps=%d, the default', reached, config.max_steps)
     for name, value in stored.items():
         if type(value) is not type(getattr(_DEFAULTS, name)):
             raise PSENetError(f'{os.path.join(config.checkpoint_path, MANIFEST)} has {name}='

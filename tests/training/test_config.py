@@ -160,7 +160,7 @@ def test_a_flag_that_is_given_counts_and_is_told_of(train_flags, earlier, messag
     assert len(messages()) == 2
 
 
-def test_a_run_that_had_come_to_its_end_goes_on_beyond_it(config, earlier):
+def test_a_run_that_had_come_to_its_end_goes_on_beyond_it(config, earlier, messages):
     assert with_flags_of_run(config, []).max_steps == 100000
     manifest = Manifest(config.checkpoint_path)
     manifest.flags['max_steps'] = 9
@@ -169,6 +169,10 @@ def test_a_run_that_had_come_to_its_end_goes_on_beyond_it(config, earlier):
     manifest.flags['max_steps'] = 7
     manifest.replace(manifest.checkpoints)
     assert with_flags_of_run(config, []).max_steps == 100000
+    assert with_flags_of_run(config._replace(max_steps=20), ['max_steps']).max_steps == 20
+    warning, = [text for text in messages() if 'had reached' in text]
+    assert warning == ('the run had reached its --max_steps=7; as none is given now, it goes on to '
+                       '--max_steps=100000, the default')
 
 
 def test_flags_of_a_run_are_not_taken_without_restore(train_flags, earlier):
