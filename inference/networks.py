@@ -342,7 +342,7 @@ def graph_file(model: str) -> str:
         The path.
 
     Raises:
-        PSENetError: there is none.
+        PSENetError: the path does not lead to one.
     """
     if not os.path.exists(model):
         raise PSENetError(f'there is no model at --model={model}; tools.export makes one of a '

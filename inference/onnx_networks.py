@@ -30,7 +30,9 @@ _DOT_PRODUCTS = {'avx512_vnni', 'avx_vnni', 'amx_int8'}
 
 # Linux's description of the processors.
 CPUINFO = '/proc/cpuinfo'
-_DTYPES = {'tensor(float)': np.float32, 'tensor(uint8)': np.uint8}
+# By the names that ONNX Runtime and OpenVINO have for them.
+_DTYPES = {'tensor(float)': np.float32, 'tensor(uint8)': np.uint8,
+           'f32': np.float32, 'u8': np.uint8}
 # ONNX Runtime's levels: 0 is verbose, 4 fatal. Its errors are raised as well.
 _LOG_FATAL = 4
 # They have no base class of their own.
@@ -120,8 +122,9 @@ class OpenVinoNetwork(ScoreNetwork):
             reason = str(error).strip().splitlines()[-1].rstrip('.')
             raise damaged_model(model, 'ONNX model', reason) from None
         inputs, outputs = self._compiled.inputs, self._compiled.outputs
+        types = {each.any_name: each.element_type.get_type_name() for each in inputs}
         self._dtype = _input_dtype(
-            model, {each.any_name: (f'tensor({_kind(each)})', _shape(each)) for each in inputs},
+            model, {each.any_name: (types[each.any_name], _shape(each)) for each in inputs},
             {each.any_name: _shape(each) for each in outputs})
         self.input_sizes = fixed_size(_shape(inputs[0]))
         self._output = next(each for each in outputs if each.any_name == OUTPUT_NAME)
@@ -156,7 +159,7 @@ def _input_dtype(model: str, inputs: Dict[str, Tuple[str, Sequence[Any]]],
 
     Args:
         model: for messages.
-        inputs: by name the type, as ONNX writes it, and the shape, (N, H, W, C).
+        inputs: by name the type, one of _DTYPES, and the shape, (N, H, W, C).
         outputs: by name the shape.
     """
     shapes = {INPUT_NAME: inputs.get(INPUT_NAME, ('', None))[1],
@@ -169,7 +172,7 @@ def _input_dtype(model: str, inputs: Dict[str, Tuple[str, Sequence[Any]]],
             raise other_model(model, f'{label} with {depth} channels')
     kind = inputs[INPUT_NAME][0]
     if len(inputs) > 1 or kind not in _DTYPES:
-        raise other_model(model, f'single input of {" or ".join(_DTYPES)}')
+        raise other_model(model, 'single input of float32 or uint8')
     return _DTYPES[kind]
 
 
@@ -178,17 +181,19 @@ def _shape(tensor: Any) -> Sequence[Any]:
     return [None if each.is_dynamic else each.get_length() for each in tensor.partial_shape]
 
 
-def _kind(tensor: Any) -> str:
-    name = tensor.element_type.get_type_name()
-    return {'f32': 'float', 'u8': 'uint8'}.get(name, name)
-
-
 def _warn_of_processor(model: str, graph_name: str) -> None:
     """Warns if a model in eight bits runs on an x86 processor whose 16-bit sums overflow."""
     if graph_name != INT8_GRAPH:
         return
+    flags = read_cpuinfo('flags').split()
+    if flags and not _DOT_PRODUCTS & set(flags):
+        logger.warning('--model=%s is made for %s; on this processor its boxes may be wrong',
+                       model, INT8_PROCESSORS)
+
+
+def read_cpuinfo(field: str) -> str:
+    """Reads a field of Linux's description of the first processor; '' if it cannot be had."""
     with contextlib.suppress(OSError), open(CPUINFO, encoding='utf-8') as file:
-        flags = re.search(r'^flags\s*:(.*)', file.read(), re.MULTILINE)
-        if flags and not _DOT_PRODUCTS & set(flags[1].split()):
-            logger.warning('--model=%s is for %s; this processor is none of them, and its boxes '
-                           'may be wrong', model, INT8_PROCESSORS)
+        found = re.search(rf'^{field}\s*:(.*)', file.read(), re.MULTILINE)
+        return found[1].strip() if found else ''
+    return ''

@@ -9,7 +9,7 @@ import glob
 import os
 import re
 import zipfile
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence
 
 import numpy as np
 
@@ -149,7 +149,7 @@ def write_archive(output_dir: str, name_pattern: Optional[str] = None) -> str:
         out are named in a warning.
 
     Raises:
-        ResultError: there is no such result, or the archive cannot be written.
+        ResultError: a result is missing, or the archive cannot be written.
     """
     # Notes that a person named res_... are left alone.
     found = [name for name in _names(output_dir) if _NUMBERED_NAME.fullmatch(name) or (
@@ -164,7 +164,8 @@ def write_archive(output_dir: str, name_pattern: Optional[str] = None) -> str:
         others = sorted(set(found) - set(names))
         logger.warning('%d results are left out, as scoring takes img_<number> alone: %s first',
                        len(others), others[0])
-    names.sort(key=_order)
+    numbers = {name: _NUMBERED_NAME.fullmatch(name) for name in names}
+    names.sort(key=lambda name: (int(numbers[name][1]) if numbers[name] else -1, name))
     _own_archive(output_dir)
     archive_path = os.path.join(output_dir, ARCHIVE_NAME)
     with replacing(archive_path) as temporary, zipfile.ZipFile(
@@ -174,11 +175,6 @@ def write_archive(output_dir: str, name_pattern: Optional[str] = None) -> str:
                 archive.writestr(zipfile.ZipInfo(name, _ENTRY_DATE), file.read(),
                                  zipfile.ZIP_DEFLATED)
     return archive_path
-
-
-def _order(name: str) -> Tuple[int, str]:
-    numbered = _NUMBERED_NAME.fullmatch(name)
-    return int(numbered.group(1)) if numbered else -1, name
 
 
 def _names(output_dir: str) -> List[str]:

@@ -92,7 +92,7 @@ def follow_thresholds(config: DetectConfig, given: Collection[str]) -> DetectCon
         The configuration to run with.
 
     Raises:
-        PSENetError: there is no such model or checkpoint, or its file of thresholds is damaged.
+        PSENetError: the model or checkpoint is missing, or its file of thresholds is damaged.
     """
     subject = _subject(config)
     wanted = [name for name in Thresholds._fields if name not in given]
@@ -118,7 +118,7 @@ def read_thresholds(checkpoint_path: str) -> Dict[str, Any]:
         The fields of Thresholds and the score; nothing where the checkpoint has none of its own.
 
     Raises:
-        PSENetError: there is no such checkpoint, or its file of thresholds is damaged.
+        PSENetError: the checkpoint is missing, or its file of thresholds is damaged.
     """
     subject = _checkpoint(checkpoint_path)
     return {name: value for name, value in _read_own(subject).items()

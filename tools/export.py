@@ -28,7 +28,7 @@ from tools.exporting.comparison import (
     inputs_of_size,
     sizes_of,
 )
-from tools.exporting.quantization import Quantization
+from tools.exporting.quantization import ONNX_INT8, Quantization
 from tools.phases import interrupt_on_termination
 from tools.scoring.validation import open_validation
 from utils import cli
@@ -36,7 +36,6 @@ from utils.errors import PSENetError
 from utils.tf_env import configure_tensorflow
 from utils.utils_tool import logger
 
-ONNX_INT8 = 'onnx_int8'
 FORMATS = ('frozen_graph', 'saved_model', 'onnx', ONNX_INT8)
 
 

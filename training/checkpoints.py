@@ -57,7 +57,7 @@ def resolve_checkpoint(path: str) -> str:
         The prefix that TensorFlow's readers take; of a folder, the newest checkpoint.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: the path does not lead to one.
     """
     if os.path.isdir(path):
         return _newest_in(path)

@@ -151,4 +151,4 @@ def test_a_model_in_eight_bits_names_its_processors(form, flags, warned, tmp_pat
     config = config_of(form, tmp_path, write)
     monkeypatch.setattr(onnx_networks, 'CPUINFO', str(description))
     open_network(config).close()
-    assert ('is for x86-64 processors with VNNI' in caplog.text) == warned
+    assert ('is made for x86-64 processors with VNNI' in caplog.text) == warned

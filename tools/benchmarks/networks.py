@@ -9,7 +9,6 @@ checkpoint, that of precisions ONNX Runtime in float32.
 import contextlib
 import itertools
 import os
-import re
 import statistics
 import tempfile
 import time
@@ -17,16 +16,16 @@ from typing import Dict, Iterator, List
 
 import numpy as np
 
-from evaluation.protocol import GroundTruth
 from inference.config import MAX_SIDE_LEN, DetectConfig
 from inference.detector import Detector, NetworkInput, open_detector, prepare_image
 from inference.folder import detect_folder, images_by_stem
 from inference.networks import ScoreNetwork, open_network
+from inference.onnx_networks import read_cpuinfo
 from inference.postprocess import Thresholds
 from inference.thresholds import read_thresholds
 from tools.benchmarks.measure import Case, Sample, Target, timed_pass
 from tools.benchmarks.samples import ROOT, Samples
-from tools.scoring.validation import score_boxes
+from tools.exporting.quantization import LEAST_AGREEMENT, agreement, quantize
 from utils.image_io import read_image
 from utils.tf_env import configure_tensorflow
 
@@ -101,8 +100,6 @@ PRECISIONS = {'onnx_int8': ('onnx', 'float32', 'int8'),
               'openvino_auto': ('openvino', 'auto', ''),
               'openvino_int8': ('openvino', 'float32', 'int8'),
               'openvino_int8_auto': ('openvino', 'auto', 'int8')}
-# Boxes of the float model at IoU 0.5 that a precision must find to count.
-AGREEMENT = 0.97
 _CALIBRATION_IMAGES = 12
 
 
@@ -124,7 +121,6 @@ def open_precisions(samples: Samples) -> Iterator[Case]:
 def _write_precisions(folder: str, samples: Samples) -> Dict[str, DetectConfig]:
     # TensorFlow comes with them.
     from tools.exporting.formats import convert_to_onnx, freeze
-    from tools.exporting.quantization import quantize
     from training.checkpoints import resolve_checkpoint
 
     checkpoint = os.path.join(ROOT, 'checkpoint', 'icdar2015')
@@ -146,15 +142,10 @@ def _write_precisions(folder: str, samples: Samples) -> Dict[str, DetectConfig]:
 
 
 def _processor() -> str:
-    """Name of the processor, with what of it matters to small numbers."""
-    with contextlib.suppress(OSError), open('/proc/cpuinfo', encoding='utf-8') as file:
-        text = file.read()
-        name = re.search(r'^model name\s*: (.*)', text, re.MULTILINE)
-        flags = re.search(r'^flags\s*: (.*)', text, re.MULTILINE)
-        if name and flags:
-            known = {'avx512_vnni', 'avx_vnni', 'avx512_bf16', 'amx_int8', 'amx_bf16'}
-            return ' '.join([name[1], *sorted(known & set(flags[1].split()))])
-    return 'an unnamed processor'
+    """Name of the processor, and its instructions for small numbers."""
+    known = {'avx512_vnni', 'avx_vnni', 'avx512_bf16', 'amx_int8', 'amx_bf16'}
+    return ' '.join([read_cpuinfo('model name') or 'an unnamed processor',
+                     *sorted(known & set(read_cpuinfo('flags').split()))])
 
 
 class _PrecisionsRun:
@@ -190,14 +181,12 @@ class _PrecisionsRun:
 
     def figures(self) -> Dict[str, float]:
         """Each one's ratio, and the Hmean of its boxes with those of the float model."""
-        truth = {key: GroundTruth(quads.astype(np.int64), np.zeros(len(quads), bool))
-                 for key, quads in self._boxes[ONNX].items()}
         figures, usable = {}, [1.0]
         for name, ratios in self._ratios.items():
             ratio = statistics.median(ratios)
-            hmean = score_boxes(truth, self._boxes[name]).hmean
+            hmean = agreement(self._boxes[name], self._boxes[ONNX]).hmean
             figures[f'{name}_ratio'], figures[f'{name}_hmean'] = ratio, hmean
-            if hmean >= AGREEMENT:
+            if hmean >= LEAST_AGREEMENT:
                 usable.append(ratio)
         return {**figures, 'best_ratio': min(usable)}
 

@@ -16,8 +16,8 @@ from inference.networks import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL_GRAPH, open_
 from inference.results import make_folder
 from inference.thresholds import Thresholds, give_thresholds, read_thresholds
 from tools.exporting.comparison import Answers, answers_of, compare, sizes_of
-from tools.exporting.formats import FORMATS, ONNX_INT8, SAVED_MODEL, freeze
-from tools.exporting.quantization import Quantization, quantize_file
+from tools.exporting.formats import FORMATS, SAVED_MODEL, freeze
+from tools.exporting.quantization import ONNX_INT8, Quantization, quantize_file
 from training.checkpoints import Checkpoint, open_checkpoint
 from training.run_folder import fingerprint
 from utils.errors import PSENetError, first_line

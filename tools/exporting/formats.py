@@ -9,6 +9,7 @@ import tensorflow as tf
 from inference.config import Size
 from inference.networks import INPUT_NAME, OUTPUT_NAME
 from nets.model import model
+from tools.exporting.quantization import ONNX_INT8
 from training.checkpoints import backbone_of, restore_for_inference
 from utils.errors import extra_package
 
@@ -150,7 +151,7 @@ def convert_to_onnx(graph_def: tf.GraphDef) -> bytes:
     return model.SerializeToString()
 
 
-SAVED_MODEL, ONNX_INT8 = 'saved_model', 'onnx_int8'
+SAVED_MODEL = 'saved_model'
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 FLOAT_SIGNATURE = 'serving_float'
 
