@@ -2,6 +2,7 @@
 
 VENV_PYTHON := .venv/bin/python
 SETUP = python=$$(PYTHON='$(PYTHON)' tools/find_python.sh) && TF='$(TF)' "$$python" tools/setup_env.py
+DEMO_FLAGS = $(if $(DEMO_STEPS),--steps='$(DEMO_STEPS)')
 
 DETECT_TESTS := tests/pse tests/evaluation tests/utils tests/inference tests/tools/serving \
   tests/tools/scoring tests/tools/test_convert_labels.py tests/tools/test_make_gt_zip.py \
@@ -46,13 +47,13 @@ backbone: setup ## write pretrain_model/resnet_v1_50.ckpt, the ImageNet weights 
 	@$(VENV_PYTHON) -m tools.import_backbone
 
 demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
-	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) -m tools.demo
+	@$(VENV_PYTHON) -m tools.demo $(DEMO_FLAGS)
 
 demo-curved: setup ## the same with curved words, found as polygons
-	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) -m tools.demo --curved --folder=./demo/curved
+	@$(VENV_PYTHON) -m tools.demo $(DEMO_FLAGS) --curved --folder=./demo/curved
 
 tools-demo: setup-tools ## run every tool on the demo's data, and leave their pictures in demo/tools
-	@DEMO_STEPS='$(DEMO_STEPS)' $(VENV_PYTHON) -m tools.tools_demo
+	@$(VENV_PYTHON) -m tools.tools_demo $(DEMO_FLAGS)
 
 test: setup-tools ## run the tests, two files at a time; ARGS='tests/pse -x' is passed to pytest
 	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)

@@ -1,1 +1,1 @@
-"""Commands around the main job; each runs as a file and is importable as ``tools.<name>``."""
+"""Commands around training and detection; each runs as ``python -m tools.<name>``."""

@@ -3,10 +3,10 @@
     python -m tools.ablate --seeds=3 --steps=100
     python -m tools.ablate --changes='--crop=scaled|--loss=hard_negatives|--recipe=modern'
 
-Every change is trained with each of the seeds, 0 and up, and so is the baseline, which has none.
-The table has the mean Hmean on held-out images, its standard deviation over the seeds, and the
-difference to the baseline; one that exceeds twice the standard error of the difference is marked.
-Runs that are there already are not done again. ablation.csv in --folder has each run's score.
+The baseline and every change are trained with each of the seeds 0, 1, ... The table shows the mean
+Hmean on held-out images, its standard deviation over the seeds, and the difference from the
+baseline, marked if it exceeds twice its standard error. The score of every run is stored in
+ablation.csv in --folder; runs that have a score are not repeated.
 """
 
 import csv
@@ -34,7 +34,7 @@ _DATA = DatasetSpec(train_images=300, test_images=60)
 
 
 class Ablation(NamedTuple):
-    """What is trained, and for how long."""
+    """Settings of an ablation study."""
 
     folder: str
     changes: List[str]
@@ -48,21 +48,21 @@ def train_and_score(ablation: Ablation, change: str, seed: int) -> float:
     """Trains with a change, detects at the default thresholds, and scores.
 
     Args:
-        ablation: what all runs have in common.
+        ablation: settings that all runs share.
         change: flags of train.py, or BASELINE.
-        seed: of the run.
+        seed: seed of the run.
 
     Returns:
-        Hmean on the held-out images.
+        Hmean on the held-out images, 0..1.
 
     Raises:
-        PSENetError: a step failed.
+        PSENetError: training, detection or scoring failed.
     """
     run, output = (os.path.join(ablation.folder, name) for name in ('run', 'output'))
     data = os.path.join(ablation.folder, 'data')
     given = [] if change == BASELINE else change.split()
     names = {flag.lstrip('-').split('=')[0] for flag in given}
-    # The recipe has a rate of its own, made for runs of ten thousand steps.
+    # --recipe=modern has its own learning rate, which is tuned for runs of ten thousand steps.
     common = {'gpu_list': '', 'training_data_path': os.path.join(data, 'train'),
               'checkpoint_path': run, 'overwrite': 'true', 'input_size': ablation.input_size,
               'batch_size_per_gpu': 4, 'num_readers': 1, 'seed': seed,
@@ -79,13 +79,10 @@ def train_and_score(ablation: Ablation, change: str, seed: int) -> float:
 
 
 def format_table(scores: Dict[str, List[float]]) -> str:
-    """Writes the table.
+    """Formats the results as a table with one line per change.
 
     Args:
-        scores: Hmeans by change, BASELINE among them.
-
-    Returns:
-        A line a change.
+        scores: Hmean of each seed, by change; includes BASELINE.
     """
     base = np.array(scores[BASELINE])
     lines = [f'{"Hmean":>7} {"spread":>7} {"change":>8}     flags of train.py']
@@ -104,10 +101,10 @@ def _variance(values: np.ndarray) -> float:
 
 
 def run_ablation(ablation: Ablation) -> Dict[str, List[float]]:
-    """Trains everything that has no score yet; returns Hmeans by change.
+    """Trains every run that has no score yet and returns the Hmeans by change.
 
     Raises:
-        PSENetError: a run failed; the scores before it are kept.
+        PSENetError: a run failed; earlier scores are kept.
     """
     ensure_dataset(os.path.join(ablation.folder, 'data'), _DATA)
     table = os.path.join(ablation.folder, 'ablation.csv')
@@ -135,7 +132,7 @@ def _read(path: str) -> List[List[str]]:
         with open(path, newline='', encoding='utf-8') as file:
             return list(csv.reader(file))[1:]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PSENetError(f'{path} cannot be read ({error}); mend or remove it') from None
+        raise PSENetError(f'{path} cannot be read ({error}); repair or remove it') from None
 
 
 def _write(path: str, rows: List[List[str]]) -> None:
@@ -147,13 +144,14 @@ def _write(path: str, rows: List[List[str]]) -> None:
 def define_ablation_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('ablation')
-    cli.define_path('folder', './demo/ablation', 'Folder for everything that it writes.', **group)
+    cli.define_path('folder', './demo/ablation', 'Folder for data, runs and ablation.csv.', **group)
     flags.DEFINE_string('changes', _CHANGES, 'Changes, separated by |; each is flags of train.py, '
                         'separated by blanks.', **group)
     flags.DEFINE_integer('seeds', 3, 'Runs of each change.', 1, **group)
     flags.DEFINE_integer('steps', 100, 'Training steps of a run.', 1, **group)
     flags.DEFINE_integer('input_size', 256, 'Side in pixels of the training crops.', 32, **group)
-    flags.DEFINE_float('learning_rate', 1e-3, 'Of all runs whose change gives none.', 0, **group)
+    flags.DEFINE_float('learning_rate', 1e-3, 'Learning rate of all runs whose change does not set '
+                       'it.', 0, **group)
 
 
 def main(_: List[str]) -> None:

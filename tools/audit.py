@@ -1,11 +1,11 @@
 """Compares the pinned packages with PyPI's list of known vulnerabilities; part of `make lint`.
 
-    python -m tools.audit               ends with exit code 1 where something is not accepted
-    python -m tools.audit --report      says so, and ends with 0
+    python -m tools.audit               exits with 1 if a vulnerability has not been accepted
+    python -m tools.audit --report      only reports it
 
-Python 3.7 and TensorFlow 1.15 get no more corrections, and no more do most packages for them. So
-what is known of these packages is accepted, each for a reason that is written here; what is known
-of any other is an error. Where PyPI cannot be asked, a line says so and that is all.
+Python 3.7, TensorFlow 1.15 and most packages for them no longer receive fixes. Known
+vulnerabilities of the packages listed here are therefore accepted, each for the stated reason; in
+any other package they are an error. Without access to PyPI the check is skipped with a message.
 """
 
 import json
@@ -22,9 +22,10 @@ _PATIENCE_SECONDS = 90
 _OLD = 'no version for Python 3.7 corrects it; '
 _TOOL = _OLD + 'a tool of developers, which sees nothing but this project'
 ACCEPTED = {
-    'tensorflow': 'the network is TensorFlow 1.15, corrected by nobody since 2021; nearly all of '
-                  'it is about graphs, models and op arguments of strangers: graphs are built '
-                  'here, of checkpoints only tensors are read (docs/security.md)',
+    'tensorflow': 'the network needs TensorFlow 1.15, which has had no fixes since 2021; nearly '
+                  'all of them concern graphs, models and op arguments from untrusted sources: '
+                  'graphs are built here, and only tensors are read from checkpoints '
+                  '(docs/security.md)',
     'tensorboard': 'comes with TensorFlow 1.15; its server is never started by the project',
     'grpcio': _OLD + 'no server is started and no connection made without --distributed',
     'protobuf': 'TensorFlow 1.15 cannot use a later one; parses event files and checkpoint '
@@ -32,11 +33,11 @@ ACCEPTED = {
     'numpy': 'TensorFlow 1.15 cannot use a later one; no pickled array is ever loaded',
     'pillow': _OLD + 'reads nothing but headers of images that are neither JPEG nor PNG, and '
               'draws the demo',
-    'opencv-python': 'decodes images of strangers: keep it at the newest version that installs',
-    'werkzeug': _OLD + 'the demo server, which uses neither its debugger nor its reader of forms '
-                'nor its paths on Windows',
-    'onnx': _OLD + 'writes what tools.export makes, and reads none but that; models of others '
-            'go to ONNX Runtime, and are trusted as the checkpoint is',
+    'opencv-python': 'decodes untrusted images: keep it at the newest version that installs',
+    'werkzeug': _OLD + 'used by the demo server, without its debugger, form parser and Windows '
+                'paths',
+    'onnx': _OLD + 'writes and reads only models made by tools.export; other models go to ONNX '
+            'Runtime, and are trusted as the checkpoint is',
     'selenium': _TOOL, 'h11': _TOOL,
     'markdown': _OLD + "TensorBoard's server, which is never started by the project",
     'fonttools': _OLD + "comes with matplotlib; no fonts but matplotlib's own are read",
@@ -64,26 +65,26 @@ class Finding(NamedTuple):
 
 
 def findings_of(report: Dict[str, Any]) -> List[Finding]:
-    """The vulnerabilities in pip-audit's report, each once."""
+    """Lists the vulnerabilities in a report of pip-audit without duplicates."""
     found = {Finding(package['name'].lower(), package['version'], vulnerability['id'])
              for package in report['dependencies'] for vulnerability in package.get('vulns', ())}
     return sorted(found)
 
 
 def verdict(report: Optional[Dict[str, Any]]) -> List[str]:
-    """What is to be said of a report.
+    """Summarises a report.
 
     Args:
-        report: pip-audit's, or None without one.
+        report: report of pip-audit; None if PyPI could not be reached.
 
     Returns:
-        Lines; those of findings that nobody has accepted begin with ``error``.
+        Lines of text; vulnerabilities that are not accepted begin with ``error``.
     """
     if report is None or not any('vulns' in package for package in report['dependencies']):
         return ['known vulnerabilities: skipped, no network (PyPI does not answer)']
     findings = findings_of(report)
     lines = [f'error: {one.package} {one.version} has {one.identifier}: choose a version without '
-             'it, or write down in tools/audit.py why it does no harm'
+             'it, or explain in tools/audit.py why it does no harm'
              for one in findings if one.package not in ACCEPTED]
     packages = {one.package for one in findings if one.package in ACCEPTED}
     accepted = sum(one.package in ACCEPTED for one in findings)
@@ -93,7 +94,7 @@ def verdict(report: Optional[Dict[str, Any]]) -> List[str]:
 
 
 def ask_pypi() -> Optional[Dict[str, Any]]:
-    """Runs pip-audit on all that is pinned; None where it cannot reach PyPI."""
+    """Runs pip-audit on all pinned packages; returns None if PyPI cannot be reached."""
     options = [option for name in _FILES for option in ('-r', os.path.join(ROOT, name))]
     try:
         ended = subprocess.run(
@@ -106,7 +107,7 @@ def ask_pypi() -> Optional[Dict[str, Any]]:
 
 
 def main(report_only: bool) -> int:
-    """Prints what is known; returns the exit code."""
+    """Prints the findings; returns the exit code."""
     lines = verdict(ask_pypi())
     print('\n'.join(lines))
     return int(not report_only and any(line.startswith('error') for line in lines))

@@ -1,12 +1,12 @@
-"""Detection around a network that runs elsewhere, such as an .om on an Ascend 310.
+"""Pre- and post-processing for a network that runs elsewhere, such as an .om on an Ascend 310.
 
     python -m tools.boxes_from_maps --test_data_path=images/ --inputs_dir=bins/
     python -m tools.boxes_from_maps --test_data_path=images/ --maps_dir=out/ --output_dir=output/
 
-The first writes <image>.bin for every image, float32 (1, H, W, 3), RGB, 0..255, as the model of
-tools.export --input_size takes it. The second reads what the model gave for them, float32
-(1, H/4, W/4, 6), from <image>_0.bin, <image>_output_0.bin or <image>_0.npy in --maps_dir (the names
-of msame and ais_bench), and writes what eval.py writes. docs/ascend.md has the rest.
+The first writes <image>.bin for every image, float32 (1, H, W, 3), RGB, 0..255, the input of a
+model from tools.export --input_size. The second reads the model's outputs, float32 (1, H/4, W/4,
+6), from <image>_0.bin, <image>_output_0.bin or <image>_0.npy in --maps_dir (the names that msame
+and ais_bench use), and writes the same files as eval.py. docs/ascend.md shows all steps.
 """
 
 import os
@@ -32,15 +32,15 @@ _MAP_NAMES = ('{}_0.bin', '{}_output_0.bin', '{}_0.npy', '{}_output_0.npy', '{}.
 
 def prepared_images(config: detect_config.DetectConfig, size: detect_config.Size,
                     ) -> Iterator[Tuple[str, str, np.ndarray, NetworkInput]]:
-    """Prepares images for a network of one size, as eval.py does.
+    """Prepares images for a network of fixed size, as eval.py does.
 
     Args:
-        config: names the images.
+        config: path of the images, and limits of their size.
         size: (width, height) of the network's input.
 
     Yields:
-        Each image's name without extension, its path, its pixels, uint8 (H, W, 3), BGR, and what
-        the network sees of it, not yet padded.
+        For each image its name without extension, its path, its pixels, uint8 (H, W, 3), BGR, and
+        the network's input before padding.
 
     Raises:
         PSENetError: an image cannot be read.
@@ -53,10 +53,10 @@ def prepared_images(config: detect_config.DetectConfig, size: detect_config.Size
 
 
 def write_inputs(config: detect_config.DetectConfig, size: detect_config.Size, folder: str) -> int:
-    """Writes the network's inputs; returns how many.
+    """Writes the network's inputs; returns their number.
 
     Raises:
-        PSENetError: an image cannot be read, or a file not be written.
+        PSENetError: an image cannot be read or a file cannot be written.
     """
     make_folder(folder)
     count = 0
@@ -68,10 +68,10 @@ def write_inputs(config: detect_config.DetectConfig, size: detect_config.Size, f
 
 
 def read_maps(folder: str, stem: str, size: detect_config.Size) -> np.ndarray:
-    """Reads what a network gave for an image.
+    """Reads the network's output for an image.
 
     Args:
-        folder: where the file lies.
+        folder: folder with the outputs.
         stem: name of the image without extension.
         size: (width, height) of the network's input.
 
@@ -79,7 +79,7 @@ def read_maps(folder: str, stem: str, size: detect_config.Size) -> np.ndarray:
         float32 (H/4, W/4, 6).
 
     Raises:
-        PSENetError: there is no such file, or it has another size.
+        PSENetError: the file is missing or has another size.
     """
     names = [name.format(stem) for name in _MAP_NAMES]
     path = next((os.path.join(folder, name) for name in names
@@ -101,10 +101,10 @@ def read_maps(folder: str, stem: str, size: detect_config.Size) -> np.ndarray:
 
 def write_results(config: detect_config.DetectConfig, size: detect_config.Size,
                   maps_dir: str) -> int:
-    """Writes result files, and images with their boxes drawn; returns how many regions there are.
+    """Writes result files, and images with the boxes drawn; returns the number of regions.
 
     Raises:
-        PSENetError: an image or the maps of one cannot be read, or a file not be written.
+        PSENetError: an image or its maps cannot be read, or a file cannot be written.
     """
     prepare_output(config.output_dir)
     count = 0
@@ -127,23 +127,22 @@ def define_maps_flags() -> None:
     detect_config.define_images_flag()
     detect_config.define_output_flags()
     flags.DEFINE_string('input_size', '1280x736', "Width x height of the network's input.", **files)
-    cli.define_path('inputs_dir', '', "Folder for the network's inputs, where they are to be "
-                    'written.', **files)
-    cli.define_path('maps_dir', '', "Folder with the network's outputs, where results are to be "
-                    'written.', **files)
+    cli.define_path('inputs_dir', '', "Write the network's inputs to this folder.", **files)
+    cli.define_path('maps_dir', '', "Write results from the network's outputs in this folder.",
+                    **files)
     detect_config.define_threshold_flags()
     detect_config.define_shape_flags()
     detect_config.define_size_flags()
 
 
 def main(_: List[str]) -> None:
-    """Does what the flags name."""
+    """Writes inputs or results, as the flags say."""
     values = flags.FLAGS
     config = detect_config.detect_config_from_flags(values)
     size = detect_config.parse_size('input_size', values.input_size)
     if bool(values.inputs_dir) == bool(values.maps_dir):
-        raise PSENetError('give --inputs_dir, to write what the network takes, or --maps_dir, to '
-                          'read what it gave')
+        raise PSENetError("give either --inputs_dir, to write the network's inputs, or --maps_dir, "
+                          'to read its outputs')
     if values.inputs_dir:
         logger.info('%d inputs of %dx%d are in %s', write_inputs(config, size, values.inputs_dir),
                     *size, values.inputs_dir)

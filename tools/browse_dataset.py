@@ -1,11 +1,10 @@
-"""Draws training samples as the network sees them: crop and regions, the six kernels, the mask.
+"""Draws training samples as the network sees them: crop with regions, six kernels, mask.
 
     python -m tools.browse_dataset --training_data_path=./ocr/icdar2015/ --seed=7 --out=samples.png
 
-A row is a sample, in the order of the batches. They are those that train.py gets with the same
-flags: with several devices or processes, multiply --batch_size_per_gpu by how many there are.
-Regions that are not to be learnt have red outlines, and are left out of the mask (green: the loss
-looks here).
+Each row is a sample, in the order of the batches; train.py with the same flags sees the same
+samples (multiply --batch_size_per_gpu by the number of devices). Ignored regions have red outlines
+and are excluded from the mask (green: counted in the loss).
 """
 
 import os
@@ -32,12 +31,12 @@ from utils.visualize import contact_sheet, draw_quads, text_line, tint
 _LEARNT, _IGNORED, _MASK = (80, 230, 80), (60, 60, 255), (90, 190, 90)
 _PANEL = 208
 _CAPTION = 26
-# The sheet's height is limited by what image viewers open.
+# Image viewers limit the height of the sheet.
 _MAX_COUNT = 100
 
 
 class Shown(NamedTuple):
-    """A training sample, and where it comes from."""
+    """A training sample and its origin."""
 
     caption: str
     image: np.ndarray           # uint8 (S, S, 3), RGB
@@ -47,25 +46,25 @@ class Shown(NamedTuple):
 
 
 def make_samples(mixture: Mixture, options: BatchOptions, first_batch: int) -> Iterator[Shown]:
-    """Makes the samples of training's batches, in order, without end.
+    """Generates the samples of the training batches, in order, without end.
 
     Args:
         mixture: the usable images.
-        options: of training.
-        first_batch: number of the batch to begin with.
+        options: options of the batches.
+        first_batch: number of the first batch.
 
     Yields:
-        One sample after the other.
+        The samples.
 
     Raises:
-        PSENetError: too few images can be read, or have a crop.
+        PSENetError: too few images can be read or have a crop.
     """
     build, number = BatchBuilder(mixture.samples, options, shares=mixture.shares), first_batch
     while True:
         arrays = options.layout.allocate()
         report, plans = build.with_plans(number, arrays)
         for message in report.unreadable.values():
-            logger.warning('%s; it is left out', message)
+            logger.warning('%s; skipped', message)
         for place, (index, plan) in enumerate(zip(report.indices, plans)):
             caption = _caption(number, place, opened(mixture.samples[index]), plan)
             yield Shown(caption, arrays.images[place], arrays.seg_maps[place],
@@ -80,14 +79,14 @@ def _caption(number: int, place: int, sample: Sample, plan: SamplePlan) -> str:
     height, width = plan.scaled_size
     regions = 'background'
     if plan.polygons:
-        regions = f'regions: {len(plan.polygons)}, not to be learnt: {plan.ignore_tags.sum()}'
+        regions = f'regions: {len(plan.polygons)}, ignored: {plan.ignore_tags.sum()}'
     return (f'batch {number}, sample {place}: {os.path.basename(sample.image_path)} '
             f'({sample.size[1]} x {sample.size[0]} pixels), scaled to {width} x {height}, '
             f'crop {right - left} x {bottom - top}, {regions}')
 
 
 def draw_row(sample: Shown) -> List[np.ndarray]:
-    """The panels of a sample: uint8 (H, W, 3), BGR each."""
+    """Draws the panels of a sample, uint8 (H, W, 3), BGR each."""
     picture = cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR)
     scale = _PANEL / picture.shape[0]
     small = cv2.resize(picture, (_PANEL, _PANEL), interpolation=cv2.INTER_AREA)
@@ -102,7 +101,7 @@ def draw_row(sample: Shown) -> List[np.ndarray]:
 
 
 def draw_sheet(samples: List[Shown]) -> np.ndarray:
-    """One row of panels below its caption for each sample; uint8 (H, W, 3), BGR."""
+    """Draws a caption and a row of panels for each sample; uint8 (H, W, 3), BGR."""
     titles = ['crop', *(f'kernel {scale}' for scale in cfg.KERNEL_SCALES), 'training mask']
     # Panels have a gap of two pixels on each side.
     cell = (_PANEL + 4, _PANEL + 4)
@@ -120,13 +119,13 @@ def define_browse_flags() -> None:
     define_sample_flags()
     group = cli.group('sheet')
     flags.DEFINE_integer('count', 8, 'Samples on the sheet.', 1, _MAX_COUNT, **group)
-    flags.DEFINE_integer('first_batch', 0, 'Batch to begin with: step n of a run, counted from 1, '
-                         'takes batch n - 1.', 0, **group)
+    flags.DEFINE_integer('first_batch', 0, 'First batch: step n of a run, counted from 1, uses '
+                         'batch n - 1.', 0, **group)
     cli.define_path('out', './samples.png', 'Image file to write.', **group)
 
 
 def main(_: List[str]) -> None:
-    """Draws the samples that the flags name."""
+    """Draws the samples that the flags select."""
     values = flags.FLAGS
     config = read_flags(values)
     options = BatchOptions(config.input_size, config.batch_size_per_gpu, config.seed,

@@ -1,15 +1,15 @@
-"""Checks a training folder: what is in it, what is wrong with it, and how much of it can be learnt.
+"""Checks a training folder: its contents, its faults, and how much of it can be learnt.
 
     python -m tools.check_data --training_data_path=./ocr/icdar2015/ --out=data.png
 
-Everything is read as training reads it; the counts are those that train.py logs at its start. Here
-every image is decoded as well, and each finding is named: images without a label file, label files
-without an image, files that cannot be read, regions of less than one square pixel in their image.
+Files are read as in training, and the counts are those that train.py logs at the start. In
+addition every image is decoded, and each problem is listed: images without labels, labels without
+an image, unreadable files, regions of less than one square pixel inside their image.
 
-A region survives at a ratio and an input size when that kernel of it has at least --min_area pixels
-on the score maps, which have a fourth of the input's resolution: eval.py finds no text whose
-smallest kernel is smaller. "Whole" resizes each image to a square of the input size; "crops" scales
-and cuts it at random, as training does, 4 times.
+A region survives at a shrink ratio and an input size if its kernel has at least --min_area pixels
+on the score maps, which have a quarter of the input's resolution; eval.py finds no text whose
+smallest kernel has fewer. "Whole" resizes each image to a square of the input size; "crops" scales
+and crops it at random 4 times, as training does.
 """
 
 from typing import List, Tuple
@@ -31,15 +31,15 @@ from utils.utils_tool import logger
 
 
 def survey_images(inspection: Inspection, survey: Survey, max_image_pixels: int) -> Inspection:
-    """Decodes every image behind a progress bar, and has the good ones surveyed.
+    """Decodes every image, with a progress bar, and surveys those that can be decoded.
 
     Args:
-        inspection: of the folder. Unchanged.
-        survey: takes the samples in.
-        max_image_pixels: an image with more is not decoded.
+        inspection: inspection of the folder. Unchanged.
+        survey: receives the samples.
+        max_image_pixels: larger images are not decoded.
 
     Returns:
-        The inspection without the samples that cannot be decoded, which are among its findings.
+        The inspection with undecodable samples moved to its findings.
     """
     samples, broken, counts = [], [], inspection.counts
     for number in tqdm(range(len(inspection.samples)), desc='checking', unit='image'):
@@ -59,10 +59,10 @@ def survey_images(inspection: Inspection, survey: Survey, max_image_pixels: int)
 
 
 def parse_sizes(texts: List[str], min_crop_side_ratio: float) -> Tuple[int, ...]:
-    """Reads --input_sizes.
+    """Parses --input_sizes.
 
     Raises:
-        PSENetError: one is not a multiple of 32, or the ratio cannot be.
+        PSENetError: a size is not a multiple of 32, or the ratio is invalid.
     """
     if not texts or not all(text.strip().isdigit() for text in texts):
         raise PSENetError(f'--input_sizes={",".join(texts)} must be whole numbers with commas '
@@ -76,20 +76,20 @@ def define_check_flags() -> None:
     """Defines the flags of this command."""
     define_folder_flags()
     group = cli.group('report')
-    flags.DEFINE_boolean('labels_only', False, 'Look at the labels alone, where there are no '
-                         'images; sizes and survival are left out.', **group)
+    flags.DEFINE_boolean('labels_only', False, 'Check the labels without images; sizes and '
+                         'survival are not reported.', **group)
     flags.DEFINE_list('input_sizes', ['320', '512', '640', '960'], 'Sides in pixels of the '
-                      "network's input to tell the survival of regions at.", **group)
+                      "network's input for which survival is reported.", **group)
     flags.DEFINE_integer('min_area', DetectConfig().min_area_thresh, 'Pixels of the score maps '
                          "that a kernel needs to survive; eval.py's --min_area_thresh.", 1, **group)
-    flags.DEFINE_integer('show', 20, 'Findings of each kind that are printed; 0 for all.', 0,
+    flags.DEFINE_integer('show', 20, 'Number of findings of each kind to print; 0 for all.', 0,
                          **group)
-    flags.DEFINE_boolean('strict', False, 'End with exit code 1 where anything was found.', **group)
+    flags.DEFINE_boolean('strict', False, 'Exit with 1 if there are any findings.', **group)
     cli.define_path('out', './data.png', 'Image file to write: sizes and survival.', **group)
 
 
 def main(_: List[str]) -> int:
-    """Checks the folder that the flags name; returns the process's exit code."""
+    """Checks the folder that the flags name; returns the exit code."""
     values = flags.FLAGS
     sizes = parse_sizes(values.input_sizes, values.min_crop_side_ratio)
     folder = values.training_data_path
@@ -104,10 +104,10 @@ def main(_: List[str]) -> int:
     cli.print_text(format_report(folder, inspection, survey, values.show))
     if survey.sizes:
         draw_survey(survey, values.out)
-        logger.info('the picture is in %s', values.out)
+        logger.info('charts are in %s', values.out)
     if values.labels_only and not inspection.counts.labels:
-        raise PSENetError(f'{folder} holds no labels of a form that can be read; docs/data.md has '
-                          'the forms')
+        raise PSENetError(f'{folder} holds no labels of a supported form; docs/data.md lists the '
+                          'forms')
     if not values.labels_only:
         check_dataset(folder, inspection.counts,
                       BatchOptions(sizes[0], 1, 0, values.min_crop_side_ratio))

@@ -1,13 +1,12 @@
-"""Converts the labels of any data set to lines of polygons, a file an image.
+"""Converts the labels of any supported data set to one text file of polygons per image.
 
     python -m tools.convert_labels --training_data_path=./total_text/ --output_dir=./labels/
 
-Each image X gets gt_X.txt with lines of x1,y1,...,xn,yn,text, in the order of the set's own labels;
-ignored text is ###. Coordinates stay as they are, up to a hundredth of a pixel; regions of fewer
-than three points are left out and counted. Where the images lie elsewhere, or nowhere, the labels
-do. train.py reads the result by --label_path, as the form icdar where all polygons have four
-points, else total_text; both are found by themselves. The exit code is 3 where a label file could
-not be read.
+For image X, gt_X.txt has lines of x1,y1,...,xn,yn,text in the order of the original labels; ignored
+regions have the text ###. Coordinates are kept, rounded to a hundredth of a pixel; regions of fewer
+than three points are dropped and counted. The images are not needed. train.py reads the result by
+--label_path and detects its form: icdar if all polygons have four points, otherwise total_text. The
+exit code is 3 if a label file could not be read.
 """
 
 import functools
@@ -33,14 +32,7 @@ EXIT_UNREADABLE = 3
 
 
 def format_labels(annotation: Annotation) -> str:
-    """Writes the regions of an image as lines.
-
-    Args:
-        annotation: of the image.
-
-    Returns:
-        A line for each region of three points or more.
-    """
+    """Formats the regions of an image, one line per region of three or more points."""
     lines = []
     for polygon, ignored, text in zip(annotation.polygons, annotation.ignore_tags,
                                       annotation.texts):
@@ -53,7 +45,7 @@ def format_labels(annotation: Annotation) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text in quotes where its beginning could be read as another point."""
+    """Quotes a text whose beginning could be read as another point."""
     first, comma, _ = text.partition(',')
     try:
         parse_number(first)
@@ -64,18 +56,18 @@ def _quoted(text: str) -> str:
 
 def read_labels(folder: str, dataset: str, label_folder: str,
                 ) -> Iterator[Tuple[str, Callable[[], Annotation]]]:
-    """Finds the labels of a data set, which needs no images for it.
+    """Finds the labels of a data set; no images are needed.
 
     Args:
-        folder: of the set.
-        dataset: as --dataset.
-        label_folder: as --label_path.
+        folder: folder of the data set.
+        dataset: form of the labels, as of --dataset.
+        label_folder: folder of the labels, as of --label_path.
 
     Yields:
-        The path of each image, relative to the folder, and what reads its regions.
+        For each image its path, relative to the folder, and a function that reads its regions.
 
     Raises:
-        PSENetError: a file of labels for all images cannot be read; the sentence names it.
+        PSENetError: a label file for several images cannot be read.
     """
     listing, dataset = open_listing(folder, dataset, label_folder, labels_only=True)
     if dataset == SYNTHTEXT:
@@ -90,7 +82,7 @@ def read_labels(folder: str, dataset: str, label_folder: str,
 
 
 class Converted(NamedTuple):
-    """What a conversion came to."""
+    """Counts of a conversion."""
 
     files: int = 0
     regions: int = 0
@@ -99,23 +91,23 @@ class Converted(NamedTuple):
 
 
 def convert(folder: str, dataset: str, label_folder: str, output_dir: str) -> Converted:
-    """Writes the labels of a data set to files; one that cannot be read costs a warning.
+    """Writes the labels of a data set to files; unreadable labels are skipped with a warning.
 
     Args:
-        folder: of the set.
-        dataset: as --dataset.
-        label_folder: as --label_path.
-        output_dir: where the files go, in the same sub-folders as the images.
+        folder: folder of the data set.
+        dataset: form of the labels, as of --dataset.
+        label_folder: folder of the labels, as of --label_path.
+        output_dir: output folder; sub-folders are those of the images.
 
     Raises:
-        PSENetError: a file of labels for all images cannot be read, or a file cannot be written.
+        PSENetError: a label file for several images cannot be read, or a file cannot be written.
     """
     counts = Converted()
     for name, read in read_labels(folder, dataset, label_folder):
         try:
             annotation = read()
         except AnnotationError as error:
-            logger.warning('%s; it is left out', error)
+            logger.warning('%s; skipped', error)
             counts = counts._replace(unreadable=counts.unreadable + 1)
             continue
         below, base = posixpath.split(name.replace(os.sep, '/'))
@@ -136,11 +128,10 @@ def define_convert_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('files')
     cli.define_path('training_data_path', './ocr/icdar2015/', 'Folder of the data set.', **group)
-    cli.define_path('label_path', '', 'Folder with the labels, where they do not lie with the '
-                    'images.', **group)
+    cli.define_path('label_path', '', 'Folder with the labels, if not that of the images.', **group)
     flags.DEFINE_enum('dataset', AUTO, [AUTO, *DATASETS], 'Form of the labels.', **group)
-    cli.define_path('output_dir', './labels/', 'Folder for the files; made when it does not exist. '
-                    'Files of the same names are replaced.', **group)
+    cli.define_path('output_dir', './labels/', 'Output folder, created if missing. Files of the '
+                    'same names are replaced.', **group)
 
 
 def main(_: List[str]) -> int:
@@ -149,15 +140,15 @@ def main(_: List[str]) -> int:
     source = values.label_path or values.training_data_path
     if os.path.realpath(values.output_dir) == os.path.realpath(source):
         raise PSENetError(f'--output_dir={values.output_dir} is the folder of the labels, which '
-                          'would be replaced; name another one')
+                          'would be overwritten; choose another one')
     make_folder(values.output_dir)
     with logging_redirect_tqdm([logger]):
         counts = convert(values.training_data_path, values.dataset, values.label_path,
                          values.output_dir)
     if not counts.files + counts.unreadable:
-        raise AnnotationError(f'{source} holds no labels of a form that can be read; docs/data.md '
-                              'has the forms')
-    logger.info('%d regions of %d images are in %s; %d of fewer than three points were left out',
+        raise AnnotationError(f'{source} holds no labels of a supported form; docs/data.md lists '
+                              'the forms')
+    logger.info('%d regions of %d images are in %s; %d of fewer than three points were dropped',
                 counts.regions, counts.files, values.output_dir, counts.dropped)
     return EXIT_UNREADABLE if counts.unreadable else 0
 

@@ -1,12 +1,12 @@
-"""Draws the losses of training runs, from their TensorBoard events, and compares them.
+"""Plots the losses of training runs from their TensorBoard events, and compares runs.
 
     python -m tools.curves --run=./resnet_train/ --out=curves.png
     python -m tools.curves --run=GPU=./gpu_run/ --run=NPU=./checkpoint/ --out=npu_gpu.png
 
-A run is a checkpoint directory or an event file, with a name before it or without; also one of
-another program, if it wrote the scalar. Of several runs the first is what the others are measured
-against: a gap is the difference of two smoothed curves at the same step, in the steps that both
-have. No TensorBoard server is needed, and a run that was restored goes on in the same curves.
+A run is a checkpoint directory or an event file, with or without a name before it; runs of other
+programs work too if they wrote the scalar. The first run is the baseline: a gap is the difference
+between the smoothed curves of a run and of the baseline at the same step, over the steps that both
+have. No TensorBoard server is needed, and a restored run continues its curves.
 """
 
 import csv
@@ -22,38 +22,39 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from utils import cli
 from utils.errors import PSENetError
+from utils.files import replacing
 from utils.utils_tool import logger
 
-# Weight of what was before in a smoothed curve, as TensorBoard's slider has it.
+# Weight of the preceding points in a smoothed curve, as in TensorBoard's slider.
 SMOOTHING = 0.85
-# What is drawn of one run.
+# Scalars that are plotted for a single run.
 TAGS = ('total_loss', 'model_loss')
 
 
 class Scalars(NamedTuple):
-    """A curve of N points; steps never come twice."""
+    """A curve of N points with distinct steps."""
 
-    steps: np.ndarray   # int64 (N,) ascending
+    steps: np.ndarray   # int64 (N,), ascending
     values: np.ndarray  # float64 (N,), finite
-    times: np.ndarray   # float64 (N,), seconds since 1970 at which each was written
+    times: np.ndarray   # float64 (N,), time of writing in seconds since 1970
 
 
 def read_scalars(path: str, names: Sequence[str]) -> Dict[str, Scalars]:
     """Reads curves from the event files of a run.
 
-    A run that was restarted goes back some steps: what the earlier part wrote from there on is
-    dropped, so that the later one counts. Points that are not finite are left out, with a warning.
+    Where a restarted run repeats steps, the later points replace the earlier ones. Points that are
+    not finite are dropped with a warning.
 
     Args:
         path: folder with ``events.out.tfevents.*`` files, or one such file.
-        names: of the scalars. Name scopes and the numbers that TensorFlow appends to a name that is
-            taken do not matter (``model_0/total_loss_1``), where there is no exact match.
+        names: names of the scalars. Without an exact match, name scopes and numeric suffixes from
+            TensorFlow are ignored (``model_0/total_loss_1``).
 
     Returns:
-        The curve by each of the names.
+        Name -> curve.
 
     Raises:
-        PSENetError: there are no event files, or none with such a scalar.
+        PSENetError: there are no event files, or none of them has such a scalar.
     """
     events = _load_events(path)
     tags = {name: _find_tag(name, events.Tags()['scalars']) for name in names}
@@ -66,8 +67,8 @@ def read_scalars(path: str, names: Sequence[str]) -> Dict[str, Scalars]:
 
 
 def _load_events(path: str) -> Any:
-    """An EventAccumulator that has read all that there is."""
-    # Importing it takes seconds and brings TensorFlow along, which --help should not wait for.
+    """Returns an EventAccumulator with all events loaded."""
+    # The import takes seconds, as it loads TensorFlow; --help should not wait for it.
     from tensorboard.backend.event_processing import event_accumulator
 
     if not os.path.isdir(path) and not (os.path.isfile(path) and 'tfevents' in path):
@@ -76,27 +77,27 @@ def _load_events(path: str) -> Any:
     if path != path.encode('utf-8', 'replace').decode('utf-8'):
         raise PSENetError(f'TensorFlow cannot open {path!a}, whose name is not UTF-8; rename it')
     logging.getLogger('tensorboard').setLevel(logging.WARNING)
-    # Pictures would take memory, and are not asked for.
+    # Images are not needed and would take memory.
     return event_accumulator.EventAccumulator(path, size_guidance={
         event_accumulator.SCALARS: 0, event_accumulator.IMAGES: 1}).Reload()
 
 
 def _find_tag(name: str, tags: Sequence[str]) -> str:
-    """The tag that is the name, or that TensorFlow has made of it; '' where there is none."""
+    """Returns the tag with this name, or one derived from it by TensorFlow; '' if none exists."""
     if name in tags:
         return name
     made = re.compile(rf'(.*/)?{re.escape(name)}(_\d+)?')
     found = sorted((tag for tag in tags if made.fullmatch(tag)),
                    key=lambda tag: (tag.count('/'), len(tag), tag))
     if found[1:]:
-        logger.info('of the scalars %s, the first is taken', ', '.join(found))
+        logger.info('using the first of the scalars %s', ', '.join(found))
     return found[0] if found else ''
 
 
 def _curve(path: str, events: Sequence[Any]) -> Scalars:
-    """A curve of what stands in the files, one after the other."""
-    # TensorBoard drops what a restart has made void where the program marked it, as this project's
-    # do; others only go back.
+    """Builds a curve from events in the order in which they were written."""
+    # TensorBoard drops superseded events only if the program marked the restart, as this project's
+    # programs do.
     kept: List[Any] = []
     for event in events:
         while kept and kept[-1].step >= event.step:
@@ -104,7 +105,7 @@ def _curve(path: str, events: Sequence[Any]) -> Scalars:
         kept.append(event)
     finite = [event for event in kept if np.isfinite(event.value)]
     if len(finite) < len(kept):
-        logger.warning('%s: %d points that are not finite numbers are left out', path,
+        logger.warning('%s: %d points are not finite numbers and are dropped', path,
                        len(kept) - len(finite))
     if not finite:
         raise PSENetError(f'{path}: none of the {len(kept)} points is a finite number')
@@ -114,11 +115,11 @@ def _curve(path: str, events: Sequence[Any]) -> Scalars:
 
 
 def smooth(values: np.ndarray, weight: Union[float, np.ndarray] = SMOOTHING) -> np.ndarray:
-    """Averages each value with those before it, the nearer the more; not biased at the start.
+    """Computes an exponential moving average without bias at the start.
 
     Args:
         values: float (N,).
-        weight: 0..1 (exclusive), share that what came before has; one for all, or (N,).
+        weight: weight of the preceding values, 0 to below 1; a scalar or (N,).
 
     Returns:
         float64 (N,).
@@ -132,7 +133,7 @@ def smooth(values: np.ndarray, weight: Union[float, np.ndarray] = SMOOTHING) -> 
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A matplotlib Figure of this size in inches, 120 pixels each, that needs no screen."""
+    """Creates a matplotlib Figure of this size in inches, at 120 dpi, that needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -142,49 +143,50 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: str) -> None:
-    """Writes a figure in the format that the extension of the path names.
+    """Writes a figure atomically, in the format given by the extension of the path.
 
     Raises:
-        PSENetError: it cannot be written, or there is no such format.
+        PSENetError: the file cannot be written, or the format is unknown.
     """
     try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise PSENetError(f'cannot write the picture {path}: {error}') from None
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=os.path.splitext(path)[1][1:] or 'png')
+    except ValueError as error:
+        raise PSENetError(f'cannot write {path}: {error}') from None
 
 
 def draw_curve(axes: Any, curve: Scalars, smoothed: np.ndarray, colour: str, label: str) -> None:
-    """Draws a curve pale as it is and strong as smoothed.
+    """Draws a curve in a pale colour and its smoothed version in a strong one.
 
     Args:
-        axes: of matplotlib.
-        curve: as it is.
-        smoothed: float (N,), the same points.
-        colour: of matplotlib.
-        label: of the smoothed curve in the legend.
+        axes: matplotlib axes.
+        curve: the raw curve.
+        smoothed: float (N,), smoothed values at the same points.
+        colour: matplotlib colour.
+        label: legend of the smoothed curve.
     """
     axes.plot(curve.steps, curve.values, color=colour, alpha=0.3, linewidth=1)
     axes.plot(curve.steps, smoothed, color=colour, linewidth=2, label=label)
 
 
 class Gap(NamedTuple):
-    """A smoothed curve minus that of the first run, where both have settled."""
+    """A smoothed curve minus that of the first run, where both are settled."""
 
-    steps: np.ndarray   # int64 (N,), of this run
+    steps: np.ndarray   # int64 (N,), steps of this run
     values: np.ndarray  # float64 (N,)
 
 
 class Compared(NamedTuple):
-    """A run beside the first one."""
+    """A run and its comparison with the first one."""
 
     name: str
     curve: Scalars
     smoothed: np.ndarray    # float64 (N,), at the points of the curve
-    gap: Gap                # zero in the first run; empty where the two have no steps in common
+    gap: Gap                # zero for the first run; empty without common steps
 
 
 class Figures(NamedTuple):
-    """A row of the table; losses are of the smoothed curve, nan where there is nothing to tell."""
+    """A row of the table; losses are those of the smoothed curve; nan if unknown."""
 
     run: str
     points: int
@@ -200,12 +202,12 @@ class Figures(NamedTuple):
 
 
 def compare(curves: Dict[str, Scalars], smoothing: float) -> List[Compared]:
-    """Smooths all curves over the same number of steps, and takes the first from each.
+    """Smooths all curves over the same number of steps, and computes the gaps to the first.
 
     Args:
-        curves: by the name of the run; at least one.
-        smoothing: 0..1 (exclusive), weight of what came before from one point to the next in the
-            run whose points lie farthest apart.
+        curves: run name -> curve; at least one.
+        smoothing: weight of the preceding points, 0 to below 1, from point to point of the run with
+            the widest spacing.
 
     Returns:
         The runs, in the same order.
@@ -214,7 +216,7 @@ def compare(curves: Dict[str, Scalars], smoothing: float) -> List[Compared]:
     smoothed = {name: _smooth_by_steps(curve, smoothing, spacing)
                 for name, curve in curves.items()}
     first = next(iter(curves))
-    # A mean of few points is noise: gaps count once the weights add up to some points.
+    # Means of few points are noise: gaps count once the weights cover several points.
     settling = spacing / (1 - smoothing)
     return [Compared(name, curve, smoothed[name],
                      _gap(curve, smoothed[name], curves[first], smoothed[first], settling))
@@ -222,7 +224,7 @@ def compare(curves: Dict[str, Scalars], smoothing: float) -> List[Compared]:
 
 
 def _spacing(curve: Scalars) -> float:
-    """Steps from one point to the next, usually."""
+    """Returns the median number of steps between points."""
     return float(np.median(np.diff(curve.steps))) if len(curve.steps) > 1 else 1.0
 
 
@@ -236,14 +238,14 @@ def _gap(curve: Scalars, smoothed: np.ndarray, first: Scalars, first_smoothed: n
     low = max(curve.steps[0], first.steps[0])
     common = (curve.steps >= low) & (curve.steps <= first.steps[-1])
     settled = common & (curve.steps >= low + settling)
-    # Short runs never settle; what there is must do.
+    # Short runs never settle; use all common steps.
     at = settled if settled.any() else common
     steps = curve.steps[at]
     return Gap(steps, smoothed[at] - np.interp(steps, first.steps, first_smoothed))
 
 
 def figures_of(run: Compared) -> Figures:
-    """The row of a run."""
+    """Computes a run's row of the table."""
     best, steps = int(np.argmin(run.smoothed)), run.curve.steps
     mean, largest, largest_step = np.nan, np.nan, np.nan
     if run.gap.steps.size:
@@ -255,14 +257,14 @@ def figures_of(run: Compared) -> Figures:
 
 
 def _steps_per_second(curve: Scalars) -> float:
-    """The median over the intervals, for the time between a stop and a restart is not training."""
+    """Returns the median over the intervals, to exclude the time between a stop and a restart."""
     seconds = np.diff(curve.times)
     known = seconds > 0
     return float(np.median(np.diff(curve.steps)[known] / seconds[known])) if known.any() else np.nan
 
 
 def format_table(runs: List[Compared]) -> str:
-    """The figures as lines for a terminal; those of gaps against the first run."""
+    """Formats the table for a terminal; gaps are those to the first run."""
     rows = [('run', 'steps', 'points', 'final', 'best (at step)', 'mean gap',
              'largest gap (at step)', 'steps/s')]
     for index, figures in enumerate(map(figures_of, runs)):
@@ -280,33 +282,31 @@ def format_table(runs: List[Compared]) -> str:
 
 
 def write_csv(runs: List[Compared], path: str) -> None:
-    """Writes the figures with a line of names; what is not known is left empty.
+    """Writes the table as CSV with a header; unknown values are empty.
 
     Raises:
-        PSENetError: it cannot be written.
+        PSENetError: the file cannot be written.
     """
-    try:
-        with open(path, 'w', encoding='utf-8', errors='backslashreplace', newline='') as stream:
-            writer = csv.writer(stream)
-            writer.writerow(Figures._fields)
-            for run in runs:
-                name, *values = figures_of(run)
-                writer.writerow(
-                    [name] + ['' if np.isnan(value) else f'{value:.8g}' for value in values])
-    except OSError as error:
-        raise PSENetError(f'cannot write the table {path}: {error.strerror}') from None
+    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8', newline='',
+                                            errors='backslashreplace') as stream:
+        writer = csv.writer(stream)
+        writer.writerow(Figures._fields)
+        for run in runs:
+            name, *values = figures_of(run)
+            writer.writerow(
+                [name] + ['' if np.isnan(value) else f'{value:.8g}' for value in values])
 
 
 def draw_comparison(runs: List[Compared], what: str, path: str) -> None:
-    """Draws the curves, raw pale and smoothed strong, and below them the gaps to the first run.
+    """Draws the raw and smoothed curves, and below them the gaps to the first run.
 
     Args:
-        runs: what to draw.
+        runs: runs to draw.
         what: name of the scalar.
         path: image file to write.
 
     Raises:
-        PSENetError: it cannot be written.
+        PSENetError: the file cannot be written.
     """
     names = picture_names([run.name for run in runs])
     figure = new_figure(9, 7)
@@ -326,9 +326,10 @@ def draw_comparison(runs: List[Compared], what: str, path: str) -> None:
 
 
 def picture_names(names: Sequence[str]) -> List[str]:
-    """What runs are called in the picture: a number instead of letters that its font lacks.
+    """Converts run names to labels that matplotlib can draw.
 
-    A mark that matplotlib would take for a formula or for a name to hide stays a mark.
+    Names with characters that the font lacks become numbers; characters with a special meaning for
+    matplotlib ($, a leading _) are escaped.
     """
     from matplotlib import font_manager
 
@@ -339,13 +340,13 @@ def picture_names(names: Sequence[str]) -> List[str]:
         drawable = all(ord(letter) in letters for letter in name)
         shown.append(name.replace('$', r'\$') if drawable else f'run {number}')
         if not drawable:
-            logger.info('in the picture "%s" is called "run %d": the font lacks some of its '
-                        'letters', name, number)
+            logger.info('the image shows "%s" as "run %d": the font lacks some of its characters',
+                        name, number)
     return [' ' + name if name.startswith('_') else name for name in shown]
 
 
 def _limits(runs: List[Compared]) -> Tuple[float, float]:
-    """From 0, or below all; up to what shows nearly all points: a few outliers must not rule."""
+    """Chooses the range of the y axis, from 0 or below, so that it excludes a few outliers."""
     raw = np.concatenate([run.curve.values for run in runs])
     top = max([np.percentile(raw, 99.5)] + [run.smoothed.max() for run in runs])
     bottom = min(0, raw.min())
@@ -353,11 +354,14 @@ def _limits(runs: List[Compared]) -> Tuple[float, float]:
 
 
 def plot_loss(curves: Dict[str, Scalars], path: str) -> None:
-    """Draws each curve pale as it is and strong as smoothed, and saves the figure.
+    """Draws the raw and smoothed curves of one run.
 
     Args:
-        curves: what to draw, by the name that goes into the legend.
+        curves: scalar name -> curve.
         path: image file to write.
+
+    Raises:
+        PSENetError: the file cannot be written.
     """
     figure = new_figure(8, 5)
     axes = figure.add_subplot(1, 1, 1)
@@ -371,19 +375,19 @@ def plot_loss(curves: Dict[str, Scalars], path: str) -> None:
 
 
 def name_runs(arguments: List[str]) -> Dict[str, str]:
-    """Tells the names from the paths.
+    """Parses the values of --run.
 
     Args:
-        arguments: ``path`` or ``name=path`` each; what exists as it stands is a path.
+        arguments: ``path`` or ``name=path`` each; an existing path is taken as a whole.
 
     Returns:
-        Path by name; a path without a name is called by its last part.
+        Name -> path; the default name is the last component of the path.
 
     Raises:
-        PSENetError: there is none, or two have one name.
+        PSENetError: there is no run, or two have the same name.
     """
     if not arguments:
-        raise PSENetError('--run is missing; name a checkpoint directory, --run=./resnet_train/, '
+        raise PSENetError('--run is missing; give a checkpoint directory, --run=./resnet_train/, '
                           'once for each run to compare')
     runs: Dict[str, str] = {}
     for argument in arguments:
@@ -392,14 +396,14 @@ def name_runs(arguments: List[str]) -> Dict[str, str]:
             path = os.path.expanduser(argument)
             name = os.path.basename(os.path.abspath(path))
         if name in runs:
-            raise PSENetError(f'two runs are called "{name}"; give them names: '
+            raise PSENetError(f'two runs are named "{name}"; give them different names: '
                               f'--run=A={runs[name]} --run=B={path}')
         runs[name] = os.path.expanduser(path)
     return runs
 
 
 def read_runs(runs: Dict[str, str], tag: str) -> Dict[str, Scalars]:
-    """Reads a scalar of each run, path by name, behind a progress bar."""
+    """Reads a scalar of each run, given as name -> path, with a progress bar."""
     with logging_redirect_tqdm([logger]), tqdm(runs.items(), desc='reading', unit='run') as bar:
         return {name: read_scalars(path, [tag])[tag] for name, path in bar}
 
@@ -408,19 +412,18 @@ def define_curves_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('curves')
     flags.DEFINE_multi_string('run', [], 'Checkpoint directory or event file, or name=path; once '
-                              'for each run, the one to measure against first.', **group)
-    flags.DEFINE_string('tag', 'total_loss', 'Scalar to compare; name scopes before it and numbers '
-                        'after it do not matter.', **group)
-    flags.DEFINE_float('smoothing', 0.9, 'Weight of what came before in the smoothed curves of a '
-                       "comparison, 0 .. 1, as TensorBoard's slider; from point to point of the "
-                       'run whose points lie farthest apart, over as many steps in the others.',
-                       0, 0.999, **group)
+                              'for each run, the baseline first.', **group)
+    flags.DEFINE_string('tag', 'total_loss', 'Scalar to compare; name scopes and numeric suffixes '
+                        'are ignored.', **group)
+    flags.DEFINE_float('smoothing', 0.9, 'Smoothing of a comparison, 0 .. 1, as of TensorBoard: '
+                       'weight of the preceding points, from point to point of the run with the '
+                       'widest spacing and over as many steps in the others.', 0, 0.999, **group)
     cli.define_path('out', './curves.png', 'Image file to write.', **group)
-    cli.define_path('csv', './curves.csv', 'Table of a comparison to write.', **group)
+    cli.define_path('csv', './curves.csv', 'Table to write for a comparison.', **group)
 
 
 def main(_: List[str]) -> None:
-    """Draws or compares the runs that the flags name."""
+    """Plots or compares the runs that the flags name."""
     values = flags.FLAGS
     runs = name_runs(values.run)
     if len(runs) == 1:

@@ -1,4 +1,4 @@
-"""A training folder's report: lines for a terminal, and a picture."""
+"""Report on a training folder: text for a terminal, and charts."""
 
 import collections
 from typing import Any, List
@@ -15,19 +15,19 @@ _TITLES = Findings(unlabelled_images='images without a label',
                    unused_labels='label files without an image',
                    unreadable='pairs that cannot be read',
                    invalid_polygons='regions of less than one square pixel in their image',
-                   turned_images='images with an EXIF orientation, which is ignored; where the '
-                                 'labels were drawn on upright images, --apply_exif_orientation '
-                                 'is needed')
+                   turned_images='images with an EXIF orientation, which is ignored; give '
+                                 '--apply_exif_orientation if the labels were drawn on upright '
+                                 'images')
 
 
 def format_report(folder: str, inspection: Inspection, survey: Survey, shown: int) -> str:
-    """Writes the report.
+    """Formats the report.
 
     Args:
-        folder: what was inspected.
-        inspection: of it.
-        survey: of its samples.
-        shown: findings of each kind that are printed; 0 for all.
+        folder: the inspected folder.
+        inspection: inspection of the folder.
+        survey: survey of its samples.
+        shown: number of findings of each kind to list; 0 for all.
 
     Returns:
         Lines of text.
@@ -41,13 +41,13 @@ def format_report(folder: str, inspection: Inspection, survey: Survey, shown: in
 
 def _count_lines(counts: DatasetCounts) -> List[str]:
     return [f'{counts.images:8} images', f'{counts.labels:8} label files',
-            f'{counts.pairs:8} pairs of both by name',
-            f'{counts.unreadable:8} of them cannot be read',
+            f'{counts.pairs:8} pairs of image and label',
+            f'{counts.unreadable:8} of them unreadable',
             f'{counts.usable_images:8} usable images', f'{counts.boxes:8} regions in these',
-            f'{counts.ignored_boxes:8} are not to be learnt',
-            f'{counts.invalid_polygons:8} are invalid',
-            f'{counts.repaired_polygons:8} crossed themselves and were repaired',
-            f'{counts.crossing_polygons:8} cross themselves beyond repair, and are ignored',
+            f'{counts.ignored_boxes:8} ignored',
+            f'{counts.invalid_polygons:8} invalid',
+            f'{counts.repaired_polygons:8} self-crossing and repaired',
+            f'{counts.crossing_polygons:8} self-crossing beyond repair, ignored',
             f'{counts.usable_regions:8} usable regions']
 
 
@@ -60,13 +60,13 @@ def _size_lines(survey: Survey) -> List[str]:
         lines.append(f'{rest:8} images of {len(sizes) - _SHOWN_SIZES} other sizes')
     if survey.learnt_sides:
         low, middle, high = np.percentile(survey.learnt_sides, [5, 50, 95])
-        lines.append(f'shorter side of usable regions: {middle:.0f} pixels in the median, '
-                     f'{low:.0f} to {high:.0f} in 9 of 10')
+        lines.append(f'shorter side of usable regions: median {middle:.0f} pixels, 90 % from '
+                     f'{low:.0f} to {high:.0f}')
     return lines
 
 
 def _survival_lines(survey: Survey) -> List[str]:
-    lines = ['share of usable regions whose kernels survive, by shrink ratio',
+    lines = ['usable regions whose kernels survive, by shrink ratio',
              'input size       ' + ''.join(f'{ratio:8.1f}' for ratio in cfg.KERNEL_SCALES)]
     for survival in survey.survivals:
         for name, shares in zip(('whole', 'crops'), survival.shares()):
@@ -83,19 +83,19 @@ def _finding_parts(findings: Findings, shown: int) -> List[List[str]]:
             listed = found[:shown] if shown else found
             more = len(found) - len(listed)
             parts.append([f'{len(found)} {title}:', *('  ' + line for line in listed),
-                          *([f'  and {more} more; --show=0 names all'] if more else [])])
-    return parts or [['nothing wrong was found']]
+                          *([f'  and {more} more; --show=0 lists all'] if more else [])])
+    return parts or [['no problems found']]
 
 
 def draw_survey(survey: Survey, path: str) -> None:
-    """Draws the sizes of images and regions, regions an image, and the survival of regions.
+    """Draws sizes of images and regions, regions per image, and survival of regions.
 
     Args:
-        survey: of at least one sample.
+        survey: survey of at least one sample.
         path: image file to write.
 
     Raises:
-        PSENetError: it cannot be written.
+        PSENetError: the file cannot be written.
     """
     figure = new_figure(12, 8.5)
     (sizes, sides), (counts, survival) = figure.subplots(2, 2)
@@ -122,7 +122,7 @@ def _draw_sides(axes: Any, survey: Survey) -> None:
     both = [np.maximum(sides, 1) for sides in (survey.learnt_sides, survey.ignored_sides)]
     top = max([2.0] + [sides.max() for sides in both if sides.size])
     axes.hist(both, np.geomspace(1, 1.05 * top, 41), stacked=True, color=['C2', 'C3'],
-              label=['usable', 'not to be learnt'])
+              label=['usable', 'ignored'])
     axes.set_xscale('log')
     axes.xaxis.set_major_formatter('{x:g}')
     axes.set(title='Shorter side of regions', xlabel='pixels of the image', ylabel='regions')
@@ -133,7 +133,7 @@ def _draw_counts(axes: Any, survey: Survey) -> None:
     most = max(survey.regions)
     step = max(1, round(most / 40))
     axes.hist(survey.regions, np.arange(0, most + step + 1, step) - 0.5, color='C2', rwidth=0.9)
-    axes.set(title='Usable regions in an image', xlabel='usable regions', ylabel='images')
+    axes.set(title='Usable regions per image', xlabel='usable regions', ylabel='images')
 
 
 def _draw_survival(axes: Any, survey: Survey) -> None:

@@ -1,11 +1,11 @@
-"""Runs the main job on a small scale: makes data, trains, detects, scores, and shows where to look.
+"""Runs the whole pipeline on a small scale: draws data, trains, detects and scores.
 
-    make demo                        the whole job, some minutes on two cores
-    DEMO_STEPS=20 make demo          the same, cut short; the score is low then
-    make demo-curved                 with words along arcs, found as polygons and, for comparison,
+    make demo                        takes some minutes on two cores
+    DEMO_STEPS=20 make demo          a shorter run, with a low score
+    make demo-curved                 words along arcs, detected as polygons and, for comparison,
                                      as rectangles
 
-Everything is written below one folder. A second run uses the data again and trains anew.
+All files go below one folder. A second run reuses the data and trains again.
 """
 
 import json
@@ -19,22 +19,21 @@ from tools.curves import TAGS, plot_loss, read_scalars
 from tools.demo_data import DatasetSpec, ensure_dataset
 from tools.phases import Clock, interrupt_on_termination, run_child, script
 from utils import cli
-from utils.errors import PSENetError
 
 TARGET_HMEAN = 0.80
 DEFAULT_STEPS = 100
-# Of curved words: by polygons, and how much better these are than rectangles.
+# For curved words: Hmean of the polygons, and their gain over rectangles.
 CURVED_TARGET_HMEAN = 0.70
 CURVED_TARGET_GAIN = 0.10
-# Points that the loss curve has at least, where there are as many steps.
+# Minimum number of points of the loss curve, if there are as many steps.
 _CURVE_POINTS = 50
 
 
 class DemoConfig(NamedTuple):
-    """The settings of a demo: ``folder`` holds all of it, ``steps`` are training steps.
+    """Settings of a demo: its folder, training steps, side of the crops in pixels, and data.
 
-    ``input_size`` is the side in pixels of the training crops. They are smaller than the pictures,
-    and enlarge what they show: at test time words have about the size that they had in training.
+    Crops are smaller than the images and are scaled up in training, so that words have about the
+    same size in training and at test time.
     """
 
     folder: str
@@ -48,24 +47,24 @@ class DemoConfig(NamedTuple):
 
 
 def run_demo(config: DemoConfig) -> Dict[str, float]:
-    """Runs every phase and reports on the screen.
+    """Runs every phase and prints a report.
 
     Args:
-        config: what to run.
+        config: settings of the demo.
 
     Returns:
-        The score: precision, recall, hmean; of curved words also gain, by which the Hmean of
-        polygons exceeds that of rectangles.
+        precision, recall and hmean; for curved words also gain, the Hmean of polygons minus that of
+        rectangles.
 
     Raises:
-        PSENetError: a phase failed; what came before it is kept.
+        PSENetError: a phase failed; the results of earlier phases are kept.
     """
     clock = Clock()
     spec = config.spec
     with clock.phase('data', f'{spec.train_images} training and {spec.test_images} test images of '
                              f'{spec.size}x{spec.size} in {config.path("data")}'):
         if not ensure_dataset(config.path('data'), spec):
-            print('there already')
+            print('exists already')
     with clock.phase('training', f'{config.steps} steps from scratch on the CPU'):
         run_child(train_command(config))
         plot_loss(read_scalars(config.path('run'), TAGS), config.path('loss_curve.png'))
@@ -85,13 +84,13 @@ def run_demo(config: DemoConfig) -> Dict[str, float]:
 
 
 def train_command(config: DemoConfig, **changed: object) -> List[str]:
-    """The demo's training.
+    """Returns the command line of the demo's training.
 
     Args:
-        config: of the demo.
-        changed: flags of train.py that are to have other values.
+        config: settings of the demo.
+        changed: flags of train.py with other values.
     """
-    # Batch norm's published decay averages over a thousand steps; this run has a hundred.
+    # The published batch-norm decay averages over a thousand steps; this run has a hundred.
     values = {
         'gpu_list': '', 'training_data_path': config.path('data', 'train'),
         'checkpoint_path': config.path('run'), 'overwrite': 'true',
@@ -102,7 +101,7 @@ def train_command(config: DemoConfig, **changed: object) -> List[str]:
 
 
 def _score(config: DemoConfig, scorer: str, output: str) -> Dict[str, float]:
-    """Packs and scores result files; prints what the scorer prints."""
+    """Packs and scores result files, and prints the scorer's output."""
     printed = run_child(script(scorer) + [
         f'-g={config.path("data", "gt.zip")}', f'-s={write_archive(config.path(output))}'],
         capture=True)
@@ -123,14 +122,14 @@ def _report(config: DemoConfig, score: Dict[str, float], seconds: Dict[str, floa
 
 
 def verdict(steps: int, score: Dict[str, float]) -> str:
-    """Reports whether the score is what this demo promises.
+    """Compares the score with the demo's target.
 
     Args:
-        steps: training steps that led to it.
-        score: has ``hmean``, 0..1.
+        steps: training steps of the run.
+        score: as returned by ``run_demo``.
 
     Returns:
-        A line that opens with ``PASS`` or ``BELOW TARGET``.
+        A line that begins with ``PASS`` or ``BELOW TARGET``.
     """
     curved = 'gain' in score
     target = CURVED_TARGET_HMEAN if curved else TARGET_HMEAN
@@ -144,7 +143,7 @@ def verdict(steps: int, score: Dict[str, float]) -> str:
 
 
 def reached(score: Dict[str, float]) -> bool:
-    """Whether a score is what the demo promises."""
+    """Returns True if a score reaches the demo's target."""
     if 'gain' in score:
         return score['hmean'] >= CURVED_TARGET_HMEAN and score['gain'] >= CURVED_TARGET_GAIN
     return score['hmean'] >= TARGET_HMEAN
@@ -154,38 +153,25 @@ def define_demo_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('demo')
     default = DatasetSpec()
-    cli.define_path('folder', './demo', 'Folder for everything that the demo writes.', **group)
-    flags.DEFINE_boolean('curved', False, 'Lay the words along arcs.', **group)
-    flags.DEFINE_integer('steps', None, 'Training steps; the variable DEMO_STEPS where not given, '
-                         f'or {DEFAULT_STEPS}.', **group)
-    flags.DEFINE_integer('train_images', default.train_images, 'Pictures to train on.', **group)
-    flags.DEFINE_integer('test_images', default.test_images, 'Held-out pictures.', **group)
-    flags.DEFINE_integer('size', default.size, 'Side in pixels of the square pictures.', **group)
+    cli.define_path('folder', './demo', 'Folder for all files of the demo.', **group)
+    flags.DEFINE_boolean('curved', False, 'Draw the words along arcs.', **group)
+    flags.DEFINE_integer('steps', DEFAULT_STEPS, 'Training steps.', 1, **group)
+    flags.DEFINE_integer('train_images', default.train_images, 'Images to train on.', **group)
+    flags.DEFINE_integer('test_images', default.test_images, 'Held-out images.', **group)
+    flags.DEFINE_integer('size', default.size, 'Side in pixels of the square images.', **group)
     flags.DEFINE_integer('input_size', 256, 'Side in pixels of the training crops; a multiple of '
                          '32.', **group)
 
 
 def demo_config_from_flags(values: flags.FlagValues) -> DemoConfig:
-    """Reads what `define_demo_flags` defined; PSENetError where the steps are too few."""
-    steps = values.steps if values.steps is not None else _steps_from_environment()
-    if steps < 1:
-        raise PSENetError(f'{steps} training steps are too few; --steps and DEMO_STEPS must be at '
-                          'least 1')
+    """Reads the flags of ``define_demo_flags``."""
     spec = DatasetSpec(values.train_images, values.test_images, values.size,
                        curved=values.curved)
-    return DemoConfig(values.folder, steps, values.input_size, spec)
-
-
-def _steps_from_environment() -> int:
-    text = os.environ.get('DEMO_STEPS') or str(DEFAULT_STEPS)
-    try:
-        return int(text)
-    except ValueError:
-        raise PSENetError(f'DEMO_STEPS={text} is not a whole number of training steps') from None
+    return DemoConfig(values.folder, values.steps, values.input_size, spec)
 
 
 def main(_: List[str]) -> int:
-    """Runs the demo that the flags and the environment describe."""
+    """Runs the demo that the flags describe; returns the exit code."""
     interrupt_on_termination()
     config = demo_config_from_flags(flags.FLAGS)
     score = run_demo(config)

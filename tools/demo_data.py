@@ -1,16 +1,15 @@
-"""Writes a synthetic data set in the official ICDAR2015 form, with a manifest of its files.
+"""Draws a synthetic data set in the official ICDAR2015 form, with a manifest of its files.
 
     python -m tools.demo_data --out=demo/data --train_images=300 --test_images=60
 
-    train/img_N.jpg train/gt_img_N.txt     training images with their regions
+    train/img_N.jpg train/gt_img_N.txt     training images and their labels
     test/img_N.jpg                         held-out images
-    test_gt/gt_img_N.txt gt.zip            their regions, loose and as the scorer takes them
-    demo_data.json                         the manifest: what was asked for and every file's name
+    test_gt/gt_img_N.txt gt.zip            their labels, as files and as an archive for scoring
+    demo_data.json                         manifest: the settings and the name of every file
 
-The same flags and library versions give the same bytes. A data set that is there already is left
-alone; one that was cut short, or was made with other flags, is made anew: the manifest is written
-first, marked incomplete, and replaced at the end. A directory that holds anything else is never
-written to.
+The same flags and library versions give the same bytes. An existing data set is kept; one that is
+incomplete, or was made with other flags, is replaced: the manifest is written first, marked as
+incomplete, and again at the end. A directory with any other file is not written to.
 """
 
 import hashlib
@@ -23,7 +22,6 @@ from absl import flags
 
 from evaluation.archive import write_archive
 from tools.demo_scene import Word, draw_scene
-from tools.make_gt_zip import make_gt_zip
 from utils import cli
 from utils.errors import PSENetError
 from utils.files import replacing
@@ -37,9 +35,9 @@ _TRAIN, _TEST = 0, 1
 
 
 class DatasetSpec(NamedTuple):
-    """What a data set is made from; equal specs give equal files.
+    """Settings of a data set; equal settings give equal files.
 
-    ``size`` is the side of the square pictures in pixels.
+    ``size`` is the side of the square images in pixels.
     """
 
     train_images: int = 300
@@ -50,22 +48,21 @@ class DatasetSpec(NamedTuple):
 
 
 class DatasetError(PSENetError):
-    """A spec that cannot be drawn, or a folder that must not be written to."""
+    """Invalid settings, or a folder that must not be written to."""
 
 
 def ensure_dataset(folder: str, spec: DatasetSpec) -> bool:
-    """Makes the data set unless the folder holds it already.
+    """Draws the data set unless the folder holds it already.
 
     Args:
-        folder: where to write; is created, and may hold an earlier data set of this module, which
-            is replaced.
-        spec: what to draw.
+        folder: output folder; created if missing. An earlier data set of this module is replaced.
+        spec: settings of the data set.
 
     Returns:
-        True when it was made, False when it was there.
+        True if it was drawn, False if it existed.
 
     Raises:
-        DatasetError: the spec cannot be drawn, or the folder holds files of somebody else.
+        DatasetError: the settings are invalid, or the folder holds other files.
     """
     _check_spec(spec)
     manifest = {'complete': True, 'spec': dict(spec._asdict()), 'drawn_by': _source_digest(),
@@ -83,10 +80,10 @@ def ensure_dataset(folder: str, spec: DatasetSpec) -> bool:
 
 
 def format_annotation(words: Sequence[Word]) -> str:
-    """Formats regions as a ground-truth file: ``x1,y1,..,xn,yn,transcription`` a line.
+    """Formats regions as a ground-truth file: ``x1,y1,..,xn,yn,transcription``, one per line.
 
     Returns:
-        str that opens with a byte-order mark and ends its lines in CRLF, as the official files do.
+        Text with a byte order mark and CRLF line ends, as in the official files.
     """
     return '\ufeff' + ''.join(
         f'{",".join(map(str, word.polygon.ravel()))},{word.transcription}\r\n' for word in words)
@@ -104,7 +101,7 @@ def _check_spec(spec: DatasetSpec) -> None:
 
 
 def _source_digest() -> str:
-    """Stands for the drawing code, so that a data set of an older version is made anew."""
+    """Digest of the drawing code, so that data of an older version are replaced."""
     digest = hashlib.sha256()
     for name in ('demo_data.py', 'demo_scene.py'):
         with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), 'rb') as source:
@@ -113,7 +110,7 @@ def _source_digest() -> str:
 
 
 def _file_names(spec: DatasetSpec) -> List[str]:
-    """Every file of the data set but the manifest, relative to its folder, slashes forward."""
+    """Lists the files of the data set except the manifest, relative to its folder."""
     names = ['gt.zip']
     for number in range(1, spec.train_images + 1):
         names += [f'train/img_{number}.jpg', f'train/gt_img_{number}.txt']
@@ -123,7 +120,7 @@ def _file_names(spec: DatasetSpec) -> List[str]:
 
 
 def _read_manifest(folder: str) -> Dict:
-    """Returns the folder's manifest, or an empty dict where it is missing or cannot be read."""
+    """Returns the folder's manifest; {} if it is missing or cannot be read."""
     try:
         with open(os.path.join(folder, MANIFEST), encoding='utf-8') as source:
             manifest = json.load(source)
@@ -139,11 +136,11 @@ def _write_manifest(folder: str, manifest: Dict) -> None:
 
 
 def _remove_own_files(folder: str) -> None:
-    """Removes what the folder's manifest lists; refuses when the folder holds anything else."""
+    """Removes the files that the manifest lists; refuses if the folder holds any other."""
     own = set(_read_manifest(folder).get('files', ()))
     present = [os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, '/')
                for parent, _, names in os.walk(folder) for name in names]
-    # And what a killed process left of the manifest.
+    # A killed process may have left a temporary manifest.
     own.update(name for name in present if name.startswith(f'.{MANIFEST}.'))
     foreign = sorted(set(present) - own - ({MANIFEST} if own else set()))
     if foreign:
@@ -158,21 +155,16 @@ def _write_files(folder: str, spec: DatasetSpec) -> None:
     for split, truth, stream, count in (('train', 'train', _TRAIN, spec.train_images),
                                         ('test', 'test_gt', _TEST, spec.test_images)):
         for index in range(count):
-            # A stream of its own: an image does not depend on how many others there are.
+            # One random stream per image, so that it does not depend on the number of images.
             scene = draw_scene(np.random.RandomState([spec.seed, stream, index]), spec.size,
                                spec.curved)
             write_image(os.path.join(folder, split, f'img_{index + 1}.jpg'), scene.image)
             path = os.path.join(folder, truth, f'gt_img_{index + 1}.txt')
             with open(path, 'w', encoding='utf-8', newline='') as target:
                 target.write(format_annotation(scene.words))
-    truth = os.path.join(folder, 'test_gt')
-    if not spec.curved:
-        make_gt_zip(truth, os.path.join(folder, 'gt.zip'))
-        return
-    # The quad protocol's checks would refuse polygons.
     entries = []
     for number in range(1, spec.test_images + 1):
-        with open(os.path.join(truth, f'gt_img_{number}.txt'), 'rb') as source:
+        with open(os.path.join(folder, 'test_gt', f'gt_img_{number}.txt'), 'rb') as source:
             entries.append((f'gt_img_{number}.txt', source.read()))
     write_archive(os.path.join(folder, 'gt.zip'), entries)
 
@@ -181,24 +173,24 @@ def define_demo_data_flags() -> None:
     """Defines the flags of this command; their defaults are those of DatasetSpec."""
     group = cli.group('demo data')
     default = DatasetSpec()
-    cli.define_path('out', './demo/data', 'folder to write to; must be absent, empty, or hold '
-                    'an earlier data set of this command, which is replaced', **group)
-    flags.DEFINE_integer('train_images', default.train_images, 'pictures to train on', **group)
-    flags.DEFINE_integer('test_images', default.test_images, 'held-out pictures', **group)
-    flags.DEFINE_integer('size', default.size, 'side of the square pictures in pixels', **group)
-    flags.DEFINE_integer('seed', default.seed, 'number that every picture follows from', **group)
-    flags.DEFINE_boolean('curved', default.curved, 'lay words along arcs; regions then have 14 '
-                         'points', **group)
+    cli.define_path('out', './demo/data', 'Output folder; must be missing, empty, or hold an '
+                    'earlier data set of this command, which is replaced.', **group)
+    flags.DEFINE_integer('train_images', default.train_images, 'Images to train on.', **group)
+    flags.DEFINE_integer('test_images', default.test_images, 'Held-out images.', **group)
+    flags.DEFINE_integer('size', default.size, 'Side of the square images in pixels.', **group)
+    flags.DEFINE_integer('seed', default.seed, 'Seed of all images.', **group)
+    flags.DEFINE_boolean('curved', default.curved, 'Draw words along arcs, with polygons of 14 '
+                         'points.', **group)
 
 
 def main(_) -> None:
-    """Makes the data set that the flags describe."""
+    """Draws the data set that the flags describe."""
     values = flags.FLAGS
     spec = DatasetSpec(values.train_images, values.test_images, values.size, values.seed,
                        values.curved)
     made = ensure_dataset(values.out, spec)
-    logger.info('%s: %d training and %d test pictures %s', values.out, spec.train_images,
-                spec.test_images, 'written' if made else 'are there already')
+    logger.info('%s: %d training and %d test images %s', values.out, spec.train_images,
+                spec.test_images, 'written' if made else 'exist already')
 
 
 if __name__ == '__main__':

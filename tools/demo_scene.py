@@ -1,8 +1,8 @@
-"""Draws the images of the demo: words of known outline on backgrounds that compete with them.
+"""Draws the images of the demo: words of known outline on cluttered backgrounds.
 
-A scene has a common tilt, as a photographed sign has, and every word its own small deviation from
-it. Sizes are fractions of the image's side, so the same scene can be had at any size. All
-randomness arrives as an ``np.random.RandomState``; colours are BGR, 0..255.
+Like a photographed sign, a scene has a common tilt, from which each word deviates a little. Sizes
+are fractions of the image's side, so the same scene can be drawn at any size. Randomness comes from
+an ``np.random.RandomState``; colours are BGR, 0..255.
 """
 
 import functools
@@ -30,10 +30,10 @@ _FONT_FILES = (
 
 
 def draw_transcription(random_state: np.random.RandomState) -> str:
-    """Draws a word as signs have them: mostly plain, now and then a price, number or days.
+    """Draws a text as found on signs: mostly a word, sometimes a price, a number or days.
 
     Returns:
-        str without blanks; some hold commas, as ICDAR2015 transcriptions do.
+        Text without blanks; some texts contain commas, as in ICDAR2015.
     """
     kind = random_state.choice(('word', 'number', 'price', 'days'), p=(0.9, 0.04, 0.02, 0.04))
     if kind == 'word':
@@ -46,16 +46,16 @@ def draw_transcription(random_state: np.random.RandomState) -> str:
 
 
 def draw_font(random_state: np.random.RandomState) -> str:
-    """Draws one of the DejaVu faces that matplotlib ships; returns the file's path."""
+    """Draws one of the DejaVu fonts that matplotlib ships; returns the file's path."""
     return os.path.join(matplotlib.get_data_path(), 'fonts', 'ttf',
                         random_state.choice(_FONT_FILES))
 
 
 def glyph_mask(transcription: str, font_path: str, em: int) -> np.ndarray:
-    """Draws a word upright and cuts it out along the outermost pixels of its glyphs.
+    """Draws a word upright, cropped to the outermost pixels of its glyphs.
 
     Args:
-        transcription: what to write, one line.
+        transcription: text to write, one line.
         font_path: a TrueType file.
         em: font size in pixels.
 
@@ -63,7 +63,7 @@ def glyph_mask(transcription: str, font_path: str, em: int) -> np.ndarray:
         uint8 (H, W), 255 where ink covers a pixel fully.
 
     Raises:
-        ValueError: the transcription leaves no ink.
+        ValueError: the transcription has no visible glyphs.
     """
     font = _load_font(font_path, em)
     left, top, right, bottom = font.getbbox(transcription)
@@ -77,7 +77,7 @@ def glyph_mask(transcription: str, font_path: str, em: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=256)
 def _load_font(font_path: str, em: int) -> ImageFont.FreeTypeFont:
-    # The basic layout is in every build of Pillow; the other one changes the outlines where it is.
+    # Every build of Pillow has the basic layout; the optional one gives different outlines.
     return ImageFont.truetype(font_path, em, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -86,12 +86,12 @@ _LUMA_BGR = np.array([0.114, 0.587, 0.299], np.float32)
 
 
 def chance(random_state: np.random.RandomState, probability: float) -> bool:
-    """Throws a coin that says True with the given probability, 0..1."""
+    """Returns True with the given probability, 0..1."""
     return random_state.rand() < probability
 
 
 def luma(bgr: np.ndarray) -> np.ndarray:
-    """Perceived brightness.
+    """Computes the perceived brightness of colours.
 
     Args:
         bgr: float (..., 3), blue, green, red, 0..255.
@@ -104,14 +104,14 @@ def luma(bgr: np.ndarray) -> np.ndarray:
 
 def contrasting_colour(random_state: np.random.RandomState, behind: np.ndarray,
                        min_difference: float) -> np.ndarray:
-    """Draws a colour that stands out from nearly all of what is behind it.
+    """Draws a colour that stands out from most of its background.
 
     Args:
         random_state: source of the colour.
-        behind: (N, 3) BGR, 0..255, the pixels that the colour will be seen against.
-        min_difference: least difference of luma from the darkest and the brightest of them, of
-            which a tenth is left out at either end. Where no drawn colour has it, the result is
-            the nearly black or nearly white one that comes closest.
+        behind: (N, 3) BGR, 0..255, pixels of the background.
+        min_difference: minimum difference of luma from the 10th and 90th percentile of the
+            background. If no drawn colour reaches it, the result is nearly black or nearly white,
+            whichever contrasts more.
 
     Returns:
         float32 (3,) BGR, 0..255.
@@ -125,10 +125,10 @@ def contrasting_colour(random_state: np.random.RandomState, behind: np.ndarray,
 
 
 def draw_background(random_state: np.random.RandomState, size: int) -> np.ndarray:
-    """Paints a gradient, soft texture and a few shapes.
+    """Draws a gradient with soft texture and a few shapes.
 
     Args:
-        random_state: source of every choice.
+        random_state: source of randomness.
         size: side of the square image in pixels.
 
     Returns:
@@ -144,7 +144,7 @@ def draw_background(random_state: np.random.RandomState, size: int) -> np.ndarra
 
 
 def _gradient(random_state: np.random.RandomState, size: int) -> np.ndarray:
-    """Runs from one colour to a related one in a random direction; float32 (size, size, 3)."""
+    """Draws a gradient between two related colours; float32 (size, size, 3)."""
     first = random_state.uniform(30, 225) + random_state.normal(0, 25, 3)
     second = first + random_state.uniform(-60, 60) + random_state.normal(0, 15, 3)
     angle = random_state.uniform(0, 2 * np.pi)
@@ -155,7 +155,7 @@ def _gradient(random_state: np.random.RandomState, size: int) -> np.ndarray:
 
 
 def _texture(random_state: np.random.RandomState, size: int) -> np.ndarray:
-    """Smooth brightness noise, coarse and medium; float32 (size, size, 1)."""
+    """Draws smooth brightness noise at two scales; float32 (size, size, 1)."""
     texture = np.zeros((size, size), np.float32)
     for cells in (random_state.randint(3, 8), random_state.randint(12, 40)):
         grid = random_state.standard_normal((cells, cells)).astype(np.float32)
@@ -165,7 +165,7 @@ def _texture(random_state: np.random.RandomState, size: int) -> np.ndarray:
 
 
 def _draw_stripes(random_state: np.random.RandomState, image: np.ndarray) -> None:
-    """Rules parallel lines across the image, as planks, tiles and blinds do."""
+    """Draws parallel lines across the image, like planks, tiles or blinds."""
     size = image.shape[0]
     step = random_state.uniform(0.08, 0.25) * size
     colour = _shade_of(random_state, image.mean(axis=(0, 1)))
@@ -198,7 +198,7 @@ def _draw_shape(random_state: np.random.RandomState, image: np.ndarray) -> None:
 
 def _outline(random_state: np.random.RandomState, centre: np.ndarray,
              radii: np.ndarray) -> np.ndarray:
-    """Places corners evenly around an ellipse: 3, 4, or enough to look round; int32 (N, 2)."""
+    """Draws an ellipse or an inscribed triangle or quadrilateral; int32 (N, 2)."""
     corners = random_state.choice((3, 4, 40))
     angles = random_state.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners
     points = centre + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -206,24 +206,24 @@ def _outline(random_state: np.random.RandomState, centre: np.ndarray,
 
 
 def _shade_of(random_state: np.random.RandomState, colour: np.ndarray) -> Tuple[float, ...]:
-    """Moves a colour away far enough to be seen; what OpenCV takes as a colour."""
+    """Draws a colour that differs visibly from another, as a tuple for OpenCV."""
     moved = np.clip(np.asarray(colour) + random_state.uniform(-100, 100, 3), 0, 255)
     return tuple(float(value) for value in moved)
 
 
-# Words are drawn this much larger and averaged down, which smooths the edges of turned glyphs.
+# Words are drawn at this scale and averaged down, for smooth edges of rotated glyphs.
 _SUPERSAMPLING = 3
 _MAX_ANGLE = 30.0
-# Font sizes as fractions of the picture's side.
+# Font sizes as fractions of the image's side.
 _READABLE_EM = (0.10, 0.19)
 _TINY_EM = (0.03, 0.04)
-# How far a sign reaches beyond its word, as a share of the font size.
+# Margin of a sign around its word, as a fraction of the font size.
 _SIGN_MARGIN = 0.12
-# What is kept free around a word, as a share of the font size, and along the picture's edge.
+# Free space around a word, as a fraction of the font size, and along the image's edge.
 _GAP = 0.45
 _EDGE = 0.02
 _PLACING_TRIES = 25
-# Radians of an arc for a curved word, at most, and for each time that it is as long as high.
+# Arc of a curved word in radians: at most, and per unit of its aspect ratio.
 _MAX_BEND = 2.6
 _BEND_OF_SQUARE = 0.7
 DO_NOT_CARE = '###'
@@ -232,9 +232,9 @@ DO_NOT_CARE = '###'
 class Word(NamedTuple):
     """A text region.
 
-    ``polygon`` is int32 (P, 2) x, y, clockwise from the text's top-left corner, inside the picture:
-    four points, or fourteen of a curved word; ``transcription`` is ``###`` where the region is not
-    to be cared for.
+    ``polygon`` is int32 (P, 2) x, y, clockwise from the text's top-left corner, inside the image:
+    four points, or fourteen for a curved word; ``transcription`` is ``###`` for a region that is
+    to be ignored.
     """
 
     polygon: np.ndarray
@@ -249,7 +249,7 @@ class Scene(NamedTuple):
 
 
 class _Style(NamedTuple):
-    """How words of one kind look: ``em`` is a range, ``blur`` a share of the font size."""
+    """Style of a kind of words: ``em`` is a range, ``blur`` a fraction of the font size."""
 
     em: Tuple[float, float]
     min_contrast: float
@@ -263,18 +263,16 @@ _BLURRED = _Style((0.10, 0.14), 80, blur=0.1, readable=False)
 
 
 def draw_scene(random_state: np.random.RandomState, size: int, curved: bool = False) -> Scene:
-    """Draws a picture with at least one readable word.
+    """Draws an image with at least one readable word.
 
     Args:
-        random_state: source of every choice; equal states give equal scenes.
-        size: side of the square picture in pixels, at least 96.
-        curved: lay the words along arcs.
-
-    Returns:
-        the Scene.
+        random_state: source of randomness; equal states give equal scenes.
+        size: side of the square image in pixels, at least 96.
+        curved: draw the words along arcs.
     """
     painter = _Painter(random_state, size, curved)
-    painter.place_first()
+    while not painter.place(_READABLE):
+        pass
     for _ in range(random_state.randint(1, 6)):
         painter.place(_READABLE)
     for style in (_TINY, _BLURRED):
@@ -284,7 +282,7 @@ def draw_scene(random_state: np.random.RandomState, size: int, curved: bool = Fa
 
 
 class _Painter:
-    """The picture while it grows: pixels, words, and the area that is taken."""
+    """An image in progress: pixels, words, and the occupied area."""
 
     def __init__(self, random_state: np.random.RandomState, size: int,
                  curved: bool = False) -> None:
@@ -296,17 +294,11 @@ class _Painter:
         self.image = draw_background(random_state, size)
         self.words: List[Word] = []
 
-    def place_first(self) -> None:
-        """Places one readable word for certain: tries until one fits the empty picture."""
-        while not self.place(_READABLE):
-            pass
-
     def place(self, style: _Style) -> bool:
-        """Draws a word where there is room; returns False when no place was found."""
+        """Draws a word if there is room; returns False if no place was found."""
         text = draw_transcription(self._random)
         em = self._random.uniform(*style.em) * self._size
-        glyphs = glyph_mask(text, draw_font(self._random),
-                                  max(1, int(round(em * _SUPERSAMPLING))))
+        glyphs = glyph_mask(text, draw_font(self._random), max(1, int(round(em * _SUPERSAMPLING))))
         bend = self._draw_bend(glyphs.shape) if self._curved else 0.0
         strip = _Strip(glyphs.shape[1] / _SUPERSAMPLING, glyphs.shape[0] / _SUPERSAMPLING, bend)
         room = self._find_room(strip, gap=_GAP * em)
@@ -321,12 +313,12 @@ class _Painter:
         return True
 
     def _draw_bend(self, shape: Tuple[int, int]) -> float:
-        """Radians of an arc, not so many that the glyphs' feet would meet; above 0 arches up."""
+        """Draws the arc in radians, limited so that glyphs do not meet; positive arches up."""
         most = min(_MAX_BEND, _BEND_OF_SQUARE * shape[1] / shape[0])
         return self._random.choice((-1, 1)) * most * self._random.uniform(0.6, 1)
 
     def _find_room(self, strip: '_Strip', gap: float) -> Optional[Tuple[np.ndarray, float]]:
-        """A free place for glyphs: the outline, float32 (P, 2), and degrees that it is turned."""
+        """Finds a free place for glyphs: outline, float32 (P, 2), and rotation in degrees."""
         for _ in range(_PLACING_TRIES):
             angle = np.clip(self._tilt + self._random.uniform(-5, 5), -_MAX_ANGLE, _MAX_ANGLE)
             corners = _turned(strip.outline(), angle)
@@ -343,7 +335,7 @@ class _Painter:
         return None
 
     def _zone(self, corners: np.ndarray, gap: float) -> np.ndarray:
-        """Marks a quad and everything within ``gap`` pixels of it; uint8 (size, size), 0 or 1."""
+        """Marks a polygon and all pixels within ``gap`` of it; uint8 (size, size), 0 or 1."""
         zone = np.zeros_like(self._taken)
         points = corners.round().astype(np.int32)
         cv2.fillPoly(zone, [points], 1)
@@ -351,13 +343,13 @@ class _Painter:
         return zone
 
     def _paint(self, opacity: np.ndarray, corners: np.ndarray, style: _Style, em: float) -> None:
-        """Puts glyphs onto the picture, some of them on a sign or with an edge."""
-        margin = _SIGN_MARGIN * em
-        inside = self._zone(corners, margin).astype(bool)
+        """Paints glyphs, some of them on a sign or with an edge."""
+        sign = self._zone(corners, _SIGN_MARGIN * em)
         if chance(self._random, 0.25):
-            self._paint_sign(corners, margin)
-        colour = contrasting_colour(self._random, self.image[inside],
-                                               style.min_contrast)
+            plate = cv2.GaussianBlur(sign.astype(np.float32), (0, 0), 0.6)
+            self._blend(plate, self._random.uniform(0, 255, 3).astype(np.float32))
+        colour = contrasting_colour(self._random, self.image[sign.astype(bool)],
+                                    style.min_contrast)
         if chance(self._random, 0.2):
             edge = cv2.dilate(opacity, np.ones((3, 3), np.uint8))
             self._blend(edge, 255 - colour)
@@ -365,18 +357,12 @@ class _Painter:
             opacity = cv2.GaussianBlur(opacity, (0, 0), style.blur * em)
         self._blend(opacity, colour)
 
-    def _paint_sign(self, corners: np.ndarray, margin: float) -> None:
-        """Lays a plain plate behind a word."""
-        plate = self._zone(corners, margin).astype(np.float32)
-        plate = cv2.GaussianBlur(plate, (0, 0), 0.6)
-        self._blend(plate, self._random.uniform(0, 255, 3).astype(np.float32))
-
     def _blend(self, opacity: np.ndarray, colour: np.ndarray) -> None:
         self.image += opacity[:, :, None] * (colour - self.image)
 
 
 class _Strip(NamedTuple):
-    """A strip for glyphs, laid along an arc of ``bend`` radians, or straight where that is 0."""
+    """A strip for glyphs along an arc of ``bend`` radians, straight if that is 0."""
 
     width: float
     height: float
@@ -390,7 +376,7 @@ class _Strip(NamedTuple):
         return self._bent(np.concatenate([top, bottom[::-1]]))
 
     def _bent(self, points: np.ndarray) -> np.ndarray:
-        """Points of the straight strip as they lie on the arc, whose centre is the origin."""
+        """Maps points of the straight strip to the arc, whose centre is the origin."""
         if not self.bend:
             return points
         side, radius = np.sign(self.bend), self.width / abs(self.bend)
@@ -400,7 +386,7 @@ class _Strip(NamedTuple):
                         axis=1).astype(np.float32)
 
     def straightened(self, points: np.ndarray) -> np.ndarray:
-        """The reverse of laying along the arc."""
+        """Maps points on the arc back to the straight strip."""
         side, radius = np.sign(self.bend), self.width / abs(self.bend)
         x, y = points[..., 0], points[..., 1]
         along = np.arctan2(x, -side * y) / abs(self.bend) + 0.5
@@ -409,14 +395,14 @@ class _Strip(NamedTuple):
 
 
 def _turned(points: np.ndarray, angle: float) -> np.ndarray:
-    """Points, float32 (..., 2), turned clockwise on the screen by ``angle`` degrees."""
+    """Rotates points, float32 (..., 2), clockwise on the screen by ``angle`` degrees."""
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     return points @ np.array([[cos, sin], [-sin, cos]], np.float32)
 
 
 def _warp_bent(glyphs: np.ndarray, strip: _Strip, corners: np.ndarray, angle: float,
                size: int) -> np.ndarray:
-    """Lays upright glyphs along an arc; float32 (size, size), 0..1."""
+    """Warps upright glyphs along an arc; float32 (size, size), 0..1."""
     shift = corners[0] - _turned(strip.outline(), angle)[0]
     side = (np.arange(size * _SUPERSAMPLING, dtype=np.float32) + 0.5) / _SUPERSAMPLING
     places = np.stack(np.meshgrid(side, side), axis=-1) - shift
@@ -426,7 +412,7 @@ def _warp_bent(glyphs: np.ndarray, strip: _Strip, corners: np.ndarray, angle: fl
 
 
 def _warp(glyphs: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
-    """Lays upright glyphs into a quad; float32 (size, size), 0..1."""
+    """Warps upright glyphs into a quadrilateral; float32 (size, size), 0..1."""
     height, width = glyphs.shape
     source = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     left, top = np.floor(corners.min(axis=0)).astype(int)
@@ -441,7 +427,7 @@ def _warp(glyphs: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
 
 
 def _finish(random_state: np.random.RandomState, image: np.ndarray) -> np.ndarray:
-    """Adds what a camera adds: uneven light, slight blur, noise; uint8 of the same shape."""
+    """Adds uneven light, slight blur and noise, as a camera does; uint8 of the same shape."""
     size = image.shape[0]
     light = cv2.resize(random_state.uniform(0.8, 1.15, (2, 2)).astype(np.float32), (size, size))
     image = cv2.GaussianBlur(image * light[:, :, None], (0, 0), random_state.uniform(0.3, 0.8))

@@ -1,13 +1,13 @@
-"""A web page, and an API for programs, that show what a trained checkpoint detects.
+"""Serves a web page and an HTTP API for text detection with a trained checkpoint.
 
     python -m tools.demo_server --checkpoint_path=./checkpoint/
     python -m tools.demo_server --engine=onnx --model=./export/psenet.onnx --port=0
     curl -F image=@img_1.jpg http://127.0.0.1:8080/detect
 
-The page takes a picture and shows its boxes and kernels; thresholds can be moved there. Thresholds
-that tools.sweep --write has left beside the checkpoint count, unless flags give others. Nobody
-has to log in, so it listens to this machine alone, unless --host names another address. Ctrl-C ends
-it. docs/demo_server.md describes the API.
+The page accepts an image, shows its boxes and kernels, and lets users vary the thresholds. The
+initial thresholds are those that tools.sweep --write stored with the checkpoint, unless flags
+override them. There is no authentication, so the server listens on localhost only, unless --host
+gives another address. Ctrl-C stops it. docs/demo_server.md describes the API.
 """
 
 import logging
@@ -31,7 +31,7 @@ from utils.errors import extra_package
 from utils.tf_env import configure_tensorflow, define_gpu_flag
 from utils.utils_tool import logger
 
-# For the network to finish its image once the end was asked for.
+# Time for the network to finish its image at shutdown.
 _GRACE_SECONDS = 5
 
 
@@ -51,8 +51,8 @@ def serve(config: detect_config.DetectConfig, options: ServeOptions) -> int:
     """Serves until a signal ends it.
 
     Args:
-        config: of detection.
-        options: of the server.
+        config: configuration of detection.
+        options: options of the server.
 
     Returns:
         The exit code.
@@ -78,7 +78,7 @@ def serve(config: detect_config.DetectConfig, options: ServeOptions) -> int:
 def _model_name(config: detect_config.DetectConfig) -> str:
     if config.model:
         return os.path.basename(os.path.normpath(config.model))
-    # TensorFlow comes with it.
+    # It imports TensorFlow.
     from training.checkpoints import resolve_checkpoint
 
     return os.path.basename(resolve_checkpoint(config.checkpoint_path))
@@ -86,24 +86,24 @@ def _model_name(config: detect_config.DetectConfig) -> str:
 
 def _announce(url: str, host: str) -> None:
     if not is_loopback(host):
-        logger.warning('--host=%s: whoever reaches this address can use the server, as there is no '
-                       'authentication', host)
-    print(f'{url} is ready; Ctrl-C ends it', flush=True)
+        logger.warning('--host=%s: anyone who can reach this address can use the server, as there '
+                       'is no authentication', host)
+    print(f'{url} is ready; Ctrl-C stops it', flush=True)
 
 
 def _end(service: Service, exit_code: int) -> None:
-    """Ends the network's thread; where it is at work on an image for too long, the process."""
+    """Waits for the network; ends the process if that takes too long."""
     if service.close(_GRACE_SECONDS):
-        logger.info('ended')
+        logger.info('stopped')
         return
-    logger.warning('ended while the network was at work on an image')
+    logger.warning('stopped while the network was processing an image')
     logging.shutdown()
-    # Nothing stops a run of TensorFlow, and Python's own end would wait for it or break it.
+    # A run of TensorFlow cannot be interrupted, and a normal exit would wait for it or crash.
     os._exit(exit_code)
 
 
 def main(_: List[str]) -> int:
-    """Runs the server that the flags describe; returns the exit code."""
+    """Runs the server; returns the exit code."""
     config = detect_config.detect_config_from_flags(flags.FLAGS)
     options = serve_options_from_flags(flags.FLAGS)
     configure_tensorflow(config.gpu_list)

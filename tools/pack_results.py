@@ -1,9 +1,9 @@
-"""Packs the result files of eval.py into the archive that evaluation/script.py scores.
+"""Packs the result files of eval.py into an archive for evaluation/script.py.
 
     python -m tools.pack_results --output_dir=./output [--gt=./evaluation/gt.zip]
 
-Writes results.zip into that folder, with every res_img_<number>.txt in it, or with every
-res_<image>.txt where the ground truth has images of any name or, without --gt, there is no number.
+Writes results.zip into that folder with every res_img_<number>.txt in it, or with every
+res_<image>.txt if the ground truth has other names (without --gt: if no result has a number).
 """
 
 from typing import List
@@ -19,7 +19,7 @@ from utils.utils_tool import logger
 
 
 def main(_: List[str]) -> None:
-    """Runs the script."""
+    """Packs the results."""
     pattern = None
     if flags.FLAGS.gt:
         try:
@@ -33,6 +33,6 @@ def main(_: List[str]) -> None:
 if __name__ == '__main__':
     cli.define_path('output_dir', './output/', 'Folder with the result files of eval.py.',
                     **cli.group('files'))
-    cli.define_path('gt', None, 'Archive of ground truth, whose names decide what is packed.',
+    cli.define_path('gt', None, 'Archive of ground truth; results with matching names are packed.',
                     **cli.group('files'))
     cli.run(main, __doc__)

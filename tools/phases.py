@@ -1,4 +1,4 @@
-"""Child processes that leave nothing behind, and the phases of demos that run them."""
+"""Child processes that are always cleaned up, and the phases of demos that run them."""
 
 import os
 import re
@@ -7,22 +7,21 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Sequence
 
 from utils.errors import PSENetError
 
-# Seconds that an interrupted program gets to save and leave before it is asked more firmly.
+# Seconds that an interrupted program has to save and exit before the next signal.
 _INTERRUPT_GRACE = 30
 _TERMINATE_GRACE = 10
 
 
 class ChildError(PSENetError):
-    """A program that ended with an exit code other than 0; its own words are on the screen."""
+    """A program that failed; its messages are on the screen."""
 
 
 def run_child(command: Sequence[str], capture: bool = False) -> str:
-    """Runs a program to its end; its output goes to the screen.
+    """Runs a program and waits for it; its output goes to the screen.
 
     Args:
         command: the program and its arguments; no shell is involved.
@@ -37,23 +36,27 @@ def run_child(command: Sequence[str], capture: bool = False) -> str:
     with running_child(command, capture) as child:
         output, _ = child.communicate()
     if child.returncode:
-        raise ChildError(f'{_name(command)} {_ending(child.returncode)}; its messages are above')
+        scripts = [part for part in command if re.search(r'\.py$|^tools\.', part)]
+        ending = (f'was ended by signal {-child.returncode}' if child.returncode < 0
+                  else f'failed with exit code {child.returncode}')
+        raise ChildError(f'{os.path.basename((scripts or command)[0])} {ending}; its messages are '
+                         'above')
     return output or ''
 
 
 @contextmanager
 def running_child(command: Sequence[str], capture: bool) -> Iterator[subprocess.Popen]:
-    """Runs a program beside the body, and ends it where the body has not waited for its end.
+    """Runs a program alongside the body, and ends it after the body if it still runs.
 
-    The program leads a session of its own, so Ctrl-C reaches this process alone, which then ends
-    the program and whatever it started: SIGINT, and where that does not help SIGTERM, SIGKILL.
+    The program leads its own session, so Ctrl-C only reaches this process, which then ends the
+    program and its children by SIGINT and, if necessary, SIGTERM and SIGKILL.
 
     Args:
         command: the program and its arguments; no shell is involved.
-        capture: whether its standard output is a pipe, of text, instead of the screen.
+        capture: whether its standard output is a text pipe instead of the screen.
 
     Yields:
-        The program.
+        The process.
     """
     child = subprocess.Popen(command, start_new_session=True, text=True,
                              stdout=subprocess.PIPE if capture else None)
@@ -66,17 +69,16 @@ def running_child(command: Sequence[str], capture: bool) -> Iterator[subprocess.
 
 
 def interrupt_on_termination() -> None:
-    """Makes SIGTERM and SIGHUP end this process as Ctrl-C does, so that children are ended too.
+    """Makes SIGTERM and SIGHUP end this process as Ctrl-C does, including its children.
 
-    A SIGHUP that is ignored, as under nohup, stays ignored.
+    SIGHUP stays ignored if it was, as under nohup.
     """
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _raise_interrupt)
-
-
-def _raise_interrupt(_number: int, _frame: Optional[FrameType]) -> None:
-    raise KeyboardInterrupt
+            signal.signal(number, interrupt)
 
 
 def _end(child: subprocess.Popen) -> None:
@@ -84,7 +86,7 @@ def _end(child: subprocess.Popen) -> None:
         if child.poll() is not None:
             break
         child.send_signal(number)
-        # A second Ctrl-C means that the person does not want to wait.
+        # A second Ctrl-C means that the user does not want to wait.
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             child.wait(grace)
     with suppress(ProcessLookupError):
@@ -92,30 +94,18 @@ def _end(child: subprocess.Popen) -> None:
     child.wait()
 
 
-def _name(command: Sequence[str]) -> str:
-    """Returns the script's name where an interpreter runs one, else the program's."""
-    scripts = [argument for argument in command if re.search(r'\.py$|^tools\.', argument)]
-    return os.path.basename((scripts or command)[0])
-
-
-def _ending(return_code: int) -> str:
-    if return_code < 0:
-        return f'was ended by signal {-return_code}'
-    return f'failed with exit code {return_code}'
-
-
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Clock:
-    """Announces phases and remembers how long each took."""
+    """Announces phases and records their durations."""
 
     def __init__(self) -> None:
         self.seconds: Dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str, what: str) -> Iterator[None]:
-        """Runs the body as a phase; its time is printed when it succeeds."""
+        """Runs the body as a phase, and prints its duration if it succeeds."""
         print(f'\n== {name}: {what}', flush=True)
         start = time.time()
         yield
@@ -124,11 +114,11 @@ class Clock:
 
 
 def script(name: str, **flag_values: object) -> List[str]:
-    """The command line of one of the project's scripts.
+    """Returns the command line of one of the project's scripts.
 
     Args:
-        name: path of the script, from the project's directory, or ``tools.<name>``.
-        flag_values: by flag; a list gives the flag once for each of its values.
+        name: path of the script, relative to the project's directory, or ``tools.<name>``.
+        flag_values: values by flag name; a list repeats the flag for each value.
     """
     flags = [f'--{flag}={value}' for flag, values in flag_values.items()
              for value in (values if isinstance(values, list) else [values])]
@@ -141,13 +131,13 @@ def demo_server(**flag_values: object) -> Iterator[str]:
     """Runs ``tools.demo_server`` on a free port; its log goes to the screen.
 
     Args:
-        flag_values: its flags, but ``port``.
+        flag_values: its flags other than ``port``.
 
     Yields:
-        The address of its page.
+        The URL of its page.
 
     Raises:
-        PSENetError: it does not start.
+        PSENetError: the server did not start.
     """
     command = script('tools.demo_server', **flag_values, port=0)
     with running_child(command, capture=True) as child:

@@ -1,8 +1,8 @@
-"""The processes of a job: started, watched, and ended together.
+"""Starts, watches and ends the processes of a job together.
 
-A rank that fails ends the job, because the others would wait for it in the next collective. A
-signal that asks for an end is passed on to every rank once. Each rank has a session of its own, so
-that Ctrl-C does not reach it twice, and that its readers can be ended with it.
+A failed rank ends the job, because the others would wait for it in the next collective. A stop
+signal is passed on to every rank once. Each rank leads its own session, so that it does not receive
+Ctrl-C twice and its readers can be ended with it.
 """
 
 import os
@@ -16,26 +16,25 @@ from training.signals import SAME_WISH_SECONDS
 from utils.errors import PSENetError
 from utils.utils_tool import STOP_SIGNALS, logger
 
-# What training exits with after it was asked to stop and has saved.
+# Exit codes of training after it was asked to stop and has saved.
 _ORDERLY_CODES = tuple(128 + number for number in STOP_SIGNALS)
 
 
 class Rank(NamedTuple):
-    """One process to start."""
+    """A process to start."""
 
     name: str                       # 'rank 3 on device 3'
     command: Tuple[str, ...]
     environment: Mapping[str, str]
-    cores: FrozenSet[int]           # processor cores that it may use; empty: all
-    output: Optional[str]           # file for stdout and stderr; None: the terminal
-    log: Optional[str]              # a file that it writes besides
+    cores: FrozenSet[int]           # processor cores to run on; empty for all
+    output: Optional[str]           # file for stdout and stderr; None for the terminal
+    log: Optional[str]              # log file that it writes in addition
 
 
 class RankFailedError(PSENetError):
-    """A rank ended before the others and not in good order; the exit code is that rank's."""
+    """A rank failed; the exit code is that of the rank."""
 
     def __init__(self, sentence: str, exit_code: int):
-        """Keeps both."""
         super().__init__(sentence)
         self.exit_code = exit_code
 
@@ -45,11 +44,11 @@ def run_ranks(ranks: List[Rank], grace_seconds: float) -> int:
 
     Args:
         ranks: the job.
-        grace_seconds: how long ranks are waited for once one of them has failed, or after a second
-            signal; then they are killed.
+        grace_seconds: time until ranks are killed after one of them failed or after a second
+            signal.
 
     Returns:
-        0, or 128 + the number of the signal after which the ranks ended in good order.
+        0, or 128 + the number of the signal that stopped the ranks.
 
     Raises:
         RankFailedError: a rank failed; the others have been ended.
@@ -69,9 +68,9 @@ def run_ranks(ranks: List[Rank], grace_seconds: float) -> int:
 
 @contextmanager
 def _blocked_signals() -> Iterator[Tuple[Set[int], Set[int]]]:
-    """Keeps signals for ``_next_signal``: those that are awaited, and the mask of before.
+    """Blocks signals for ``_next_signal``; yields the blocked signals and the previous mask.
 
-    What nohup or a shell set to be ignored stays ignored.
+    Signals that are ignored, as under nohup, stay ignored.
     """
     awaited = {number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     awaited.add(signal.SIGCHLD)
@@ -79,7 +78,7 @@ def _blocked_signals() -> Iterator[Tuple[Set[int], Set[int]]]:
     try:
         yield awaited, mask
     finally:
-        # One that came while the last rank ended has been granted already.
+        # Discard signals that arrived while the last rank ended.
         while signal.sigtimedwait(awaited, 0):
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -93,17 +92,17 @@ def _next_signal(awaited: Set[int], seconds: Optional[float]) -> Optional[int]:
 
 
 class _Job:
-    """The ranks that run, and how the end of the job stands."""
+    """The running ranks and the state of the job's end."""
 
     def __init__(self, grace_seconds: float):
         self._grace = grace_seconds
         self._running: List[Tuple[Rank, subprocess.Popen]] = []
         self._failed: List[Tuple[Rank, int]] = []
         self._stop_code = 0
-        self._asked_at: Optional[float] = None   # when a signal last asked for the end
-        self._told = False                       # whether the ranks know that they are to end
+        self._asked_at: Optional[float] = None   # time of the last stop signal
+        self._told = False                       # whether the ranks were told to stop
         self._deadline: Optional[float] = None
-        self._killed = False                     # by us, for want of patience
+        self._killed = False                     # whether ranks were killed after the deadline
         self._started_at = time.time()
 
     def start(self, rank: Rank, mask: Set[int]) -> None:
@@ -120,22 +119,22 @@ class _Job:
                     stdout=output, stderr=output, start_new_session=True,
                     preexec_fn=prepare)  # noqa: PLW1509 - there are no threads here
         except (OSError, subprocess.SubprocessError) as error:
-            raise PSENetError(f'{rank.name} cannot be started ({error}); the job is '
-                              'ended') from error
+            raise PSENetError(f'{rank.name} cannot be started ({error}); the job was '
+                              'stopped') from error
         self._running.append((rank, process))
 
     def runs(self) -> bool:
-        """Whether a rank still runs."""
+        """Returns True while a rank is running."""
         return bool(self._running)
 
     def seconds_left(self) -> Optional[float]:
-        """Until patience ends; None without such a time."""
+        """Returns the seconds until the deadline; None without one."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def react(self, received: Optional[int]) -> None:
-        """To a signal, or to the deadline where it is None."""
+        """Handles a signal, or the deadline if it is None."""
         if received is None:
-            self._lose_patience()
+            self._expire()
         elif received != signal.SIGCHLD:
             self._pass_on(received)
         self._collect_ended()
@@ -150,7 +149,7 @@ class _Job:
         self._tell(signum)
 
     def _tell(self, signum: int) -> None:
-        """Signals the ranks, and not their readers, which they end themselves."""
+        """Signals the ranks, which end their readers themselves."""
         self._told = True
         for _, process in self._running:
             process.send_signal(signum)
@@ -159,11 +158,10 @@ class _Job:
         if self._deadline is None:
             self._deadline = time.monotonic() + self._grace
 
-    def _lose_patience(self) -> None:
+    def _expire(self) -> None:
         if self._told:
-            logger.warning('%s did not end and %s killed',
-                           ', '.join(rank.name for rank, _ in self._running),
-                           'is' if len(self._running) == 1 else 'are')
+            logger.warning('killing %s, still running after %g s',
+                           ', '.join(rank.name for rank, _ in self._running), self._grace)
             self.kill()
             self._deadline, self._killed = None, True
             self._stop_code = self._stop_code or 128 + signal.SIGTERM
@@ -172,7 +170,7 @@ class _Job:
             self._tell(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends all that runs, at once."""
+        """Kills all running ranks."""
         for _, process in self._running:
             _kill_group(process.pid)
 
@@ -181,36 +179,35 @@ class _Job:
         self._running = [pair for pair in self._running if pair not in ended]
         for rank, process in ended:
             _kill_group(process.pid)
-            self._note(rank, _exit_code(process.returncode))
+            # As in a shell: 128 + the signal's number for a process that was killed.
+            code = process.returncode
+            self._record(rank, 128 - code if code < 0 else code)
 
-    def _note(self, rank: Rank, exit_code: int) -> None:
+    def _record(self, rank: Rank, exit_code: int) -> None:
         if exit_code in _ORDERLY_CODES:
             self._stop_code = exit_code
-            # The signal went to this rank alone, which tells the others with the next step.
-            if not self._told and self._deadline is None:
+            # Only this rank received the signal; it tells the others with the next step.
+            if not self._told:
                 self._set_deadline()
         elif exit_code and not self._killed:
-            self._note_failure(rank, exit_code)
-
-    def _note_failure(self, rank: Rank, exit_code: int) -> None:
-        self._failed.append((rank, exit_code))
-        if len(self._failed) == 1:
-            logger.warning('%s %s; the others are ended', rank.name, _how(exit_code))
-            self._set_deadline()
-            if not self._told:
-                self._tell(signal.SIGTERM)
+            self._failed.append((rank, exit_code))
+            if len(self._failed) == 1:
+                logger.warning('%s %s; stopping the others', rank.name, _how(exit_code))
+                self._set_deadline()
+                if not self._told:
+                    self._tell(signal.SIGTERM)
 
     def outcome(self) -> int:
-        """The exit code; raises RankFailedError for the rank that failed first."""
+        """Returns the exit code; raises RankFailedError for the rank that failed first."""
         for rank, exit_code in self._failed:
-            raise RankFailedError(f'{rank.name} {_how(exit_code)}{self._last_words(rank)}',
+            raise RankFailedError(f'{rank.name} {_how(exit_code)}{self._last_output(rank)}',
                                   exit_code)
         return self._stop_code
 
-    def _last_words(self, rank: Rank) -> str:
-        """The last line that a rank left in a file, the later one if there are two."""
+    def _last_output(self, rank: Rank) -> str:
+        """Returns the last line that a rank wrote to its output or log, whichever is newer."""
         ends = [(path, *_last_line(path)) for path in (rank.output, rank.log) if path]
-        # A log may be of an earlier run; and a file's time comes from a coarser clock.
+        # Skip logs of an earlier run; file times come from a coarser clock.
         ends = [end for end in ends if end[1] and end[2] >= self._started_at - 1]
         if not ends:
             return ''
@@ -218,14 +215,10 @@ class _Job:
 
 
 def _kill_group(pid: int) -> None:
-    """Kills what is left of a rank and of the processes that it started."""
+    """Kills a rank and all processes that it started."""
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
 
-
-def _exit_code(returncode: int) -> int:
-    """As a shell has it: 128 + the signal's number for a process that was killed."""
-    return 128 - returncode if returncode < 0 else returncode
 
 
 def _how(exit_code: int) -> str:
@@ -237,7 +230,7 @@ def _how(exit_code: int) -> str:
 
 
 def _last_line(path: str) -> Tuple[str, float]:
-    """The last line with text of a file, and when it was written; '' where there is none."""
+    """Returns the last non-empty line of a file, or '', and the file's modification time."""
     try:
         with open(path, encoding='utf-8', errors='replace') as file:
             lines = [line.strip() for line in file if line.strip()]

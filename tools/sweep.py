@@ -1,11 +1,10 @@
-"""Finds the thresholds of post-processing that score best on images with ground truth.
+"""Finds the post-processing thresholds that score best on images with ground truth.
 
     python -m tools.sweep --test_data_path=... --gt=gt.zip --checkpoint_path=./resnet_train/
-    python -m tools.sweep ... --write       eval.py uses the best with this checkpoint from then on
+    python -m tools.sweep ... --write       also makes eval.py use the best with this checkpoint
 
-The network runs once for each size. Then every combination of the values is scored as eval.sh
-would score it. In --output_dir, sweep.csv holds a line a combination and sweep.png shows those of
-the best size.
+The network runs once per size. Then every combination of the values is scored as by eval.sh. In
+--output_dir, sweep.csv has one line per combination, and sweep.png shows those of the best size.
 """
 
 import csv
@@ -48,26 +47,25 @@ def define_sweep_flags() -> None:
     detect_config.define_checkpoint_flag()
     detect_config.define_model_flag()
     detect_config.define_engine_flag()
-    cli.define_path('output_dir', './sweep/', 'Folder for sweep.csv and sweep.png; made when '
-                    'it does not exist.', **cli.group('files'))
-    flags.DEFINE_boolean('write', False, 'Keep the best thresholds in a file beside the '
-                         'checkpoint, which eval.py follows.', **cli.group('files'))
+    cli.define_path('output_dir', './sweep/', 'Folder for sweep.csv and sweep.png, created if '
+                    'missing.', **cli.group('files'))
+    flags.DEFINE_boolean('write', False, 'Store the best thresholds in a file next to the '
+                         'checkpoint, which eval.py reads.', **cli.group('files'))
     define_gpu_flag()
-    flags.DEFINE_integer('workers', 0, 'Processes that score; 0 for as many as there are cores.',
+    flags.DEFINE_integer('workers', 0, 'Number of scoring processes; 0 for the number of cores.', 0,
                          **cli.group('device'))
     detect_config.define_size_flags()
     detect_config.define_image_flags()
     grid = cli.group('values to combine, separated by commas')
     flags.DEFINE_list('seg_map_threshs', '0.5,0.55,0.6,0.65,0.7,0.75,0.8,0.85,0.9,0.93,0.96,0.99',
-                      'Of --seg_map_thresh of eval.py.', **grid)
-    flags.DEFINE_list('min_area_threshs', '0,3,6,10,16,25,40', 'Of --min_area_thresh of eval.py.',
+                      'Values of --seg_map_thresh of eval.py.', **grid)
+    flags.DEFINE_list('min_area_threshs', '0,3,6,10,16,25,40', 'Values of --min_area_thresh.',
                       **grid)
-    flags.DEFINE_list('min_box_sides', '0,8,12', 'Of --min_box_side of eval.py.', **grid)
-    flags.DEFINE_list('min_scores', '0,0.8,0.85,0.9', 'Of --min_score of eval.py.', **grid)
-    flags.DEFINE_list('min_region_areas', '0', 'Of --min_region_area of eval.py.', **grid)
-    flags.DEFINE_list('short_sides', '', 'Of --short_side of eval.py, 0 for the images at their '
-                      'own size; empty for the one size that --short_side or --long_side gives.',
-                      **grid)
+    flags.DEFINE_list('min_box_sides', '0,8,12', 'Values of --min_box_side.', **grid)
+    flags.DEFINE_list('min_scores', '0,0.8,0.85,0.9', 'Values of --min_score.', **grid)
+    flags.DEFINE_list('min_region_areas', '0', 'Values of --min_region_area.', **grid)
+    flags.DEFINE_list('short_sides', '', "Values of --short_side, 0 for the images' own size; by "
+                      'default the size of --short_side or --long_side.', **grid)
 
 
 def _grid_from_flags(values: flags.FlagValues) -> Grid:
@@ -91,11 +89,11 @@ def _numbers(flag: str, texts: Sequence[str], kind: Callable[[str], float]) -> L
 
 def _configs(config: detect_config.DetectConfig, short_sides: Sequence[str],
              ) -> List[detect_config.DetectConfig]:
-    """A configuration for each of the sizes."""
+    """Returns a configuration for each size."""
     if not any(short_sides):
         return [config]
     if config.short_side or config.long_side:
-        raise PSENetError('--short_sides gives all sizes; leave --short_side and --long_side out')
+        raise PSENetError('--short_sides sets all sizes; remove --short_side and --long_side')
     return [config._replace(short_side=side)
             for side in _numbers('short_sides', short_sides, int)]
 
@@ -105,13 +103,13 @@ def sweep(config: detect_config.DetectConfig, validation: Validation, grid: Grid
     """Runs the network once and scores every combination.
 
     Args:
-        config: names the network and limits the size of images.
+        config: the network, and limits of image sizes.
         validation: images and ground truth.
         grid: the combinations.
-        workers: processes that score.
+        workers: number of scoring processes.
 
     Returns:
-        A row a combination.
+        One row per combination.
 
     Raises:
         PSENetError: the checkpoint or an image cannot be used.
@@ -125,10 +123,10 @@ def sweep(config: detect_config.DetectConfig, validation: Validation, grid: Grid
 
 
 def write_csv(rows: Sequence[Row], path: str) -> None:
-    """Writes a line a combination: its thresholds, precision, recall and Hmean.
+    """Writes thresholds, precision, recall and Hmean, one line per combination.
 
     Raises:
-        ResultError: it cannot be written.
+        PSENetError: it cannot be written.
     """
     with replacing(path) as temporary, open(temporary, 'w', newline='') as file:
         writer = csv.writer(file)
@@ -148,7 +146,7 @@ def _report(rows: Sequence[Row], grid: Grid, output_dir: str) -> None:
     write_csv(rows, table)
     best = best_of(rows)
     draw_heat_map(grid, [row for row in rows if row.short_side == best.short_side], picture)
-    logger.info('%d combinations are in %s, their picture is %s', len(rows), table, picture)
+    logger.info('%d combinations are in %s, and their heat map in %s', len(rows), table, picture)
     for row in rows:
         if row.thresholds == Thresholds():
             logger.info('defaults: %s', _describe(row))
@@ -159,8 +157,6 @@ def main(_: List[str]) -> None:
     """Runs the sweep that the flags describe."""
     config = detect_config.detect_config_from_flags(flags.FLAGS)
     grid = _grid_from_flags(flags.FLAGS)
-    if flags.FLAGS.workers < 0:
-        raise PSENetError(f'--workers={flags.FLAGS.workers} must be at least 0')
     validation = open_validation(config.test_data_path, flags.FLAGS.gt)
     make_folder(config.output_dir)
     configure_tensorflow(config.gpu_list)
@@ -173,7 +169,7 @@ def main(_: List[str]) -> None:
         path = write_thresholds(config, best.thresholds, {
             **{name: side for name, side in sizes.items() if side},
             **dict(zip(Score._fields[:3], best.score))})
-        logger.info('eval.py follows %s from now on', path)
+        logger.info('eval.py now uses the thresholds in %s', path)
 
 
 if __name__ == '__main__':

@@ -48,11 +48,11 @@ class TestGoodFolder:
 
     def test_nothing_is_found(self, ended):
         assert ended[1].returncode == 0, ended[1].stderr
-        assert ended[1].stdout.rstrip().endswith('nothing wrong was found')
+        assert ended[1].stdout.rstrip().endswith('no problems found')
 
     def test_counts_are_those_that_training_logs(self, ended, good):
         counts = load_dataset(str(good))[1]
-        for number, what in ((counts.images, 'images'), (counts.pairs, 'pairs of both by name'),
+        for number, what in ((counts.images, 'images'), (counts.pairs, 'pairs of image and label'),
                              (counts.boxes, 'regions in these'),
                              (counts.usable_regions, 'usable regions')):
             assert re.search(rf'(?m)^ +{number} {what}$', ended[1].stdout)
@@ -86,7 +86,7 @@ class TestSpoiltFolder:
         assert f'{folder}/{place}' in part
 
     def test_counts_follow(self, spoilt):
-        for line in ('6 images', '5 pairs of both by name', '2 of them cannot be read',
+        for line in ('6 images', '5 pairs of image and label', '2 of them unreadable',
                      '3 usable images', '1 are invalid'):
             assert re.search(rf'(?m)^ +{line}$', spoilt[1].stdout)
 
@@ -101,7 +101,7 @@ class TestSpoiltFolder:
                                                                        tmp_path):
         ended = _run(project_root, spoilt[0], tmp_path, '--show=1')
         assert ended.returncode == 0, ended.stderr
-        assert 'and 1 more; --show=0 names all' in ended.stdout
+        assert 'and 1 more; --show=0 lists all' in ended.stdout
 
 
 @pytest.mark.parametrize('arguments, message', [

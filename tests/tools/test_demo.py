@@ -30,29 +30,28 @@ class TestVerdict:
         assert 'expected' not in line
 
 
-class TestSteps:
-    def test_variable_shortens(self, monkeypatch):
-        monkeypatch.setenv('DEMO_STEPS', '7')
-        assert demo._steps_from_environment() == 7
-
-    @pytest.mark.parametrize('value', [None, ''])
-    def test_default_without_the_variable(self, monkeypatch, value):
-        monkeypatch.delenv('DEMO_STEPS', raising=False)
-        if value is not None:
-            monkeypatch.setenv('DEMO_STEPS', value)
-        assert demo._steps_from_environment() == demo.DEFAULT_STEPS
-
-    def test_nonsense_is_refused(self, monkeypatch):
-        monkeypatch.setenv('DEMO_STEPS', 'few')
-        with pytest.raises(PSENetError, match='DEMO_STEPS=few'):
-            demo._steps_from_environment()
+@pytest.mark.parametrize(('steps', 'given'), [('7', "--steps='7'"), ('', ''), (None, '')])
+def test_the_variable_of_make_becomes_the_flag(project_root, steps, given):
+    environment = {name: value for name, value in os.environ.items() if name != 'DEMO_STEPS'}
+    if steps is not None:
+        environment['DEMO_STEPS'] = steps
+    printed = subprocess.run(['make', '-n', 'demo'], cwd=project_root, env=environment,
+                             stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert printed.rstrip().endswith(f'-m tools.demo {given}'.rstrip())
 
 
-def _run_demo(project_root, folder, script='demo', **variables):
-    """Runs a demo on a handful of small pictures; returns its exit code and output."""
-    command = [sys.executable, '-m', f'tools.{script}', f'--folder={folder}',
+def test_too_few_steps_are_refused(project_root, tmp_path):
+    exit_code, output = _run_demo(project_root, tmp_path, steps=0)
+    assert exit_code == 1
+    assert '--steps=0' in output
+    assert not list(tmp_path.iterdir())
+
+
+def _run_demo(project_root, folder, script='demo', steps=2, **variables):
+    """Runs a demo on a handful of small images; returns its exit code and output."""
+    command = [sys.executable, '-m', f'tools.{script}', f'--folder={folder}', f'--steps={steps}',
                '--train_images=8', '--test_images=3', '--size=128', '--input_size=64']
-    ended = subprocess.run(command, env=dict(os.environ, DEMO_STEPS='2', **variables),
+    ended = subprocess.run(command, env=dict(os.environ, **variables),
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return ended.returncode, ended.stdout
 
@@ -86,7 +85,7 @@ def test_second_run_uses_the_data_again_and_trains_anew(project_root, short_run)
     folder = short_run[0]
     exit_code, output = _run_demo(project_root, folder, PYTHONPATH=PYTHONPATH)
     assert exit_code == 0, output
-    assert 'there already' in output
+    assert 'exists already' in output
     assert (folder / 'notes.txt').read_text() == 'mine'
 
 
@@ -116,5 +115,5 @@ def test_the_tools_run_on_what_the_demo_left(project_root, tmp_path):
 
 def test_a_tool_that_leaves_a_file_out_is_an_error(tmp_path):
     step = tools_demo.Step('mute', 'nothing', lambda: None, ['mute.png'])
-    with pytest.raises(PSENetError, match=r'mute ended well, and yet mute\.png is not in'):
+    with pytest.raises(PSENetError, match=r'mute succeeded, but mute\.png is missing in'):
         tools_demo.run_steps([step], str(tmp_path))

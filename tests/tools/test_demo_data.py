@@ -231,7 +231,7 @@ class TestOwnership:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(demo_data, 'make_gt_zip', interrupt)
+            patch.setattr(demo_data, 'write_archive', interrupt)
             with pytest.raises(KeyboardInterrupt):
                 demo_data.ensure_dataset(str(tmp_path), SPEC)
         (tmp_path / 'train' / 'img_2.jpg').write_bytes(b'half')
@@ -283,5 +283,5 @@ def test_command_writes_the_data_set(project_root, tmp_path, made):
                '--train_images=12', '--test_images=4', '--size=128', '--seed=5']
     messages = subprocess.run(command, stderr=subprocess.PIPE, text=True,
                               check=True, cwd=str(tmp_path.parent)).stderr
-    assert '12 training and 4 test pictures written' in messages
+    assert '12 training and 4 test images written' in messages
     assert _contents(tmp_path) == _contents(made)

@@ -103,7 +103,7 @@ def test_each_format_is_there_and_told_of(exports, exported):
     for line, name in zip(exported.stdout.splitlines(), MODELS):
         assert f'{exports.output / name}: ' in line
         assert ' MB, largest difference ' in line
-        assert ' ms an image (checkpoint ' in line
+        assert ' ms per image (checkpoint ' in line
     assert f'comparing on 2 images of {exports.images}, at 128x96, 128x128, 64x64' in (
         exported.stderr)
 
@@ -266,7 +266,7 @@ def test_a_model_in_eight_bits_is_kept_where_it_finds_the_same(exports):
         assert any(boxes.values())
     else:
         assert done.returncode == 1
-        assert 'its boxes are too far from those of the floats; not kept' in done.stderr
+        assert 'its boxes differ too much from those of the float model; not' in done.stderr
         assert os.listdir(str(output)) == []
 
 

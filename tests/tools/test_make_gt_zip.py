@@ -76,7 +76,7 @@ def test_fractions_are_rounded_and_told_of(folder, tmp_path, caplog):
     assert samples['3'].quads.tolist() == [[[1, -1], [10, 0], [10, 10], [0, 10]],
                                            [[0, 0], [9, 0], [9, 9], [0, 9]]]
     assert samples['4'].quads[0].tolist() == [[2, 2], [30, 2], [30, 40], [2, 40]]
-    assert '5 coordinates of 2 files had fractions and are rounded' in caplog.text
+    assert '5 fractional coordinates in 2 files are rounded' in caplog.text
 
 
 def test_the_same_files_give_the_same_bytes(folder, tmp_path):
@@ -154,7 +154,7 @@ def test_the_command_explains_itself(project_root):
     assert 'overwrite' in shown.stdout
     missing = command(project_root)
     assert missing.returncode == 1
-    assert '--folder is needed' in missing.stderr
+    assert '--folder is missing' in missing.stderr
 
 
 def test_official_files_make_an_archive_that_scores_like_the_official_one(icdar_dir, tmp_path):

@@ -137,7 +137,7 @@ def test_the_command_takes_addresses_by_hand(project_root, tmp_path):
 
 @pytest.mark.parametrize('arguments, part', [
     (['--devices=0-3'], '--devices=0-3 must be device numbers'),
-    (['--devices=0', '--device_ips=10.0.0.1,10.0.0.2'], '2 addresses and --devices 1 numbers'),
+    (['--devices=0', '--device_ips=10.0.0.1,10.0.0.2'], '2 addresses, but --devices has 1 numbers'),
     (['--devices=0', '--device_ips=10.0.0.1', '--server=a:conf'], 'for one server without a file'),
     (['--server=a:conf'], 'conf cannot be read'),
     (['--check=none.json'], 'the rank table none.json cannot be read'),

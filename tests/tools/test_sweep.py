@@ -70,7 +70,7 @@ def test_sizes_are_swept_too_and_the_best_is_followed(place, tmp_path):
         assert {row['short_side'] for row in csv.DictReader(file)} == {'0', '64'}
     refused = sweep(place, '--short_sides=0,64', '--short_side=64')
     assert refused.returncode == 1
-    assert '--short_sides gives all sizes' in refused.stderr
+    assert '--short_sides sets all sizes' in refused.stderr
 
 
 def test_the_picture_can_be_looked_at(place, swept):

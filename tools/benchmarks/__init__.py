@@ -1,9 +1,9 @@
-"""The cases of the benchmark, and what they share.
+"""Benchmark cases and their shared helpers.
 
-``CASES`` names a function of a module of this package for each, which takes ``Samples`` and is a
-context manager that prepares the ``Case`` and cleans up after it. ``measure`` measures cases and
-words the result; ``samples`` finds or draws images, ground truth and score maps. A case is imported
-when it is asked for, so none of them pays for the packages of another.
+``CASES`` maps each case to a module of this package, whose function ``open_<case>`` takes
+``Samples`` and is a context manager that prepares the ``Case`` and cleans up after it. ``measure``
+runs cases and formats results; ``samples`` finds or draws images, ground truth and score maps. A
+case is imported on demand and does not load the packages of the others.
 """
 
 import importlib

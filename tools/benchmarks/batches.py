@@ -1,13 +1,12 @@
-"""Cases reader (annotated images -> training batches) and loop (what a step pays for its batch).
+"""Cases reader (annotated images -> training batches) and loop (cost of the batch per step).
 
-Two readers have two processors at their best, so the ratio to decoding alone says what a processor
-that decodes can make of an image besides. Passes of the readers and of the baseline alternate, and
-the readers are idle while it runs.
+reader: two reader processes have at most two processors, so the ratio to decoding alone shows the
+cost of everything else that is done to an image. Passes of the readers and of the baseline
+alternate; the readers are idle while the baseline runs.
 
-In loop the network is stood in for by a step that takes the same inputs and gives the same outputs
-and, in between, leaves the processors to the readers, as a device does that computes by itself: the
-time of the network says nothing about what surrounds it. The wait for data is timed as training
-times it.
+loop: a stand-in replaces the network. It takes the same inputs, returns the same outputs, and in
+between leaves the processors to the readers, as an accelerator does. The wait for data is measured
+as in training.
 """
 
 import contextlib
@@ -39,15 +38,15 @@ NUM_READERS = 2
 INPUT_SIZE = 512
 BATCH_SIZE = 14
 BATCHES_A_PASS = 50
-# 2,000 batches, after 200 in which buffers are filled: from there on memory shall not grow.
+# 2,000 batches after 200 for warm-up; memory must not grow from there on.
 _PASSES = 40
 _WARM_UP = 4
-# JPEGs of the baseline, taken evenly from all: more would only take longer.
+# JPEGs that the baseline decodes, taken evenly from all images.
 _DECODED = 100
-# A crop may still come that is the largest so far; 200 bytes lost a sample would be more than this.
+# A later crop may be the largest so far; a leak of 200 bytes per sample would exceed this.
 _GROWTH_MB = 5
 
-# Parameters of mallopt(3), with the values that the readers have.
+# Parameters of mallopt(3), with the values that the readers use.
 _THRESHOLDS = {-3: 2 ** 25, -1: 2 ** 27}
 
 
@@ -56,8 +55,8 @@ def open_reader(samples: Samples) -> Iterator[Case]:
     """Starts the readers on the samples' training images."""
     paths = list_images(samples.train_dir)
     jpegs = [np.fromfile(path, np.uint8) for path in paths[::-(-len(paths) // _DECODED)]]
-    # This process reuses the memory of decoded images, as the readers do. Otherwise the baseline
-    # would spend half of its time on fresh pages.
+    # Reuse the memory of decoded images, as the readers do; otherwise the baseline would spend
+    # half of its time on page faults.
     libc = ctypes.CDLL(None)
     for parameter, value in _THRESHOLDS.items():
         libc.mallopt(parameter, value)
@@ -71,7 +70,7 @@ def open_reader(samples: Samples) -> Iterator[Case]:
 
 
 class _ReaderRun:
-    """The passes, and what is noted on the way."""
+    """Passes of the case reader, with processor time and memory recorded."""
 
     def __init__(self, batches: Batches, readers: List[int], jpegs: List[np.ndarray]):
         self._batches = batches
@@ -82,7 +81,7 @@ class _ReaderRun:
 
     def sample(self) -> Sample:
         """Times some batches, then the decoding of every image."""
-        # What the readers have made while nobody waited for it.
+        # Skip the batches that were finished while the baseline ran.
         self._take(NUM_READERS)
         count = BATCHES_A_PASS * BATCH_SIZE
         began, cpu_began = time.perf_counter(), cpu_seconds(self._readers)
@@ -90,7 +89,7 @@ class _ReaderRun:
         seconds = (time.perf_counter() - began) / count
         cpu = (cpu_seconds(self._readers) - cpu_began) / count
         self._resident.append(resident_mb([os.getpid(), *self._readers]))
-        # Once for nothing: meanwhile each reader finishes the batch that it is at.
+        # One untimed pass, during which each reader finishes its current batch.
         self._decode()
         cpu_began = time.process_time()
         baseline = self._decode()
@@ -99,7 +98,7 @@ class _ReaderRun:
         return Sample(seconds, baseline)
 
     def figures(self) -> Dict[str, float]:
-        """The ratio if processors had nothing else to do, and memory in MB."""
+        """Returns the ratio by processor time, and memory in MB."""
         settled = self._resident[_WARM_UP - 1:]
         return {'cpu_ratio': float(np.median(self._cpu_ratios[_WARM_UP:])),
                 'resident_mb': settled[-1], 'growth_mb': max(settled) - settled[0],
@@ -115,7 +114,7 @@ class _ReaderRun:
 
 CONFIG = TrainConfig(input_size=512, batch_size_per_gpu=14)
 STEPS_A_PASS = 10
-# A ResNet-50 takes longer on any device for a batch of 14 at 512.
+# Shorter than a ResNet-50 takes on any device for a batch of 14 at 512.
 STEP_SECONDS = 0.2
 
 
@@ -139,7 +138,7 @@ def open_loop(samples: Samples) -> Iterator[Case]:
 
 
 class _LoopRun:
-    """The passes, and what is noted on the way."""
+    """Passes of the case loop, with the waits recorded."""
 
     def __init__(self, batches: Batches, stand_in):
         self._batches = batches
@@ -150,7 +149,7 @@ class _LoopRun:
         self._handed_over = 0
 
     def sample(self) -> Sample:
-        """Times some steps with a feed, then as many with their inputs there."""
+        """Times some steps with fed inputs, then as many with their inputs on the device."""
         steps = [self._fed_step() for _ in range(STEPS_A_PASS)]
         there = [self._step_there() for _ in range(STEPS_A_PASS)]
         self._steps += steps
@@ -158,7 +157,7 @@ class _LoopRun:
         return Sample(float(np.mean(steps)), float(np.mean(there)))
 
     def figures(self) -> Dict[str, float]:
-        """MB (10^6 bytes) a step, and what of a step goes into waiting and feeding."""
+        """Returns MB (10^6 bytes) per step, and the times spent waiting and feeding."""
         return {'handed_over_mb': self._handed_over / 1e6,
                 'data_wait_percent': 100 * sum(self._waits) / sum(self._steps),
                 'wait_ms': 1000 * float(np.median(self._waits)),

@@ -23,7 +23,7 @@ from tools.benchmarks.samples import (
 )
 
 _THRESHOLDS = Thresholds()
-# Maps to work on in all; few maps get many passes.
+# Maps processed in total; with fewer maps there are more passes.
 _KERNEL_MAPS, _SCORE_MAPS, _POLYGON_MAPS = 20000, 10000, 4000
 # 0.2 s for the 500 images of ICDAR2015's test set.
 _SCORING_MS_AN_IMAGE = 0.4
@@ -31,7 +31,7 @@ _SCORING_MS_AN_IMAGE = 0.4
 
 @contextlib.contextmanager
 def open_pse(samples: Samples) -> Iterator[Case]:
-    """Prepares kernels of the ground truth, largest first as the expansion takes them."""
+    """Prepares kernels of the ground truth, largest first, as the expansion expects them."""
     drawn = draw_kernels(samples).values()
     kernels = [np.ascontiguousarray(each[::-1]) for each in drawn]
     smallest = [each[0] for each in drawn]
@@ -45,7 +45,7 @@ def open_pse(samples: Samples) -> Iterator[Case]:
 
 @contextlib.contextmanager
 def open_detect(samples: Samples) -> Iterator[Case]:
-    """Prepares score maps of the ground truth; each is made anew right before it is worked on."""
+    """Prepares score maps of the ground truth; each is restored right before it is used."""
     size = input_size(samples)
     quantised = list(draw_scores(samples).values())
     smallest = [(as_scores(each)[:, :, 0] > _THRESHOLDS.seg_map_thresh).astype(np.uint8)
@@ -59,13 +59,13 @@ def open_detect(samples: Samples) -> Iterator[Case]:
 
 
 def _label(kernel: np.ndarray) -> None:
-    """The baseline: labels a smallest kernel, uint8 (h, w), the least that expansion has to do."""
+    """Baseline: labels the smallest kernel, uint8 (h, w), the minimum that expansion has to do."""
     cv2.connectedComponents(kernel, connectivity=4)
 
 
 def _against_labelling(samples: Samples, sample, count: int, maps: int, limit: float) -> Case:
-    # A target for the maps of ICDAR2015 alone: expansion works on text and the baseline on the
-    # whole map, and the demo's close-ups are a fifth text, ten times as much.
+    # The target is for ICDAR2015 only: expansion scales with the text and the baseline with the
+    # map, and a fifth of the demo's images is text, ten times as much.
     targets = (Target('ratio', limit),) if samples.name == ICDAR else ()
     return Case(f'{count} maps of {samples.name}', 'map', sample, passes=-(-maps // count),
                 baseline='cv2.connectedComponents', targets=targets)
@@ -73,7 +73,7 @@ def _against_labelling(samples: Samples, sample, count: int, maps: int, limit: f
 
 @contextlib.contextmanager
 def open_polygons(samples: Samples) -> Iterator[Case]:
-    """Prepares score maps of the ground truth; outlines are held against rectangles."""
+    """Prepares score maps of the ground truth, to compare outlines with rectangles."""
     geometry = Geometry(input_size(samples), samples.image_size)
     quantised = list(draw_scores(samples).values())
 

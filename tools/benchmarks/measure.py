@@ -1,7 +1,7 @@
-"""What a case of the benchmark is, how it is measured, and how the result is worded.
+"""Benchmark cases: definition, measurement and report.
 
-A case is measured in passes. Each is one pass of the work and, where the case has a baseline, one
-of that, so that whatever else the machine does meets both; a ratio is the median over the passes.
+A case is measured in passes. Each pass runs the work once and then the baseline, if there is one,
+so that other load on the machine affects both; a ratio is the median over the passes.
 """
 
 import os
@@ -11,18 +11,18 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tu
 
 import numpy as np
 
-# clock_getcpuclockid(3): the clock that counts what all threads of a process compute.
+# clock_getcpuclockid(3): processor time of all threads of a process.
 _PROCESS_CLOCK = 2
 
 
 def children() -> List[int]:
-    """Process ids of those that this process has started."""
+    """Lists the ids of this process's child processes."""
     return [int(path.parent.name) for path in pathlib.Path('/proc').glob('[0-9]*/stat')
             if _parent(path) == str(os.getpid())]
 
 
 def _parent(stat: pathlib.Path) -> str:
-    """Process id of the parent; blank where the process has ended meanwhile."""
+    """Returns the parent's process id; '' if the process has ended."""
     try:
         return stat.read_text().rsplit(')', 1)[1].split()[1]
     except OSError:
@@ -30,15 +30,15 @@ def _parent(stat: pathlib.Path) -> str:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Adds up what processes have computed."""
+    """Sums the processor time of processes, in seconds."""
     return sum(time.clock_gettime(~pid << 3 | _PROCESS_CLOCK) for pid in pids)
 
 
 def resident_mb(pids: Iterable[int]) -> float:
-    """Adds up the memory of processes in MB; what several of them share counts once.
+    """Sums the memory of processes in MB, counting shared pages once.
 
-    Files, such as libraries, are left out: what a process's share in them is depends on what other
-    programs run.
+    Mapped files such as libraries are excluded: a process's share of them depends on the other
+    programs that run.
     """
     kilobytes = 0
     for pid in pids:
@@ -49,7 +49,7 @@ def resident_mb(pids: Iterable[int]) -> float:
 
 
 class Sample(NamedTuple):
-    """What one pass took: seconds a unit of the work, and of the baseline where there is one."""
+    """Times of one pass: seconds per unit of the work, and of the baseline if there is one."""
 
     seconds: float
     baseline_seconds: Optional[float] = None
@@ -60,8 +60,8 @@ class Target(NamedTuple):
 
     Attributes:
         figure: ``ratio``, ``median_ms`` or a name among the case's own figures.
-        limit: that the figure shall not exceed, or not fall below where ``at_least`` is set.
-        at_least: whether more is better.
+        limit: upper bound of the figure, or its lower bound if ``at_least`` is set.
+        at_least: whether larger values are better.
     """
 
     figure: str
@@ -69,23 +69,24 @@ class Target(NamedTuple):
     at_least: bool = False
 
     def is_met(self, value: float) -> bool:
-        """Whether a value of the figure keeps to the limit."""
+        """Returns True if a value of the figure is within the limit."""
         return value >= self.limit if self.at_least else value <= self.limit
 
 
 class Case(NamedTuple):
-    """Something to measure.
+    """A benchmark case.
 
     Attributes:
-        data: what it works on, for people: '500 maps of ICDAR2015'.
-        unit: what a sample's seconds are counted by: 'map', 'image', 'step'.
-        sample: makes one pass.
-        passes: how many passes are measured unless the command says otherwise; at least 1.
-        warm_up: passes before these.
-        baseline: its name; empty where the samples have none.
-        by_rate: whether the ratio is that of the rates, and not that of the times.
-        targets: what the case shall reach.
-        figures: called after the last pass; further figures by name, the unit in the name.
+        data: description of the data: '500 maps of ICDAR2015'.
+        unit: unit of work that a sample's seconds refer to: 'map', 'image', 'step'.
+        sample: runs one pass.
+        passes: default number of measured passes, at least 1.
+        warm_up: passes before the measured ones.
+        baseline: name of the baseline; '' if there is none.
+        by_rate: whether the ratio is that of the rates instead of the times.
+        targets: targets of the case.
+        figures: called after the last pass; returns further figures by name, which ends in the
+            unit.
     """
 
     data: str
@@ -100,9 +101,10 @@ class Case(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """The result: times a unit in milliseconds; baseline and ratio are None where there is none.
+    """Result of a case: times per unit in milliseconds.
 
-    ``figures`` are the case's own; ``targets`` are its targets as dicts, with ``met``.
+    ``baseline`` and ``ratio`` are None for a case without a baseline. ``figures`` are the case's
+    own figures; ``targets`` are its targets as dicts, with ``met``.
     """
 
     case: str
@@ -146,7 +148,7 @@ def measure(name: str, case: Case, passes: Optional[int] = None) -> Measurement:
 
 
 def _against_baseline(case: Case, samples: List[Sample]) -> Dict[str, float]:
-    """Milliseconds a unit of the baseline, and the ratio; nothing where there is no baseline."""
+    """Returns milliseconds per unit of the baseline and the ratio; {} without a baseline."""
     if not case.baseline:
         return {}
     times = np.array(samples, np.float64)
@@ -157,17 +159,17 @@ def _against_baseline(case: Case, samples: List[Sample]) -> Dict[str, float]:
 
 def timed_pass(work: Callable, inputs: Iterable, prepare: Callable = lambda each: each,
                clock: Callable[[], float] = time.perf_counter) -> float:
-    """Runs a work on every input.
+    """Times a function on every input.
 
     Args:
-        work: what is measured.
-        inputs: at least one.
-        prepare: makes of an input what the work takes; it is not measured.
-        clock: time.process_time counts no seconds in which other programs have the processor. It
-            suits work of a single thread that waits for nothing and is held against no baseline.
+        work: function to measure.
+        inputs: at least one input.
+        prepare: converts an input to the argument of ``work``; not measured.
+        clock: time.process_time excludes the time other programs run; it suits single-threaded
+            work without a baseline.
 
     Returns:
-        Seconds an input.
+        Seconds per input.
     """
     total, count = 0.0, 0
     for each in inputs:
@@ -180,7 +182,7 @@ def timed_pass(work: Callable, inputs: Iterable, prepare: Callable = lambda each
 
 
 def describe(result: Measurement) -> str:
-    """Words a measurement as a line for people."""
+    """Formats a measurement as one line of text."""
     parts = [f'{result.case:8} {_short(result.median_ms)} ms/{result.unit} '
              f'({_short(result.p10_ms)} to {_short(result.p90_ms)})',
              f'{_short(result.per_second)} {result.unit}s/s']
@@ -198,5 +200,5 @@ def _describe_target(target: Dict[str, Any]) -> str:
 
 
 def _short(value: float) -> str:
-    """Three significant digits, and all digits before the point."""
+    """Formats a number with three significant digits, or all digits before the point."""
     return f'{value:.0f}' if abs(value) >= 100 else f'{value:.3g}'

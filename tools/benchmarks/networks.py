@@ -1,9 +1,9 @@
-"""Cases eval (a directory of images through eval.py's steps), engines and precisions.
+"""Cases eval (a directory of images through the steps of eval.py), engines and precisions.
 
-The network runs on the CPU, as eval.sh has it. The weights of the first two are those that training
-starts from, and the threshold is one at which they find something; precisions has the model of the
-clone. The baseline of eval is the network's part of the time, that of engines TensorFlow with the
-checkpoint, that of precisions ONNX Runtime in float32.
+The network runs on the CPU, as in eval.sh. eval and engines use the initial weights of training and
+a threshold at which these find something; precisions uses the committed model. The baseline of eval
+is the time of the network alone, that of engines TensorFlow with the checkpoint, that of precisions
+ONNX Runtime in float32.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def open_eval(samples: Samples) -> Iterator[Case]:
 
 
 class _EvalRun:
-    """The passes, and what a command that makes one of them takes besides."""
+    """Passes of the case eval, with the start-up time of the command."""
 
     def __init__(self, detector, images: Dict[str, str], folder: str, start_seconds: float):
         self._detector = detector
@@ -64,13 +64,13 @@ class _EvalRun:
         self._boxes = 0
 
     def sample(self) -> Sample:
-        """Detects in every image; the baseline is the time in session.run."""
+        """Detects text in every image; the baseline is the time in session.run."""
         summary = detect_folder(self._detector, self._images, self._folder)
         self._boxes = summary.boxes
         return Sample(summary.total_seconds / summary.images, summary.net_seconds / summary.images)
 
     def figures(self) -> Dict[str, float]:
-        """Boxes an image, and seconds until the first image: TensorFlow, the graph, the weights."""
+        """Returns boxes per image, and the seconds to load TensorFlow, the graph and weights."""
         return {'boxes_per_image': self._boxes / len(self._images),
                 'start_up_s': self._start_seconds}
 
@@ -80,7 +80,7 @@ CHECKPOINT, FROZEN_GRAPH, ONNX = 'checkpoint', 'frozen_graph', 'onnx'
 
 @contextlib.contextmanager
 def open_engines(samples: Samples) -> Iterator[Case]:
-    """Writes a checkpoint, exports it, and opens a network of each form."""
+    """Writes a checkpoint, exports it, and opens a network for each format."""
     path = next(iter(images_by_stem(samples.test_dir).values()))
     image = prepare_image(read_image(path), MAX_SIDE_LEN).image_rgb
     configure_tensorflow('')
@@ -105,7 +105,7 @@ _CALIBRATION_IMAGES = 12
 
 @contextlib.contextmanager
 def open_precisions(samples: Samples) -> Iterator[Case]:
-    """Exports the model in the clone in floats and in eight bits, and opens it in each engine."""
+    """Exports the committed model in float32 and int8, and opens it in each engine."""
     images = [read_image(path) for path in images_by_stem(samples.test_dir).values()]
     configure_tensorflow('')
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -142,14 +142,14 @@ def _write_precisions(folder: str, samples: Samples) -> Dict[str, DetectConfig]:
 
 
 def _processor() -> str:
-    """Name of the processor, and its instructions for small numbers."""
+    """Returns the processor's name and its instruction sets for int8 and bfloat16."""
     known = {'avx512_vnni', 'avx_vnni', 'avx512_bf16', 'amx_int8', 'amx_bf16'}
     return ' '.join([read_cpuinfo('model name') or 'an unnamed processor',
                      *sorted(known & set(read_cpuinfo('flags').split()))])
 
 
 class _PrecisionsRun:
-    """The passes, an image each, and the boxes that were found in them."""
+    """Passes of the case precisions, one image each, and the boxes found."""
 
     def __init__(self, detectors: Dict[str, Detector], images: List[np.ndarray]):
         self._detectors = detectors
@@ -159,12 +159,12 @@ class _PrecisionsRun:
         self._boxes: Dict[str, Dict[str, np.ndarray]] = {name: {} for name in detectors}
 
     def prepare(self) -> NetworkInput:
-        """The next image, as every network takes it."""
+        """Prepares the next image for the networks."""
         image = self._images[self._passes % len(self._images)]
         return self._detectors[ONNX].prepare(image)
 
     def sample(self) -> Sample:
-        """Runs every network once; the work is the fastest one's."""
+        """Runs every network once; the measured time is that of the fastest."""
         prepared, seconds = self.prepare(), {}
         for name, detector in self._detectors.items():
             started = time.perf_counter()
@@ -172,7 +172,7 @@ class _PrecisionsRun:
             seconds[name] = time.perf_counter() - started
             self._boxes[name][str(self._passes)] = detector.find_regions(
                 score_maps, prepared.geometry).quads
-        # The first pass is no measurement.
+        # The first pass is a warm-up.
         if self._passes:
             for name, ratios in self._ratios.items():
                 ratios.append(seconds[name] / seconds[ONNX])
@@ -180,7 +180,7 @@ class _PrecisionsRun:
         return Sample(min(seconds.values()), seconds[ONNX])
 
     def figures(self) -> Dict[str, float]:
-        """Each one's ratio, and the Hmean of its boxes with those of the float model."""
+        """Returns the ratio of each engine, and the Hmean of its boxes with the float model's."""
         figures, usable = {}, [1.0]
         for name, ratios in self._ratios.items():
             ratio = statistics.median(ratios)
@@ -208,7 +208,7 @@ def _write_models(folder: str) -> Dict[str, DetectConfig]:
 
 
 class _EnginesRun:
-    """The passes, and what the frozen graph took in them."""
+    """Passes of the case engines, with the times of the frozen graph."""
 
     def __init__(self, networks: Dict[str, ScoreNetwork], image_rgb: np.ndarray):
         self._networks = networks
@@ -223,5 +223,5 @@ class _EnginesRun:
         return Sample(seconds[ONNX], seconds[CHECKPOINT])
 
     def figures(self) -> Dict[str, float]:
-        """The frozen graph's ratio to the same baseline."""
+        """Returns the frozen graph's ratio to the same baseline."""
         return {'frozen_graph_ratio': statistics.median(self._frozen_ratios)}

@@ -1,9 +1,9 @@
-"""Where the cases' images, ground truth and score maps come from.
+"""Images, ground truth and score maps for the benchmark cases.
 
-Images are real ones where they are, else the demo's. Score maps are made from the ground truth: the
-project's own training targets at the network's input size, with soft edges and noise, put through a
-sigmoid as the network does. At the default threshold words come out ragged, small ones break, and a
-few specks stand where there is no text.
+Images are those of ICDAR2015 if available, otherwise synthetic. Score maps are made from the ground
+truth: training targets at the network's input size, with soft edges and noise, passed through a
+sigmoid. At the default threshold words have ragged edges, small ones break, and there are a few
+specks outside text.
 """
 
 import contextlib
@@ -35,13 +35,13 @@ _NAMES = ('train', 'test', 'gt.zip')
 
 
 class Samples(NamedTuple):
-    """Images in the official ICDAR2015 form, all of one size.
+    """Images in the official ICDAR2015 form, all of the same size.
 
     Attributes:
-        name: for people.
-        train_dir: holds img_N.jpg and gt_img_N.txt.
-        test_dir: holds img_N.jpg.
-        gt_zip: ground truth, gt_img_N.txt, of the images in test_dir and maybe of more.
+        name: name of the data set, for messages.
+        train_dir: folder with img_N.jpg and gt_img_N.txt.
+        test_dir: folder with img_N.jpg.
+        gt_zip: ground truth, gt_img_N.txt, of at least the images in test_dir.
         image_size: (width, height).
     """
 
@@ -54,17 +54,17 @@ class Samples(NamedTuple):
 
 @contextlib.contextmanager
 def open_samples(folder: Optional[str] = None) -> Iterator[Samples]:
-    """Finds the real samples, or draws some for as long as the context lasts.
+    """Opens the ICDAR2015 samples, or draws synthetic ones in a temporary folder.
 
     Args:
-        folder: holds train, test and gt.zip in the form of ICDAR2015; where None, ICDAR_FOLDER if
-            it does, else the demo's data are drawn.
+        folder: folder with train, test and gt.zip in the form of ICDAR2015. None takes
+            ICDAR_FOLDER if it is complete, otherwise synthetic data.
 
     Yields:
         The samples.
 
     Raises:
-        PSENetError: the given folder does not hold them.
+        PSENetError: the folder is not complete.
     """
     if folder is not None:
         yield _samples(folder, folder)
@@ -86,13 +86,13 @@ def _samples(name: str, folder: str) -> Samples:
     return Samples(name, *paths, (width, height))
 
 
-# Logits outside of text, and how much higher they are inside.
+# Logits outside text, and the increase inside.
 _OUTSIDE, _RISE = -4, 12
 _NOISE = 1.5
 
 
 def input_size(samples: Samples) -> Tuple[int, int]:
-    """(width, height) of the network's input for the samples' images."""
+    """Returns (width, height) of the network's input for the samples' images."""
     return network_size(samples.image_size, MAX_SIDE_LEN)
 
 
@@ -101,7 +101,7 @@ def draw_kernels(samples: Samples) -> Dict[str, np.ndarray]:
     """Draws the kernels of every image of the ground truth.
 
     Returns:
-        By the image's id uint8 (6, h, w), 0 or 1, smallest kernel first, at the network's stride.
+        Image id -> uint8 (6, h, w), 0 or 1, smallest kernel first, at the network's stride.
     """
     regions = read_ground_truth(samples.gt_zip, DEFAULT_PARAMETERS)
     return {image_id: _draw(each, samples) for image_id, each in regions.items()}
@@ -120,8 +120,7 @@ def draw_scores(samples: Samples) -> Dict[str, np.ndarray]:
     """Draws the score maps of every image of the ground truth.
 
     Returns:
-        By the image's id uint8 (h, w, 6), smallest kernel first; ``as_scores`` makes scores of
-        them.
+        Image id -> uint8 (h, w, 6), smallest kernel first; ``as_scores`` converts them to scores.
     """
     kernels = draw_kernels(samples)
     random_state = np.random.RandomState(0)
@@ -139,5 +138,5 @@ def _soften(kernels: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def as_scores(quantised: np.ndarray) -> np.ndarray:
-    """Score maps in new memory, as the network hands them over: float32 (h, w, 6), 0..1."""
+    """Converts quantised score maps to new float32 (h, w, 6), 0..1, as the network returns."""
     return quantised / np.float32(255)

@@ -17,7 +17,7 @@ _NUM_SCALARS = 6
 
 
 class StandIn(NamedTuple):
-    """Two steps that do the same, with inputs from a feed and with inputs that are there."""
+    """The same step twice: with fed inputs, and with inputs that are on the device."""
 
     fed: Callable[[Inputs], List]       # takes arrays
     there: Callable[[], List]
@@ -29,10 +29,10 @@ def build_stand_in(config: TrainConfig, seconds: float) -> StandIn:
 
     Args:
         config: sizes of the inputs.
-        seconds: how long the device computes.
+        seconds: simulated computing time of the device.
 
     Returns:
-        The steps, each of which returns what was fetched.
+        The steps, each of which returns the fetched values.
     """
     specs = input_specs(config, GpuDevice(''))
     with tf.Graph().as_default():
@@ -56,10 +56,10 @@ def _step(inputs: Inputs, seconds: float) -> List[tf.Tensor]:
 
 
 def write_checkpoint(folder: str) -> str:
-    """Saves the network's initial weights, always the same ones, as moving averages.
+    """Saves the network's initial weights, from a fixed seed, as moving averages.
 
     Args:
-        folder: gets ``model.ckpt-0``, 110 MB.
+        folder: folder for ``model.ckpt-0``, 110 MB.
 
     Returns:
         The checkpoint's prefix.

@@ -1,1 +1,1 @@
-"""Exporting a trained network: one graph with the weights in it, in forms for other programs."""
+"""Export of a trained network in formats for other programs."""

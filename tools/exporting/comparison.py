@@ -1,4 +1,4 @@
-"""Whether an exported model answers as its checkpoint does, on images of the user or drawn ones."""
+"""Comparison of an exported model with its checkpoint, on given or synthetic images."""
 
 import itertools
 import time
@@ -14,55 +14,53 @@ from inference.networks import ScoreNetwork, pad_image
 from tools.demo_scene import draw_scene
 from utils.image_io import read_image
 
-# Lying and standing, so that mixed up axes are noticed.
+# Sides of the synthetic images, one in landscape and one in portrait, to notice swapped axes.
 _SIDE, _SHORT_SIDE = 640, 448
 
 
-class Pictures(NamedTuple):
-    """``images`` uint8 (H, W, 3) BGR each, and what they are, for people."""
+class ComparisonImages(NamedTuple):
+    """Images, uint8 (H, W, 3) BGR each, and their description for messages."""
 
     images: List[np.ndarray]
     description: str
 
 
-def find_pictures(folder: str, count: int, max_pixels: int) -> Pictures:
-    """Reads the first images of a folder, or draws two pictures with words.
+def find_images(folder: str, count: int, max_pixels: int) -> ComparisonImages:
+    """Reads the first images of a folder, or draws two images with words.
 
     Args:
-        folder: with images; '' for drawn ones.
-        count: how many of the folder's images are read.
-        max_pixels: an image that has more cannot be read.
+        folder: folder with images; '' for synthetic ones.
+        count: number of images to read from the folder.
+        max_pixels: an image with more pixels is an error.
 
     Returns:
-        At least one picture.
+        At least one image.
 
     Raises:
-        PSENetError: the folder holds no image, or one of the first cannot be read.
+        PSENetError: the folder has no image, or one of the first cannot be read.
     """
     if not folder:
-        return Pictures(_draw(), '2 pictures that were drawn')
+        landscape, portrait = (draw_scene(np.random.RandomState(seed), _SIDE).image
+                               for seed in (0, 1))
+        return ComparisonImages([landscape[:_SHORT_SIDE], portrait[:, :_SHORT_SIDE]],
+                          '2 synthetic images')
     paths = list(itertools.islice(images_by_stem(folder).values(), count))
     images = [read_image(path, max_pixels=max_pixels) for path in paths]
-    return Pictures(images, f'{len(images)} images of {folder}')
+    return ComparisonImages(images, f'{len(images)} images of {folder}')
 
 
-def _draw() -> List[np.ndarray]:
-    lying, standing = (draw_scene(np.random.RandomState(seed), _SIDE).image for seed in (0, 1))
-    return [lying[:_SHORT_SIDE], standing[:, :_SHORT_SIDE]]
-
-
-class Answers(NamedTuple):
-    """What a network gives for images: their score maps, and the milliseconds of each run."""
+class Outputs(NamedTuple):
+    """Score maps that a network returned, and the milliseconds of each run."""
 
     score_maps: List[np.ndarray]
     milliseconds: List[float]
 
 
 class Difference(NamedTuple):
-    """A network against the checkpoint's, on the same images.
+    """Comparison of a model with the checkpoint's network on the same images.
 
-    maximum: largest difference of two scores, 0..1; inf where a score is not a number.
-    milliseconds: median of the runs with the larger images.
+    maximum: largest difference of two scores, 0..1; inf if a score is not finite.
+    milliseconds: median over the runs with the larger images.
     of_checkpoint: the same for the checkpoint's network.
     """
 
@@ -72,21 +70,21 @@ class Difference(NamedTuple):
 
 
 def inputs_at_two_sizes(images_bgr: Sequence[np.ndarray], max_side_len: int) -> List[np.ndarray]:
-    """Prepares each image as eval.py does, once as large as may be and once half as long.
+    """Prepares each image as eval.py does, at full and at half size.
 
     Args:
         images_bgr: uint8 (H, W, 3) each, BGR.
         max_side_len: longer images are shrunk to this.
 
     Returns:
-        uint8 (h, w, 3) each, RGB, sides multiples of 32; all large ones first.
+        uint8 (h, w, 3) each, RGB, sides multiples of 32; all images at full size come first.
     """
     return [prepare_image(image, min(max_side_len, max(image.shape[:2])) // divisor).image_rgb
             for divisor in (1, 2) for image in images_bgr]
 
 
 def inputs_of_size(images_bgr: Sequence[np.ndarray], size: Size) -> List[np.ndarray]:
-    """Prepares each image as eval.py does for a network of one size.
+    """Prepares each image as eval.py does for a network of fixed size.
 
     Args:
         images_bgr: uint8 (H, W, 3) each, BGR.
@@ -100,20 +98,20 @@ def inputs_of_size(images_bgr: Sequence[np.ndarray], size: Size) -> List[np.ndar
 
 
 def sizes_of(inputs: Sequence[np.ndarray]) -> List[str]:
-    """The sizes that occur, as width x height, in their order."""
+    """Lists the distinct sizes of images as width x height, in order."""
     return list(dict.fromkeys('{1}x{0}'.format(*image.shape) for image in inputs))
 
 
-def answers_of(network: ScoreNetwork, inputs: Sequence[np.ndarray], name: str) -> Answers:
-    """Runs a network on images behind a progress bar.
+def outputs_of(network: ScoreNetwork, inputs: Sequence[np.ndarray], name: str) -> Outputs:
+    """Runs a network on images, with a progress bar.
 
     Args:
-        network: what to run.
+        network: network to run.
         inputs: uint8 (h, w, 3) each, RGB.
-        name: of the network, for people.
+        name: name of the network, for the progress bar.
 
     Returns:
-        What it gave, in the order of the images.
+        Its outputs in the order of the images.
     """
     network.score_maps(inputs[-1])  # the first run takes longer
     score_maps, milliseconds = [], []
@@ -121,18 +119,15 @@ def answers_of(network: ScoreNetwork, inputs: Sequence[np.ndarray], name: str) -
         start = time.perf_counter()
         score_maps.append(network.score_maps(image))
         milliseconds.append(1000 * (time.perf_counter() - start))
-    return Answers(score_maps, milliseconds)
+    return Outputs(score_maps, milliseconds)
 
 
-def compare(found: Answers, expected: Answers) -> Difference:
-    """Compares what two networks gave for the images of ``inputs_at_two_sizes``.
+def compare(found: Outputs, expected: Outputs) -> Difference:
+    """Compares the outputs of two networks for the images of ``inputs_at_two_sizes``.
 
     Args:
-        found: of the exported model.
-        expected: of the checkpoint.
-
-    Returns:
-        How far they are apart.
+        found: outputs of the exported model.
+        expected: outputs of the checkpoint's network.
     """
     differences = [_maximum(ours, theirs)
                    for ours, theirs in zip(found.score_maps, expected.score_maps)]

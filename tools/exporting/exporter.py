@@ -1,4 +1,4 @@
-"""Exporting a checkpoint: all forms are made beside the old ones, compared, and put in place."""
+"""Export of a checkpoint: models are written to a working folder, compared, and put in place."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ from inference.config import SHAPES, DetectConfig, Size
 from inference.networks import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL_GRAPH, open_network
 from inference.results import make_folder
 from inference.thresholds import Thresholds, give_thresholds, read_thresholds
-from tools.exporting.comparison import Answers, answers_of, compare, sizes_of
+from tools.exporting.comparison import Outputs, compare, outputs_of, sizes_of
 from tools.exporting.formats import FORMATS, SAVED_MODEL, freeze
 from tools.exporting.quantization import ONNX_INT8, Quantization, quantize_file
 from training.checkpoints import Checkpoint, open_checkpoint
@@ -43,16 +43,16 @@ _NETWORK = {
 
 
 def read_manifest(output_dir: str) -> Dict[str, Any]:
-    """Reads what earlier exports into a folder have written down of their models.
+    """Reads the manifest of earlier exports into a folder.
 
     Args:
         output_dir: the folder.
 
     Returns:
-        Name of the format -> what is known of the model; of models that are there.
+        Format name -> description of the model, for the models that exist.
 
     Raises:
-        PSENetError: a file of that name is something else.
+        PSENetError: the file was not written by this tool.
     """
     path = os.path.join(output_dir, MANIFEST)
     if not os.path.lexists(path):
@@ -68,11 +68,11 @@ def read_manifest(output_dir: str) -> Dict[str, Any]:
 
 
 def write_manifest(output_dir: str, models: Dict[str, Any]) -> None:
-    """Writes the file.
+    """Writes the manifest.
 
     Args:
         output_dir: the folder with the models.
-        models: name of the format -> what is known of the model.
+        models: format name -> description of the model.
 
     Raises:
         PSENetError: it cannot be written.
@@ -83,27 +83,25 @@ def write_manifest(output_dir: str, models: Dict[str, Any]) -> None:
         file.write('\n')
 
 
-# The last: TensorFlow takes no name that is not UTF-8.
+# UnicodeEncodeError: TensorFlow rejects names that are not UTF-8.
 _DISK_ERRORS = (OSError, tf.errors.OpError, UnicodeEncodeError)
-
-
 _PREFIX = '.export-'
 
 
 @contextlib.contextmanager
 def working_folder(output_dir: str) -> Iterator[str]:
-    """Makes a folder within the output folder, which is made too; it goes in the end.
+    """Creates a temporary folder inside the output folder, which is created if missing.
 
-    Where a process was killed before it could remove its own, the next one does.
+    Folders that a killed process left behind are removed.
 
     Args:
-        output_dir: where the models are to be.
+        output_dir: output folder of the models.
 
     Yields:
         Path of the empty folder.
 
     Raises:
-        PSENetError: it cannot be made.
+        PSENetError: it cannot be created.
     """
     make_folder(output_dir)
     with contextlib.ExitStack() as stack:
@@ -111,7 +109,7 @@ def working_folder(output_dir: str) -> Iterator[str]:
             _remove_abandoned(output_dir)
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix=_PREFIX, dir=output_dir))
-            # Where the file system has no locks, nobody else's folder is removed either.
+            # On a file system without locks, other folders are not removed either.
             with contextlib.suppress(OSError):
                 stack.enter_context(_locked(folder))
         yield folder
@@ -127,7 +125,7 @@ def _remove_abandoned(output_dir: str) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: str) -> Iterator[None]:
-    """Locks a folder; OSError where a process that lives has done so. The kernel unlocks it."""
+    """Locks a folder; raises OSError if a running process holds the lock."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,28 +136,28 @@ def _locked(folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def disk_errors_named(path: str) -> Iterator[None]:
-    """Turns errors of the disk in the body into a sentence about ``path``.
+    """Turns disk errors in the body into a message about ``path``.
 
     Raises:
-        PSENetError: there was one.
+        PSENetError: a disk error occurred.
     """
     try:
         yield
     except _DISK_ERRORS as error:
-        # TensorFlow names the file of the working folder before the reason.
+        # TensorFlow's message names a file in the working folder before the reason.
         reason = getattr(error, 'strerror', None) or first_line(error).split('; ')[-1]
         raise PSENetError(f'cannot write {path}: {reason}') from None
 
 
 def check_replaceable(path: str, is_folder: bool) -> None:
-    """Makes sure that only an earlier export would be replaced.
+    """Checks that only an earlier export would be replaced.
 
     Args:
-        path: where a model is to be.
+        path: path of a model.
         is_folder: whether it is the folder of a SavedModel.
 
     Raises:
-        PSENetError: something else is there.
+        PSENetError: the path exists and is not an exported model.
     """
     if not os.path.lexists(path):
         return
@@ -171,14 +169,14 @@ def check_replaceable(path: str, is_folder: bool) -> None:
 
 
 def put_in_place(model: str, path: str) -> None:
-    """Moves a finished model to its place; an earlier one there goes.
+    """Moves a finished model to its destination, replacing an earlier one.
 
     Args:
-        model: file or folder in a working folder of the same disk.
-        path: its place, or an earlier model of the same kind.
+        model: file or folder in a working folder on the same disk.
+        path: destination.
 
     Raises:
-        PSENetError: it cannot be moved; the earlier one stays.
+        PSENetError: it cannot be moved; the earlier one is kept.
     """
     with disk_errors_named(path):
         if not os.path.isdir(path):
@@ -198,15 +196,15 @@ _MEGABYTE = 10 ** 6
 
 
 class Export(NamedTuple):
-    """What is to be done.
+    """Settings of an export.
 
     checkpoint_path: as for ``resolve_checkpoint``.
-    output_dir: folder for the models; made where there is none.
+    output_dir: folder for the models, created if missing.
     formats: names in FORMATS.
-    inputs: of ``inputs_at_two_sizes``, to compare the models on.
-    max_difference: largest difference of two scores, 0..1, that a model may show.
-    input_size: (width, height) of the one size that the models are for; None for any.
-    quantization: of the model in eight bits; None where none is wanted.
+    inputs: images to compare the models on, from ``inputs_at_two_sizes``.
+    max_difference: largest acceptable difference of two scores, 0..1.
+    input_size: fixed (width, height) of the models' input; None for any size.
+    quantization: settings of the int8 model; None without one.
     """
 
     checkpoint_path: str
@@ -219,12 +217,12 @@ class Export(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """A model that was tried.
+    """An exported model and the result of its comparison.
 
-    format, path, size: its form, its place, and its bytes.
-    found: what the trial gave, for people.
+    format, path, size: format name, destination, and size in bytes.
+    found: result of the comparison, as text.
     facts: the same for the manifest.
-    kept: whether the model is.
+    kept: whether the model is kept.
     """
 
     format: str
@@ -235,21 +233,21 @@ class Exported(NamedTuple):
     kept: bool
 
     def line(self) -> str:
-        """The report for people."""
+        """Formats the report."""
         return (f'{self.format:12} {self.path}: {self.size / _MEGABYTE:.1f} MB, {self.found}'
                 f'{"" if self.kept else ": NOT KEPT"}')
 
 
 def export_models(export: Export) -> Iterator[Exported]:
-    """Writes the models, loads each in its own engine, and keeps those that are true.
+    """Writes the models, loads each in its own engine, and keeps those that pass the comparison.
 
-    A model that is not leaves what an earlier export has put in its place.
+    If a model does not pass, the one from an earlier export is kept.
 
     Args:
-        export: what is to be done.
+        export: settings.
 
     Yields:
-        What became of each format, in their order.
+        The result for each format, in order.
 
     Raises:
         PSENetError: the checkpoint cannot be used, a model cannot be written, or a package is not
@@ -259,9 +257,9 @@ def export_models(export: Export) -> Iterator[Exported]:
     checkpoint = open_checkpoint(export.checkpoint_path)
     thresholds = read_thresholds(checkpoint.prefix)
     models = read_manifest(export.output_dir)
-    expected = _answers(DetectConfig(checkpoint_path=checkpoint.prefix), export.inputs,
+    expected = _outputs(DetectConfig(checkpoint_path=checkpoint.prefix), export.inputs,
                         'the checkpoint')
-    logger.info('the scores of the checkpoint reach from %.3f to %.3f',
+    logger.info('the scores of the checkpoint range from %.3f to %.3f',
                 min(maps.min() for maps in expected.score_maps),
                 max(maps.max() for maps in expected.score_maps))
     logger.info('freezing the network')
@@ -289,19 +287,19 @@ def export_models(export: Export) -> Iterator[Exported]:
 
 
 def _check(export: Export) -> None:
-    """Refuses, before the minutes of work, what cannot be written in the end."""
+    """Checks packages and destinations before the work, which takes minutes."""
     for name in export.formats:
         FORMATS[name].facts()
         check_replaceable(os.path.join(export.output_dir, FORMATS[name].file),
                           is_folder=name == SAVED_MODEL)
 
 
-def _compare(model: str, name: str, export: Export, expected: Answers,
+def _compare(model: str, name: str, export: Export, expected: Outputs,
              ) -> Tuple[str, Dict[str, Any], bool]:
-    """Compares a model with the checkpoint: the end of ``Exported``."""
-    difference = compare(_answers(DetectConfig(engine=FORMATS[name].engine, model=model),
+    """Compares a model with the checkpoint; returns the last three fields of ``Exported``."""
+    difference = compare(_outputs(DetectConfig(engine=FORMATS[name].engine, model=model),
                                   export.inputs, name), expected)
-    found = (f'largest difference {difference.maximum:.1e}, {difference.milliseconds:.0f} ms an '
+    found = (f'largest difference {difference.maximum:.1e}, {difference.milliseconds:.0f} ms per '
              f'image (checkpoint {difference.of_checkpoint:.0f} ms)')
     facts = {'compared_with_checkpoint': {
         'input_sizes': sizes_of(export.inputs),
@@ -311,16 +309,13 @@ def _compare(model: str, name: str, export: Export, expected: Answers,
     return found, facts, difference.maximum <= export.max_difference
 
 
-def _answers(config: DetectConfig, inputs: Sequence[np.ndarray], name: str) -> Answers:
-    network = open_network(config)
-    try:
-        return answers_of(network, inputs, name)
-    finally:
-        network.close()
+def _outputs(config: DetectConfig, inputs: Sequence[np.ndarray], name: str) -> Outputs:
+    with contextlib.closing(open_network(config)) as network:
+        return outputs_of(network, inputs, name)
 
 
 def _size(model: str) -> int:
-    """Bytes of a file, or of all files below a folder."""
+    """Returns the size in bytes of a file, or of all files below a folder."""
     if not os.path.isdir(model):
         return os.path.getsize(model)
     return sum(os.path.getsize(os.path.join(folder, name))
@@ -328,7 +323,7 @@ def _size(model: str) -> int:
 
 
 def _describe(exported: Exported, export: Export, checkpoint: Checkpoint) -> Dict[str, Any]:
-    """The model's part of the manifest."""
+    """Returns the model's entry in the manifest."""
     form = FORMATS[exported.format]
     return {
         'file': form.file, 'bytes': exported.size, 'engine': form.engine,

@@ -1,4 +1,4 @@
-"""The forms of an exported model: how each is written, and the graph that all are made of."""
+"""Formats of an exported model, and the frozen graph that all are made from."""
 
 import logging
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
@@ -18,21 +18,22 @@ def freeze(prefix: str, size: Optional[Size] = None) -> tf.GraphDef:
     """Builds the network for inference with the weights of a checkpoint as constants.
 
     Args:
-        prefix: of the checkpoint; its moving averages are taken, as by eval.py.
-        size: (width, height) of the one size that it is for, batches of one; None for any. Programs
-            that compile a graph ahead, Ascend's ATC among them, know the ops of such a graph.
+        prefix: prefix of the checkpoint; its moving averages are used, as in eval.py.
+        size: fixed (width, height) of the input, for batches of one; None for any size. Ahead-of-
+            time compilers such as Ascend's ATC support the ops of a graph of fixed size.
 
     Returns:
         A graph from the placeholder ``images``, float32 [N, H, W, 3], RGB, 0..255, any N, H and W
         multiples of 32, to ``score_maps``, float32 [N, H/4, W/4, 6]; without batch norm.
 
     Raises:
-        CheckpointError: it is damaged or of another network.
+        CheckpointError: the checkpoint is damaged or of another network.
     """
     with tf.Graph().as_default() as graph, tf.Session() as session:
         shape = [1, size[1], size[0], 3] if size else [None, None, None, 3]
         images = tf.placeholder(tf.float32, shape, name=INPUT_NAME)
-        # The matrix products that enlarge last save a CPU time, and are of sizes that others lack.
+        # upsample_last is faster on a CPU; its matrix products need shapes that are only known at
+        # run time, which ahead-of-time compilers do not support.
         score_maps = model(images, is_training=False, upsample_last=size is None,
                            backbone=backbone_of(prefix))
         tf.identity(score_maps, name=OUTPUT_NAME)
@@ -46,20 +47,20 @@ _LAYER = '/BatchNorm/'
 
 
 def fold_batch_norm(graph_def: tf.GraphDef, output: str) -> tf.GraphDef:
-    """Folds every batch norm of a frozen network into the kernel that its scope holds.
+    """Folds every batch norm of a frozen network into the kernel in its scope.
 
-    By slim's naming the layer ``a/BatchNorm`` normalises what the kernel ``a/weights`` gives. That
-    holds for the head that enlarges last as well: all its parts are linear in the one kernel.
+    In slim, the layer ``a/BatchNorm`` normalises the output of the kernel ``a/weights``. This also
+    holds for the head with ``upsample_last``, whose parts are all linear in one kernel.
 
     Args:
-        graph_def: variables are constants in it. Unchanged.
-        output: name of the node that is wanted.
+        graph_def: frozen graph. Unchanged.
+        output: name of the output node.
 
     Returns:
-        The graph without batch norm, and without what only that needed.
+        The graph without batch norm and without nodes that are no longer needed.
 
     Raises:
-        ValueError: a batch norm has no such kernel, or one whose use is not its alone.
+        ValueError: a batch norm has no kernel of its own.
     """
     folded = tf.GraphDef()
     folded.CopyFrom(graph_def)
@@ -85,7 +86,7 @@ def _factor_and_addend(nodes: Dict[str, tf.NodeDef], scope: str,
 
 
 def _turn_into_bias(graph_def: tf.GraphDef, node: tf.NodeDef, addend: np.ndarray) -> None:
-    """Whoever takes the node's output goes on to do so."""
+    """Replaces a batch norm by a BiasAdd of the same name, so that its consumers are unchanged."""
     bias = graph_def.node.add(name=f'{node.name}/bias', op='Const')
     bias.attr['dtype'].type = tf.float32.as_datatype_enum
     _set_array(bias, addend)
@@ -97,7 +98,7 @@ def _turn_into_bias(graph_def: tf.GraphDef, node: tf.NodeDef, addend: np.ndarray
 
 
 def _array(node: tf.NodeDef) -> np.ndarray:
-    """The value of a constant, float64."""
+    """Returns the value of a constant as float64."""
     return tf.make_ndarray(node.attr['value'].tensor).astype(np.float64)
 
 
@@ -106,13 +107,13 @@ def _set_array(node: tf.NodeDef, array: np.ndarray) -> None:
     node.attr['value'].CopyFrom(tf.AttrValue(tensor=tensor))
 
 
-# ONNX Runtime 1.10 knows those up to 15, which give the same numbers; older programs fewer.
+# ONNX Runtime 1.10 supports opsets up to 15 with the same results; older programs fewer.
 OPSET = 13
 _SIZES = {INPUT_NAME: ('N', 'H', 'W'), OUTPUT_NAME: ('N', 'H/4', 'W/4')}
 
 
 def onnx_facts() -> Dict[str, Any]:
-    """What a program has to know of the model, and what made it.
+    """Returns the opset and the versions of the packages that make an ONNX model.
 
     Raises:
         PSENetError: a package is not installed.
@@ -127,18 +128,18 @@ def onnx_facts() -> Dict[str, Any]:
 
 
 def convert_to_onnx(graph_def: tf.GraphDef) -> bytes:
-    """Converts a frozen graph.
+    """Converts a frozen graph to ONNX.
 
     Args:
-        graph_def: from ``images`` to ``score_maps``.
+        graph_def: graph from ``images`` to ``score_maps``.
 
     Returns:
-        The model, serialized; its input and output have the names of those nodes, float32, and the
-        sizes of the image are free.
+        The serialized model; its float32 input and output have the names of those nodes, and
+        image sizes that are not fixed in the graph are free.
     """
     with extra_package('--formats=onnx'):
         import tf2onnx
-    # It tells of each step of its own.
+    # tf2onnx logs each of its steps.
     logging.getLogger('tf2onnx').setLevel(logging.ERROR)
     ends = {f'{name}:0': name for name in (INPUT_NAME, OUTPUT_NAME)}
     model, _ = tf2onnx.convert.from_graph_def(
@@ -157,14 +158,14 @@ FLOAT_SIGNATURE = 'serving_float'
 
 
 class Format(NamedTuple):
-    """A form.
+    """A format of exported models.
 
     file: name of the model in the output folder.
-    engine: of eval.py.
-    dtype: of the images that the model takes.
-    write: takes the frozen graph and a path that is free; raises OSError or tf.errors.OpError.
-    facts: what a program has to know besides, for the manifest; raises PSENetError where a package
-        that the form needs is not installed.
+    engine: value of --engine of eval.py.
+    dtype: dtype of the model's input.
+    write: writes the frozen graph to a new path; raises OSError or tf.errors.OpError.
+    facts: returns further entries of the manifest; raises PSENetError if a package that the format
+        needs is not installed.
     """
 
     file: str
@@ -175,16 +176,16 @@ class Format(NamedTuple):
 
 
 def write_frozen_graph(graph_def: tf.GraphDef, path: str) -> None:
-    """Writes the graph as it is."""
+    """Writes the graph to a file."""
     with open(path, 'wb') as file:
         file.write(graph_def.SerializeToString())
 
 
 def write_saved_model(graph_def: tf.GraphDef, folder: str) -> None:
-    """Writes a SavedModel with a signature for uint8 images, and one for float32 ones."""
+    """Writes a SavedModel with signatures for uint8 and for float32 images."""
     with tf.Graph().as_default(), tf.Session() as session:
         pixels = tf.placeholder(tf.uint8, [None, None, None, 3], name=INPUT_NAME)
-        # Whoever feeds this feeds float32: the two signatures share one copy of the weights.
+        # The float32 signature feeds this tensor, so that both share one copy of the weights.
         images = tf.to_float(pixels, name=f'{INPUT_NAME}_float')
         score_maps, = tf.import_graph_def(
             graph_def, {INPUT_NAME: images}, [f'{OUTPUT_NAME}:0'], name='network')
@@ -198,26 +199,19 @@ def write_saved_model(graph_def: tf.GraphDef, folder: str) -> None:
         builder.save()
 
 
-def _facts_of_tensorflow() -> Dict[str, Any]:
-    return {'versions': {'tensorflow': tf.__version__}}
-
-
-def _facts_of_saved_model() -> Dict[str, Any]:
-    return {'signatures': {DEFAULT_SIGNATURE: 'uint8', FLOAT_SIGNATURE: 'float32'},
-            **_facts_of_tensorflow()}
-
 
 def _write_onnx(graph_def: tf.GraphDef, path: str) -> None:
     with open(path, 'wb') as file:
         file.write(convert_to_onnx(graph_def))
 
 
+_TENSORFLOW = {'versions': {'tensorflow': tf.__version__}}
 FORMATS: Dict[str, Format] = {
     'frozen_graph': Format('psenet.pb', 'tensorflow', 'float32', write_frozen_graph,
-                           _facts_of_tensorflow),
-    SAVED_MODEL: Format('saved_model', 'tensorflow', 'uint8', write_saved_model,
-                        _facts_of_saved_model),
+                           _TENSORFLOW.copy),
+    SAVED_MODEL: Format('saved_model', 'tensorflow', 'uint8', write_saved_model, lambda: {
+        'signatures': {DEFAULT_SIGNATURE: 'uint8', FLOAT_SIGNATURE: 'float32'}, **_TENSORFLOW}),
     'onnx': Format('psenet.onnx', 'onnx', 'float32', _write_onnx, onnx_facts),
-    # Written in floats, which the export then quantizes.
+    # Written as float32; the export then quantizes the file.
     ONNX_INT8: Format('psenet_int8.onnx', 'onnx', 'float32', _write_onnx, onnx_facts),
 }

@@ -1,9 +1,9 @@
-"""The network in eight bits: calibrated on images, and held against the floats' own boxes.
+"""Quantization of the network to int8: calibration on images, and comparison with float32.
 
-Static quantization of ONNX Runtime: QDQ, weights int8 for each output channel, activations uint8.
-The ranges of the activations are the least and the largest value of an image, averaged over the
-images; those of all images together are wider, and cost twice as many boxes. The convolution of the
-image, that of the score maps and what enlarges between them stay in float.
+Static quantization by ONNX Runtime: QDQ, int8 weights per output channel, uint8 activations. The
+range of an activation is its minimum and maximum per image, averaged over the images; the extremes
+over all images give wider ranges and lose twice as many boxes. The first and last convolutions and
+the upsampling in the head stay in float32.
 """
 
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
@@ -23,24 +23,24 @@ from utils.errors import PSENetError, extra_package
 from utils.utils_tool import cfg
 
 ONNX_INT8 = 'onnx_int8'
-# Of the boxes found by the floats, at IoU 0.5, and of the Hmean that these have.
+# Minimum Hmean with the boxes of the float model, at IoU 0.5, and maximum loss of Hmean with truth.
 LEAST_AGREEMENT = 0.97
 LARGEST_LOSS = 0.005
 _TYPES = ('Conv', 'Relu', 'Add', 'MaxPool')
 _HEAD = 'feature_results/'
-# ONNX Runtime's levels; it warns of every scalar that is calibrated.
+# Log level of ONNX Runtime, which warns of every calibrated scalar.
 _LOG_ERROR = 3
 
 
 def quantize(model: bytes, inputs: Iterable[np.ndarray]) -> bytes:
-    """Turns an ONNX model of the network into one in eight bits.
+    """Quantizes an ONNX model of the network.
 
     Args:
-        model: as ``convert_to_onnx`` makes it.
-        inputs: images to calibrate on, uint8 (H, W, 3), RGB, as inference prepares them.
+        model: serialized model from ``convert_to_onnx``.
+        inputs: calibration images, uint8 (H, W, 3), RGB, as prepared for inference.
 
     Returns:
-        The model, serialized, with the same input and output.
+        The serialized int8 model with the same input and output.
 
     Raises:
         PSENetError: a package is not installed.
@@ -64,7 +64,7 @@ def quantize(model: bytes, inputs: Iterable[np.ndarray]) -> bytes:
 
 
 def _nodes_in_float(graph) -> Set[str]:
-    """Names of the nodes that are not quantized, though they are of _TYPES."""
+    """Returns the names of nodes of _TYPES that are not quantized."""
     kernels = {each.name: each.dims for each in graph.initializer}
     makers = {name: node.name for node in graph.node for name in node.output}
     in_float = {node.name for node in graph.node if _is_in_float(node, kernels)}
@@ -73,8 +73,7 @@ def _nodes_in_float(graph) -> Set[str]:
         for name in node.input:
             takers.setdefault(name, []).append(
                 node.op_type in _TYPES and node.name not in in_float)
-    # The quantizer leaves out every Relu whose input it quantizes, also one whose output it does
-    # not.
+    # The quantizer drops every Relu whose input it quantizes, even if the output stays in float.
     return in_float | {node.name for node in graph.node if node.op_type == 'Relu' and (
         makers.get(node.input[0]) in in_float or not any(takers.get(node.output[0], [])))}
 
@@ -87,7 +86,7 @@ def _is_in_float(node, kernels) -> bool:
 
 
 def _tensors(graph, in_float: Set[str]) -> List[str]:
-    """Names of the tensors whose range the quantizer wants to know."""
+    """Returns the names of the tensors whose ranges the quantizer needs."""
     constants = {each.name for each in graph.initializer}
     names = [name for node in graph.node if node.op_type in _TYPES and node.name not in in_float
              for name in (*node.input, *node.output) if name not in constants]
@@ -96,7 +95,7 @@ def _tensors(graph, in_float: Set[str]) -> List[str]:
 
 def _calibrate(model: bytes, tensors: List[str], inputs: Iterable[np.ndarray],
                ) -> Dict[str, Tuple[float, float]]:
-    """The range of each tensor: its least and its largest value, averaged over the images."""
+    """Computes the minimum and maximum of each tensor, averaged over the images."""
     import onnx
     import onnxruntime
     augmented = onnx.load_from_string(model)
@@ -110,14 +109,15 @@ def _calibrate(model: bytes, tensors: List[str], inputs: Iterable[np.ndarray],
                 onnx.helper.make_node(kind, [tensor], [name], name, keepdims=0))
             graph.output.append(onnx.helper.make_tensor_value_info(
                 name, onnx.TensorProto.FLOAT, []))
-    # Each beside what makes its tensor, and run in this order: else most tensors stay to the end.
+    # Each reduction directly follows its tensor's node and runs in this order; otherwise most
+    # tensors would stay in memory to the end.
     ordered = [each for node in graph.node for each in (node, *placed.get(node.name, ()))]
     del graph.node[:]
     graph.node.extend(ordered)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_ERROR
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-    # With both, memory is kept for later: 4.6 GB in place of 2.5 at 1280x736.
+    # Both keep memory for later runs: 4.6 GB instead of 2.5 at 1280x736.
     options.enable_mem_pattern = options.enable_cpu_mem_arena = False
     session = onnxruntime.InferenceSession(augmented.SerializeToString(), options,
                                            providers=['CPUExecutionProvider'])
@@ -129,10 +129,10 @@ def _calibrate(model: bytes, tensors: List[str], inputs: Iterable[np.ndarray],
 
 
 class Proof(NamedTuple):
-    """What a model in eight bits finds in the images, beside the floats that it was made of.
+    """Comparison of an int8 model with the float model that it was made from.
 
-    agreement: Hmean of its boxes with those of the floats for ground truth.
-    score, float_score: of both with the ground truth; None if it is not given.
+    agreement: score of its boxes with those of the float model as ground truth.
+    score, float_score: scores of both with the ground truth; None without one.
     """
 
     images: int
@@ -142,21 +142,21 @@ class Proof(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the model may stand for the floats."""
+        """Returns True if the int8 model may replace the float model."""
         loss = self.float_score.hmean - self.score.hmean if self.score else 0.0
         return self.agreement.hmean >= LEAST_AGREEMENT and loss <= LARGEST_LOSS
 
     def line(self) -> str:
-        """The report for people."""
-        line = (f'Hmean {self.agreement.hmean:.3f} with the boxes of the floats in {self.images} '
-                f'images (at least {LEAST_AGREEMENT})')
+        """Formats the report."""
+        line = (f'Hmean {self.agreement.hmean:.3f} with the boxes of the float model in '
+                f'{self.images} images (at least {LEAST_AGREEMENT})')
         if self.score:
-            line += (f', {self.score.hmean:.3f} with the ground truth where the floats have '
-                     f'{self.float_score.hmean:.3f} (at most {LARGEST_LOSS} less)')
+            line += (f', {self.score.hmean:.3f} with the ground truth (float model '
+                     f'{self.float_score.hmean:.3f}, at most {LARGEST_LOSS} less)')
         return line
 
     def facts(self) -> Dict[str, Any]:
-        """What the manifest says."""
+        """Returns the entries of the manifest."""
         facts = {'images': self.images, 'hmean_with_boxes_of_float': self.agreement.hmean}
         if self.score:
             facts.update(hmean=self.score.hmean, hmean_of_float=self.float_score.hmean)
@@ -164,12 +164,12 @@ class Proof(NamedTuple):
 
 
 class Quantization(NamedTuple):
-    """What a model in eight bits is calibrated on, and held against.
+    """Settings of the calibration and the comparison of an int8 model.
 
     config: thresholds, sizes and limits; its model is not used.
-    calibration: paths of the images to calibrate on.
-    images: by id the paths of the images that the proof is made on.
-    ground_truth: of these images; None if it is not given.
+    calibration: paths of the calibration images.
+    images: image id -> path of the images to compare on.
+    ground_truth: ground truth of these images; None without one.
     """
 
     config: DetectConfig
@@ -179,24 +179,24 @@ class Quantization(NamedTuple):
 
 
 def quantize_file(path: str, wanted: Quantization) -> Proof:
-    """Puts a model in eight bits in the place of one in floats, and compares what both find.
+    """Replaces a float model by its quantized version, and compares the boxes of both.
 
     Args:
-        path: of the ONNX model.
-        wanted: the images.
+        path: path of the ONNX model.
+        wanted: calibration and test images.
 
     Returns:
-        What the comparison gave.
+        The comparison.
 
     Raises:
-        PSENetError: an image cannot be read, or the floats find no text in them.
+        PSENetError: an image cannot be read, or the float model finds no text.
     """
     config = wanted.config._replace(engine='onnx', model=path)
     with open_detector(config) as detector:
         expected = _find_boxes(detector, wanted)
         if not any(map(len, expected.values())):
             raise PSENetError('the checkpoint finds no text in the images of --test_data_path, so '
-                              'they prove nothing of onnx_int8; give others, or train on')
+                              'onnx_int8 cannot be compared; give other images, or train longer')
         read = image_reader(config)
         images = (detector.prepare(read(each)).image_rgb for each in wanted.calibration)
         inputs = (pad_image(image, detector.sizes[0]) if detector.sizes else image
@@ -214,14 +214,11 @@ def quantize_file(path: str, wanted: Quantization) -> Proof:
 
 
 def agreement(found: Dict[str, np.ndarray], expected: Dict[str, np.ndarray]) -> Score:
-    """Scores boxes with those of another network as ground truth.
+    """Scores boxes with those of another network as ground truth, at IoU 0.5.
 
     Args:
-        found: int32 (N, 4, 2) by image.
-        expected: the same of the other network.
-
-    Returns:
-        The score over all images, at IoU 0.5.
+        found: image id -> int32 (N, 4, 2).
+        expected: the same from the other network.
     """
     truth = {image_id: GroundTruth(quads.astype(np.int64), np.zeros(len(quads), bool))
              for image_id, quads in expected.items()}

@@ -1,1 +1,1 @@
-"""What the commands share that score a checkpoint on images with ground truth."""
+"""Scoring of a checkpoint on images with ground truth."""

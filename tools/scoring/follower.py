@@ -1,7 +1,7 @@
-"""Follows a training: scores its checkpoints as they come, keeps the best, and tells of both.
+"""Follows a training run: scores new checkpoints, keeps the best, and reports the scores.
 
-The table of scores is a CSV file, which is also the memory of what is done. It appears complete or
-not at all, and is about one set of settings, as scores of others cannot be compared.
+Scores are stored in a CSV file, which also records which checkpoints are done. It is written
+atomically, and is for one set of settings, as scores with different settings are not comparable.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from inference.config import DetectConfig
 from inference.detector import open_detector
 from inference.folder import image_reader
 from inference.networks import Platform
+from tools.curves import new_figure, save_figure
 from tools.scoring.validation import Validation, score_detector
 from training.checkpoints import write_index
 from training.run_folder import (
@@ -33,7 +34,7 @@ from utils.utils_tool import logger
 
 
 class Settings(NamedTuple):
-    """What a score depends on besides the checkpoint; ``images`` are counted."""
+    """Settings that a score depends on besides the checkpoint; ``images`` is their number."""
 
     seg_map_thresh: float
     min_area_thresh: int
@@ -52,7 +53,7 @@ class Settings(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A checkpoint and its score; ``fingerprint`` identifies it, as its name may come again."""
+    """A checkpoint and its score; ``fingerprint`` identifies it, as names may be reused."""
 
     checkpoint: str
     step: int
@@ -63,29 +64,29 @@ class Scored(NamedTuple):
 
 
 def best_of(rows: Sequence[Scored], count: int) -> List[Scored]:
-    """Those with the highest Hmean, best first; of equal ones the earlier step."""
+    """Returns the rows with the highest Hmean, best first; the earlier step wins a tie."""
     return sorted(rows, key=lambda row: (-row.hmean, row.step))[:count]
 
 
 class ScoreLog:
-    """The rows of a table, in the order in which they were added."""
+    """The rows of a table in the order in which they were added."""
 
     def __init__(self, path: str, settings: Settings):
-        """Reads the table where there is one.
+        """Reads the table if it exists.
 
         Args:
             path: CSV file.
-            settings: of the scores that will be added.
+            settings: settings of the scores that will be added.
 
         Raises:
-            PSENetError: it cannot be read, or is about other settings.
+            PSENetError: it cannot be read, or has other settings.
         """
         self._path = path
         self._settings = settings
         self.rows = self._read() if os.path.exists(path) else []
 
     def knows(self, fingerprint: str) -> bool:
-        """Whether the checkpoint with this fingerprint has a row."""
+        """Returns True if the checkpoint with this fingerprint has a row."""
         return any(row.fingerprint == fingerprint for row in self.rows)
 
     def add(self, row: Scored) -> None:
@@ -108,23 +109,24 @@ class ScoreLog:
                 return [self._row(fields, f'{self._path}, line {reader.line_num}')
                         for fields in reader]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise PSENetError(f'{self._path} cannot be read ({error}); mend or remove it') from None
+            raise PSENetError(f'{self._path} cannot be read ({error}); repair or remove '
+                              'it') from None
 
     def _row(self, fields: Dict[str, str], place: str) -> Scored:
         try:
             row, settings = _typed(Scored, fields), _typed(Settings, fields)
         except (KeyError, TypeError, ValueError):
             raise PSENetError(
-                f'{place} is not a row of this table; mend or remove the file') from None
+                f'{place} is not a row of this table; repair or remove the file') from None
         for name, was, now in zip(Settings._fields, settings, self._settings):
             if was != now:
-                raise PSENetError(f'{place} was scored with {name} {was}, and now it is {now}: '
-                                  'such scores cannot be compared; name another --best_path')
+                raise PSENetError(f'{place} was scored with {name} {was}, but now it is {now}, so '
+                                  'scores cannot be compared; choose another --best_path')
         return row
 
 
 def _typed(kind: type, fields: Dict[str, str]):
-    # A table that was begun by an earlier release lacks the newest columns.
+    # Tables of earlier releases lack the newest columns.
     given = {name: convert for name, convert in kind.__annotations__.items()
              if name not in kind._field_defaults or fields.get(name) is not None}
     return kind(**{name: fields[name] == 'True' if convert is bool else convert(fields[name])
@@ -132,21 +134,17 @@ def _typed(kind: type, fields: Dict[str, str]):
 
 
 def draw_history(rows: Sequence[Scored], kept: Sequence[Scored], path: str) -> None:
-    """Draws the three curves; those that are kept have a ring around their Hmean.
+    """Plots precision, recall and Hmean; circles mark the checkpoints that are kept.
 
     Args:
-        rows: one or more, in any order.
+        rows: one or more rows, in any order.
         kept: the best of them, best first.
         path: PNG file to write.
 
     Raises:
-        ResultError: it cannot be written.
+        PSENetError: it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 5)
     axes = figure.add_subplot(1, 1, 1)
     ordered = sorted(rows, key=lambda row: row.step)
     for name, width in (('precision', 1.2), ('recall', 1.2), ('hmean', 2.5)):
@@ -158,31 +156,29 @@ def draw_history(rows: Sequence[Scored], kept: Sequence[Scored], path: str) -> N
              title=f'Best: Hmean {kept[0].hmean:.4f} at step {kept[0].step}' if kept else 'Scores')
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
-    figure.tight_layout()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format='png')
+    save_figure(figure, path)
 
 
 class BestCheckpoints:
-    """Checkpoints that wait for their score, and those that are kept."""
+    """Folder of the best checkpoints and of those that wait to be scored."""
 
     def __init__(self, folder: str):
-        """Touches nothing yet; ``folder`` is made when there is something to keep."""
+        """Sets the folder, which is created when the first checkpoint is fetched."""
         self._folder = folder
         self._waiting = os.path.join(folder, 'waiting')
 
     def waiting(self) -> List[str]:
-        """Prefixes of what waits, the lowest step first."""
-        return [prefix for prefix in find_checkpoints(self._waiting) if _is_whole(prefix)]
+        """Lists the prefixes of waiting checkpoints, lowest step first."""
+        return [prefix for prefix in find_checkpoints(self._waiting) if _is_complete(prefix)]
 
     def fetch(self, prefix: str) -> None:
-        """Lets a checkpoint wait here, unless it is not whole, or is removed just now.
+        """Links or copies a checkpoint, unless it is incomplete or being removed.
 
         Args:
-            prefix: of the checkpoint in the folder of its training.
+            prefix: prefix of the checkpoint in the folder of its run.
 
         Raises:
-            PSENetError: there is no room for it, or the folder cannot be written.
+            PSENetError: the disk is full, or the folder cannot be written.
         """
         target = os.path.join(self._waiting, os.path.basename(prefix))
         try:
@@ -192,13 +188,13 @@ class BestCheckpoints:
                     _link_or_copy(path, target + path[len(prefix):])
         except OSError as error:
             self.dismiss(target)
-            raise PSENetError(f'{prefix} cannot be kept in {self._waiting} ({error.strerror}); '
-                              'make room, or name another --best_path') from None
-        if not _is_whole(target):
+            raise PSENetError(f'{prefix} cannot be copied to {self._waiting} ({error.strerror}); '
+                              'free some space, or choose another --best_path') from None
+        if not _is_complete(target):
             self.dismiss(target)
 
     def admit(self, prefix: str) -> None:
-        """Moves what waits to those that are kept; one of the same name goes.
+        """Moves a waiting checkpoint to the best ones, replacing one of the same name.
 
         Raises:
             PSENetError: it cannot be moved.
@@ -222,20 +218,20 @@ class BestCheckpoints:
             for path in reversed(files_of(prefix)):
                 os.remove(path)
         except OSError as error:
-            raise PSENetError(f'{prefix} cannot be removed ({error.strerror}); remove it yourself '
-                              'and start again') from None
+            raise PSENetError(f'{prefix} cannot be removed ({error.strerror}); remove it manually '
+                              'and restart') from None
 
     def holds(self, row: Scored) -> bool:
-        """Whether the very checkpoint of a row is kept."""
+        """Returns True if the checkpoint of a row is in the folder."""
         prefix = self._prefix(row)
-        return _is_whole(prefix) and row.fingerprint == fingerprint(prefix)
+        return _is_complete(prefix) and row.fingerprint == fingerprint(prefix)
 
     def arrange(self, kept: Sequence[Scored], others: Sequence[Scored]) -> None:
-        """Removes all but the kept, and makes the index name the best.
+        """Removes all but the best checkpoints, and lists these in the index.
 
         Args:
-            kept: best first; all are here.
-            others: what may be removed, if it is here.
+            kept: the checkpoints to keep, best first; all are in the folder.
+            others: checkpoints that may be removed if they are in the folder.
 
         Raises:
             PSENetError: a file cannot be removed or written.
@@ -258,20 +254,20 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, partial)
     except FileNotFoundError:
         raise
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, partial)
     os.replace(partial, target)
 
 
-def _is_whole(prefix: str) -> bool:
+def _is_complete(prefix: str) -> bool:
     return len(files_of(prefix)) > 1
 
 
-TABLE, PICTURE = 'scores.csv', 'scores.png'
+TABLE, CHART = 'scores.csv', 'scores.png'
 
 
 class Places(NamedTuple):
-    """Where checkpoints come from, and the folder for the best ``keep`` of them."""
+    """Folder of the training run, and the folder for the best ``keep`` checkpoints."""
 
     training: str
     best: str
@@ -279,20 +275,20 @@ class Places(NamedTuple):
 
 
 class Follower:
-    """Follows one training; what was scored before, by whatever process, is not scored again."""
+    """Follows a training run; checkpoints that have a score are not scored again."""
 
     def __init__(self, places: Places, config: DetectConfig, validation: Validation,
                  settings: Settings):
-        """Reads what was done before.
+        """Reads the table of earlier scores.
 
         Args:
-            places: where everything is.
+            places: folders.
             config: thresholds, limits of size, GPUs.
             validation: images and ground truth.
-            settings: what the scores depend on, for the table.
+            settings: settings of the scores, for the table.
 
         Raises:
-            PSENetError: the table is damaged or about other settings.
+            PSENetError: the table is damaged or has other settings.
         """
         self._places = places
         self._config = config
@@ -303,22 +299,22 @@ class Follower:
         self._failed: Set[str] = set()
 
     def once(self) -> int:
-        """Scores all that can be scored now.
+        """Scores all checkpoints that exist now.
 
         Returns:
-            How many checkpoints could not be scored; each was named in an error.
+            The number of checkpoints that could not be scored; an error was logged for each.
 
         Raises:
-            PSENetError: there is no checkpoint and never was one, or the scoring cannot go on.
+            PSENetError: there is no checkpoint and no earlier score, or scoring failed.
         """
         self._score_all()
         if not self._log.rows and not self._failed:
             raise PSENetError(f'no checkpoint in the folder --checkpoint_path='
-                              f'{self._places.training}; name the folder that training writes to')
+                              f'{self._places.training}; give the folder that training writes to')
         return len(self._failed)
 
     def follow(self, interval: float) -> None:
-        """Goes on for good, looking for new checkpoints every ``interval`` seconds."""
+        """Scores new checkpoints forever, with ``interval`` seconds between searches."""
         while True:
             self._score_all()
             time.sleep(interval)
@@ -329,7 +325,7 @@ class Follower:
             self._curves.close()
 
     def _score_all(self) -> None:
-        """What is new is fetched before and during each scoring: training may remove it soon."""
+        """Scores waiting checkpoints; new ones are fetched meanwhile, as training removes them."""
         while True:
             self._fetch_new()
             waiting = self._best.waiting()
@@ -342,13 +338,13 @@ class Follower:
         for prefix in find_checkpoints(self._places.training):
             try:
                 mark = fingerprint(prefix)
-            except CheckpointError:  # gone already
+            except CheckpointError:  # removed meanwhile
                 continue
             if not (self._log.knows(mark) or mark in self._failed or mark in waiting):
                 self._best.fetch(prefix)
 
     def _take(self, prefix: str) -> None:
-        """Scores what waits first, and finds it a place or none."""
+        """Scores a waiting checkpoint, and keeps it if it is among the best."""
         mark = fingerprint(prefix)
         if self._log.knows(mark):
             self._best.dismiss(prefix)
@@ -356,7 +352,7 @@ class Follower:
         try:
             score = self._score(prefix)
         except CheckpointError as error:
-            logger.error('%s; it is not scored', error)
+            logger.error('%s; not scored', error)
             self._failed.add(mark)
             self._best.dismiss(prefix)
             return
@@ -381,7 +377,7 @@ class Follower:
             'precision': row.precision, 'recall': row.recall, 'hmean': row.hmean})
 
     def _place(self, row: Scored, prefix: str) -> None:
-        """The table comes last: whatever ends this before, the checkpoint is scored again."""
+        """Stores the checkpoint, then its row: if interrupted, the checkpoint is scored again."""
         rows = [done for done in self._log.rows if self._best.holds(done)]
         kept = best_of([*rows, row], self._places.keep)
         if row in kept:
@@ -391,6 +387,6 @@ class Follower:
         held: List[Scored] = [one for one in kept if self._best.holds(one)]
         self._best.arrange(held, rows)
         self._log.add(row)
-        draw_history(self._log.rows, held, os.path.join(self._places.best, PICTURE))
+        draw_history(self._log.rows, held, os.path.join(self._places.best, CHART))
         logger.info('kept in %s: %s', self._places.best, ', '.join(
             f'{one.checkpoint} ({one.hmean:.4f})' for one in held))

@@ -1,10 +1,9 @@
-"""Combinations of thresholds, all scored from one run of the network: maps, scores, picture.
+"""Scores of many combinations of thresholds from one run of the network, and their heat map.
 
-Score maps are kept in a byte a score, exact for the thresholds that are compared with: how many of
-these a score is above. Whatever compares a restored score with one of them finds the same.
+Score maps are stored in one byte per score: the number of thresholds that the score exceeds. Every
+comparison of a restored score with one of these thresholds gives the original result.
 """
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -22,40 +21,40 @@ from evaluation.report import Score
 from inference.detector import Detector
 from inference.folder import FolderImage, Read, run_network
 from inference.postprocess import Geometry, Thresholds, find_regions
+from tools.curves import new_figure, save_figure
 from tools.scoring.validation import refuse_unreadable, score_boxes
 from utils.errors import PSENetError
-from utils.files import replacing
 
 MAX_THRESHOLDS = np.iinfo(np.uint8).max
 
 
 class Levels:
-    """Turns score maps into levels and back, for thresholds that are known beforehand."""
+    """Converts score maps to levels and back, for a fixed set of thresholds."""
 
     def __init__(self, thresholds: Sequence[float]):
-        """Prepares both ways.
+        """Prepares the conversion.
 
         Args:
-            thresholds: 0 to below 1; post-processing compares them as float32, and so it is here.
+            thresholds: 0 to below 1; compared as float32, as in post-processing.
 
         Raises:
-            PSENetError: there are more than a byte can tell apart.
+            PSENetError: there are more thresholds than a byte can distinguish.
         """
         self._thresholds = np.unique(np.array(thresholds, np.float32))
         if len(self._thresholds) > MAX_THRESHOLDS:
             raise PSENetError(f'{len(self._thresholds)} thresholds for scores are more than the '
                               f'{MAX_THRESHOLDS} allowed; try fewer at a time')
-        # Of each level the lowest score: right above the last threshold below it.
+        # The lowest score of each level, just above the threshold below it.
         self._scores = np.append(np.float32(0), np.nextafter(self._thresholds, np.float32(1)))
 
     def of(self, score_maps: np.ndarray) -> np.ndarray:
-        """The levels of score maps.
+        """Converts score maps to levels.
 
         Args:
             score_maps: float32, any shape, 0..1.
 
         Returns:
-            uint8 of that shape: the number of thresholds below each score.
+            uint8 of the same shape: the number of thresholds below each score.
         """
         levels = np.zeros(score_maps.shape, np.uint8)
         for threshold in self._thresholds:
@@ -63,19 +62,19 @@ class Levels:
         return levels
 
     def restore(self, levels: np.ndarray) -> np.ndarray:
-        """Score maps, float32, that lie on the same side of each threshold as the original ones."""
+        """Returns float32 scores on the same side of each threshold as the original scores."""
         return self._scores[levels]
 
 
-# Maps are nearly empty: a higher level takes longer and gains little.
+# Maps are mostly empty: higher compression takes longer and saves little.
 _COMPRESSION = 1
 
 
 class StoredMaps(NamedTuple):
-    """The levels of one image's score maps in a file, and what post-processing needs besides.
+    """Score maps of an image in a file, and the image's geometry.
 
-    path: zlib-compressed uint8 of ``shape``, (h, w, 6), smallest kernel first; where the regions'
-        scores play a part, the largest kernel follows as it is, float32 (h, w).
+    path: zlib-compressed uint8 levels of ``shape``, (h, w, 6), smallest kernel first; if the scores
+        of regions are needed, followed by the largest kernel as float32 (h, w).
     geometry: sizes of the image.
     """
 
@@ -84,7 +83,7 @@ class StoredMaps(NamedTuple):
     geometry: Geometry
 
     def read(self, levels: Levels) -> np.ndarray:
-        """The score maps, float32 (h, w, 6), exact for the thresholds of ``levels``."""
+        """Reads the score maps, float32 (h, w, 6), exact for the thresholds of ``levels``."""
         with open(self.path, 'rb') as file:
             stored = zlib.decompress(file.read())
         size = int(np.prod(self.shape))
@@ -96,21 +95,21 @@ class StoredMaps(NamedTuple):
 
 def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, folder: str,
                read: Read, with_scores: bool = False) -> Dict[str, StoredMaps]:
-    """Runs the network on every image and keeps what it answers.
+    """Runs the network on every image and stores the score maps.
 
     Args:
-        detector: has the network; its thresholds play no part.
-        images: id of the sample -> path.
-        levels: what the answers have to be exact for.
+        detector: detector with the network; its thresholds are not used.
+        images: sample id -> path.
+        levels: thresholds for which the maps must be exact.
         folder: an existing, empty folder for the files.
-        read: reads an image file, as ``image_reader`` makes it.
-        with_scores: keep the largest kernel as it is, for the scores of regions.
+        read: reads an image file; see ``image_reader``.
+        with_scores: also store the largest kernel as float32, for the scores of regions.
 
     Returns:
-        The maps by id of the sample.
+        Sample id -> maps.
 
     Raises:
-        PSENetError: an image cannot be read, a file not be written, or the detector cannot go on.
+        PSENetError: an image cannot be read, a file cannot be written, or the detector failed.
     """
     stored: Dict[str, StoredMaps] = {}
 
@@ -118,24 +117,20 @@ def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, folde
         refuse_unreadable(image)
         path = os.path.join(folder, image.stem)
         text = np.ascontiguousarray(score_maps[..., -1]).tobytes() if with_scores else b''
-        _write(path, zlib.compress(levels.of(score_maps).tobytes() + text, _COMPRESSION))
+        try:
+            with open(path, 'wb') as file:
+                file.write(zlib.compress(levels.of(score_maps).tobytes() + text, _COMPRESSION))
+        except OSError as error:
+            raise PSENetError(f'score maps cannot be written to {path} ({error.strerror}); free '
+                              'some space, or set TMPDIR to another folder') from None
         stored[image.stem] = StoredMaps(path, score_maps.shape, image.prepared.geometry)
 
     run_network(detector, images, keep, read)
     return stored
 
 
-def _write(path: str, data: bytes) -> None:
-    try:
-        with open(path, 'wb') as file:
-            file.write(data)
-    except OSError as error:
-        raise PSENetError(f'score maps cannot be kept in {path} ({error.strerror}); make room '
-                          'there, or name another folder in TMPDIR') from None
-
-
 class Grid(NamedTuple):
-    """The values to combine, each ascending and without repetition."""
+    """The values to combine, each ascending and without duplicates."""
 
     seg_map_threshs: Sequence[float]
     min_area_threshs: Sequence[int]
@@ -144,16 +139,16 @@ class Grid(NamedTuple):
     min_region_areas: Sequence[int] = (0,)
 
     def filters(self) -> List[Tuple[int, float, int]]:
-        """Sides, scores and areas that regions may need, combined."""
+        """Lists the combinations of minimum side, score and area of regions."""
         return list(product(*self[2:]))
 
     def units(self) -> List[Tuple[float, int]]:
-        """What ``score_unit`` is to be called for."""
+        """Lists the arguments of ``score_unit``."""
         return list(product(self.seg_map_threshs, self.min_area_threshs))
 
 
 class Row(NamedTuple):
-    """One combination and its score; ``short_side`` is that of the images, 0 for their own."""
+    """A combination and its score; ``short_side`` is the test size, 0 for the images' own."""
 
     thresholds: Thresholds
     score: Score
@@ -161,7 +156,7 @@ class Row(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What all units work on."""
+    """Input of all units."""
 
     grid: Grid
     maps: Dict[str, StoredMaps]
@@ -173,13 +168,13 @@ def score_grid(task: Task, workers: int) -> List[Row]:
 
     Args:
         task: combinations, maps and ground truth.
-        workers: processes to do it; with one, the caller's process does it.
+        workers: number of processes; 1 uses the caller's process.
 
     Returns:
-        A row a combination, in the order of the grid.
+        One row per combination, in the order of the grid.
 
     Raises:
-        PSENetError: a process was ended from outside.
+        PSENetError: a process was killed.
     """
     units = task.grid.units()
     found = (score_unit(task, *unit) for unit in units) if workers == 1 else _in_processes(
@@ -189,20 +184,20 @@ def score_grid(task: Task, workers: int) -> List[Row]:
 
 
 def best_of(rows: Sequence[Row]) -> Row:
-    """The row with the highest Hmean; of equal ones the first."""
+    """Returns the row with the highest Hmean; the first one wins a tie."""
     return max(rows, key=lambda row: row.score.hmean)
 
 
 def score_unit(task: Task, seg_map_thresh: float, min_area_thresh: int) -> List[Row]:
-    """Scores the combinations of two thresholds with everything that drops regions.
+    """Scores the combinations of two thresholds with all filters of regions.
 
     Args:
-        task: what to score, on what.
-        seg_map_thresh: a pixel belongs to a kernel where its score is above this.
+        task: filters, maps and ground truth.
+        seg_map_thresh: pixels with a higher score belong to a kernel.
         min_area_thresh: seeds with fewer score-map pixels are dropped.
 
     Returns:
-        A row for each of ``task.grid.filters()``.
+        One row for each of ``task.grid.filters()``.
     """
     levels = Levels(task.grid.seg_map_threshs)
     thresholds = Thresholds(seg_map_thresh, min_area_thresh)
@@ -222,12 +217,12 @@ def score_unit(task: Task, seg_map_thresh: float, min_area_thresh: int) -> List[
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 class _Worker:
-    """What a process of the pool holds; it gets the task once, not with every unit."""
+    """State of a pool process, which receives the task once instead of with every unit."""
 
     task: Task
 
@@ -240,29 +235,23 @@ class _Worker:
         return score_unit(cls.task, *unit)
 
 
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes that are started here inherit it: Ctrl-C, which reaches all, is the parent's."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
 def _in_processes(task: Task, units: List[Tuple[float, int]], workers: int) -> Iterator[List[Row]]:
-    # The parent holds TensorFlow's threads, which a forked process would lack.
+    # Not forked, as this process has threads of TensorFlow.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _Worker.start,
                                (task,))
     futures: List[Future] = []
+    # Ctrl-C reaches all processes, and only this one handles it; the others inherit SIG_IGN.
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with _interrupts_ignored():
-            futures += [pool.submit(_Worker.score, unit) for unit in units]
+        futures += [pool.submit(_Worker.score, unit) for unit in units]
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    try:
         for future in futures:
             yield future.result()
     except BrokenProcessPool:
-        raise PSENetError('a process that scores was ended from outside, perhaps for want of '
-                          'memory; try again with fewer --workers') from None
+        raise PSENetError('a scoring process was killed, perhaps because memory ran out; try again '
+                          'with fewer --workers') from None
     finally:
         for future in futures:
             future.cancel()
@@ -270,27 +259,24 @@ def _in_processes(task: Task, units: List[Tuple[float, int]], workers: int) -> I
 
 
 _COLUMNS = 3
-# Inches a cell and around a panel.
+# Size of a cell and margin of a panel, in inches.
 _CELL = (0.62, 0.36)
 _MARGIN = (1.4, 1.5)
 
 
 def draw_heat_map(grid: Grid, rows: Sequence[Row], path: str) -> None:
-    """Draws the Hmean of every pair of thresholds, a panel a side, by the best scores and areas.
+    """Draws the best Hmean of every pair of thresholds, in one panel per minimum side.
 
-    The best cell has a frame, the default's a dashed one.
+    The best cell has a solid frame, the default one a dashed frame.
 
     Args:
         grid: the values of the axes.
-        rows: a score for each of its combinations.
+        rows: a score for each combination.
         path: PNG file to write.
 
     Raises:
-        ResultError: it cannot be written.
+        PSENetError: it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     hmeans: Dict[Tuple[float, int, int], float] = {}
     for row in rows:
         hmeans[row.thresholds[:3]] = max(hmeans.get(row.thresholds[:3], 0), row.score.hmean)
@@ -299,17 +285,14 @@ def draw_heat_map(grid: Grid, rows: Sequence[Row], path: str) -> None:
     lines = -(-len(grid.min_box_sides) // columns)
     size = (columns * (len(grid.min_area_threshs) * _CELL[0] + _MARGIN[0]),
             lines * (len(grid.seg_map_threshs) * _CELL[1] + _MARGIN[1]))
-    figure = Figure(figsize=np.maximum(size, 5), dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(*np.maximum(size, 5))
     for number, side in enumerate(grid.min_box_sides, start=1):
         _draw_panel(figure.add_subplot(lines, columns, number), grid, hmeans, side)
         _frame(figure.axes[-1], grid, Thresholds()._replace(min_box_side=side), '--', side == 0)
         _frame(figure.axes[-1], grid, best.thresholds, '-', side == best.thresholds.min_box_side)
     figure.suptitle(f'Hmean in %; framed: the best, {best.score.hmean:.2%}; dashed: the defaults',
                     fontsize=11)
-    figure.tight_layout(rect=(0, 0, 1, 0.98))
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format='png')
+    save_figure(figure, path)
 
 
 def _draw_panel(axes, grid: Grid, hmeans: Dict[Tuple[float, int, int], float], side: int) -> None:
@@ -321,11 +304,7 @@ def _draw_panel(axes, grid: Grid, hmeans: Dict[Tuple[float, int, int], float], s
         dark = value < (low + high) / 2
         axes.text(x, y, f'{100 * value:.1f}', ha='center', va='center', fontsize=8,
                   color='white' if dark else 'black')
-    _label(axes, grid)
     axes.set_title(f'min_box_side {side}', fontsize=10)
-
-
-def _label(axes, grid: Grid) -> None:
     for axis, name, values in ((axes.xaxis, 'min_area_thresh', grid.min_area_threshs),
                                (axes.yaxis, 'seg_map_thresh', grid.seg_map_threshs)):
         axis.set_ticks(range(len(values)))

@@ -1,8 +1,8 @@
-"""A folder of images with ground truth, and the score of the regions found in them.
+"""Images with ground truth, and the score of the regions found in them.
 
-With an archive of ground truth the scores are those that ``eval.sh`` prints: images take part by
-their names, which it has as ``gt_<name>.txt``, and samples of it without an image count as missed.
-With a folder of labels of any form that training reads, regions are scored as polygons, by IoU.
+With an archive of ground truth the scores are those of ``eval.sh``: images are matched by name with
+entries ``gt_<name>.txt``, and entries without an image count as missed. With a folder of labels, in
+any form that training reads, regions are scored as polygons by IoU.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ from utils.errors import PSENetError
 from utils.files import file_digest
 from utils.utils_tool import logger
 
-# Quadrilaterals, or polygons with what marks the ignored ones.
+# Sample id -> quadrilaterals, or polygons with their ignore tags.
 Truths = Dict[str, Union[GroundTruth, List[polygon_script.Region]]]
 
 
 class Validation(NamedTuple):
-    """``images``: id of the sample -> path; ``ground_truth``: id of the sample -> its regions."""
+    """``images``: sample id -> path; ``ground_truth``: sample id -> regions."""
 
     images: Dict[str, str]
     ground_truth: Truths
@@ -46,23 +46,21 @@ class Validation(NamedTuple):
 def define_ground_truth_flag() -> None:
     """Defines ``--gt``."""
     define_path('gt', './evaluation/gt.zip', 'Ground truth of the images: a zip archive '
-                'with gt_<image>.txt (tools.make_gt_zip), scored as ICDAR2015 does; or a folder of '
-                'labels of any form (docs/data.md), scored as polygons by IoU.', **group('files'))
+                'of gt_<image>.txt (tools.make_gt_zip), scored by the ICDAR2015 protocol, or a '
+                'folder of labels in any form (docs/data.md), scored as polygons by IoU.',
+                **group('files'))
 
 
 def open_validation(folder: str, ground_truth_path: str) -> Validation:
-    """Reads the ground truth and finds the images that it belongs to.
+    """Reads the ground truth and finds its images.
 
     Args:
-        folder: with the images; those that are not named as the ground truth's are
-            (``img_<number>`` in ICDAR2015's) are left out with a warning.
+        folder: folder with the images; those without a name as in the ground truth
+            (``img_<number>`` for ICDAR2015) are skipped with a warning.
         ground_truth_path: zip archive, or folder of labels.
 
-    Returns:
-        Both.
-
     Raises:
-        PSENetError: one of them cannot be used, or they do not belong together.
+        PSENetError: images or ground truth cannot be used, or they do not match.
     """
     stems = images_by_stem(folder)
     if isdir(ground_truth_path):
@@ -75,21 +73,20 @@ def open_validation(folder: str, ground_truth_path: str) -> Validation:
     ids = {stem: sample_id(stem, parameters) for stem in stems}
     images = {ids[stem]: path for stem, path in stems.items() if ids[stem]}
     if not images:
-        raise PSENetError(f'--test_data_path={folder} holds no image that is named img_<number>, '
-                          f'as those of {ground_truth_path} are; scoring goes by these names')
+        raise PSENetError(f'--test_data_path={folder} has no image named img_<number>, as in '
+                          f'{ground_truth_path}; images are matched by these names')
     _check(images, ground_truth, ground_truth_path, len(stems))
     return Validation(images, ground_truth)
 
 
 def _open_labels(images: Dict[str, str], folder: str) -> Validation:
-    """Ids are the images' names without extension."""
+    """Reads a folder of labels; sample ids are the images' names without extension."""
     listing, dataset = open_listing(folder, AUTO, labels_only=True)
-    form = DATASETS[dataset]
     if dataset == SYNTHTEXT:
-        raise PSENetError(f'--gt={folder}: SynthText is for training; convert the labels that are '
-                          'wanted with tools.convert_labels')
+        raise PSENetError(f'--gt={folder}: SynthText is for training; convert the required labels '
+                          'with tools.convert_labels')
     truth: Truths = {}
-    for each in pair(listing, form).pairs:
+    for each in pair(listing, DATASETS[dataset]).pairs:
         regions = each.read()
         truth[splitext(basename(each.image_path))[0]] = [
             polygon_script.Region(polygon.astype(np.float64), bool(ignored))
@@ -99,11 +96,11 @@ def _open_labels(images: Dict[str, str], folder: str) -> Validation:
 
 
 def sample_id(stem: str, parameters: Parameters = DEFAULT_PARAMETERS) -> Optional[str]:
-    """The id by which scoring knows the result file of an image; None where it takes no such file.
+    """Returns the sample id of an image's result file; None if scoring does not accept its name.
 
     Args:
-        stem: the image's name without its extension.
-        parameters: has the pattern of names.
+        stem: the image's name without extension.
+        parameters: parameters with the pattern of names.
     """
     found = re.fullmatch(parameters.DET_SAMPLE_NAME_2_ID, basename(result_path('', stem)))
     return found and found.group(1)
@@ -113,18 +110,18 @@ def _check(images: Dict[str, str], ground_truth: Truths, path: str, found: int) 
     for image_id, image in images.items():
         if image_id not in ground_truth:
             stem = splitext(basename(image))[0]
-            raise PSENetError(f'{path} has no sample gt_{stem}.txt for the image {image}; take the '
+            raise PSENetError(f'{path} has no sample gt_{stem}.txt for the image {image}; use the '
                               'ground truth of these images')
     if found > len(images):
-        logger.warning('%d of %d images are not named img_<number> and are left out',
+        logger.warning('%d of %d images are not named img_<number> and are skipped',
                        found - len(images), found)
     if len(ground_truth) > len(images):
-        logger.warning('%d of the %d samples of %s have no image here: their regions count as '
-                       'missed', len(ground_truth) - len(images), len(ground_truth), path)
+        logger.warning('%d of the %d samples of %s have no image: their regions count as missed',
+                       len(ground_truth) - len(images), len(ground_truth), path)
 
 
 def digest_of_truth(path: str) -> str:
-    """Identifies ground truth by what it holds, an archive or the files of a folder.
+    """Content hash of an archive, or of the files in a folder of labels.
 
     Raises:
         PSENetError: it cannot be read.
@@ -140,30 +137,30 @@ def digest_of_truth(path: str) -> str:
 
 
 def refuse_unreadable(image: FolderImage) -> None:
-    """Ends a run on an image that could not be read, as a score without it would mislead.
+    """Stops a run at an unreadable image, as a score without it would be misleading.
 
     Raises:
-        PSENetError: it could not.
+        PSENetError: the image could not be read.
     """
     if image.error:
-        raise PSENetError(f'{image.error}; nothing is scored: mend or remove the image')
+        raise PSENetError(f'{image.error}; nothing is scored: repair or remove the image')
 
 
 def score_detector(detector: Detector, validation: Validation, read: Read,
                    after_image: Callable[[], None]) -> Score:
-    """Finds the boxes in all images and scores them.
+    """Finds the regions in all images and scores them.
 
     Args:
-        detector: finds them.
+        detector: the detector.
         validation: images and ground truth.
-        read: reads an image file, as ``image_reader`` makes it.
-        after_image: called whenever an image is done; what it raises ends the run.
+        read: reads an image file; see ``image_reader``.
+        after_image: called after each image; its exceptions end the run.
 
     Returns:
         The score over all samples.
 
     Raises:
-        PSENetError: an image cannot be read, or the detector cannot go on.
+        PSENetError: an image cannot be read, or the detector failed.
     """
     boxes: Dict[str, Sequence[np.ndarray]] = {}
     as_polygons = _has_polygons(validation.ground_truth)
@@ -183,12 +180,12 @@ def _has_polygons(ground_truth: Truths) -> bool:
 
 
 def score_boxes(ground_truth: Truths, boxes: Dict[str, Sequence[np.ndarray]]) -> Score:
-    """Scores regions as the protocol does the result files that hold them.
+    """Scores regions as the protocol scores their result files.
 
     Args:
-        ground_truth: regions by id of the sample.
-        boxes: int32 (N, 4, 2), x, y, clockwise, by id of the sample; where the ground truth has
-            polygons, also a list of int32 (P, 2).
+        ground_truth: sample id -> regions.
+        boxes: sample id -> int32 (N, 4, 2), x, y, clockwise; for ground truth of polygons also a
+            list of int32 (P, 2).
 
     Returns:
         The score over all samples.

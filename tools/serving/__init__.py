@@ -1,1 +1,1 @@
-"""A page and an API over the detector: uploads, one network run at a time, and what is kept."""
+"""Web page and HTTP API for the detector."""

@@ -1,8 +1,8 @@
-"""The application: routes, who may ask, and what goes wrong as ``{"error": ..., "status": n}``.
+"""Flask application: routes, access checks, and errors as ``{"error": ..., "status": n}``.
 
-Pages of this server and programs may ask, but no page of another site. Browsers send requests for
-any page that they show; pages of other sites are told apart by the Origin that they come from and,
-where a name of theirs leads to this machine (DNS rebinding), by the Host that they ask for.
+Requests from this server's pages and from programs are accepted, those from pages of other sites
+are not. Browsers send requests on behalf of any page; those of other sites are recognised by their
+Origin and, against DNS rebinding, by their Host.
 """
 
 import functools
@@ -31,7 +31,6 @@ from tools.serving.inputs import has_left, question_of, read_image_bytes
 from tools.serving.options import is_loopback
 from tools.serving.service import (
     AbandonedError,
-    Analysis,
     Found,
     Question,
     QueueFullError,
@@ -54,12 +53,12 @@ _HEADERS = {
 
 
 def guard(app: Flask, host: str) -> None:
-    """Refuses requests of other sites' pages, and puts protecting headers on all answers.
+    """Rejects requests from pages of other sites, and adds security headers to all responses.
 
     Args:
-        app: to be guarded.
-        host: the address that it listens at. Names that lead to another than a loopback address are
-            not known, so there any Host is accepted.
+        app: the application.
+        host: listening address. The names of an address other than loopback are unknown, so that
+            any Host is accepted there.
     """
     if is_loopback(host):
         app.before_request(_refuse_foreign_host)
@@ -69,8 +68,7 @@ def guard(app: Flask, host: str) -> None:
 
 def _refuse_foreign_host() -> None:
     if not is_loopback(_host_name(request) or ''):
-        raise Forbidden('the Host of the request is not this machine; ask for 127.0.0.1 or '
-                        'localhost')
+        raise Forbidden('the Host of the request is not this machine; use 127.0.0.1 or localhost')
 
 
 def _host_name(asked: Request) -> Optional[str]:
@@ -93,25 +91,25 @@ def _add_headers(response: Response) -> Response:
     return response
 
 
-# For those that Flask raises of itself.
+# Messages for errors raised by Flask itself.
 _SENTENCES = {
     404: 'there is nothing at this address',
-    405: 'this address does not take that method',
-    500: 'the server failed, and its log says why',
+    405: 'this address does not support that method',
+    500: 'the server failed; see its log',
 }
 
 
 def answer_errors(app: Flask) -> None:
-    """Turns errors of an app's routes into answers; what is not the client's fault is logged."""
+    """Turns errors of an app's routes into responses, and logs those of the server."""
     app.register_error_handler(HTTPException, _as_json)
     app.register_error_handler(ImageError, lambda error: _as_json(BadRequest(str(error))))
     app.register_error_handler(
         ImageTooLargeError, lambda error: _as_json(UnprocessableEntity(str(error))))
     app.register_error_handler(QueueFullError, _queue_full)
     app.register_error_handler(AbandonedError, lambda _: _as_json(
-        RequestTimeout('the connection was closed before the answer')))
+        RequestTimeout('the connection was closed before the response')))
     app.register_error_handler(CancelledError, lambda _: _as_json(
-        ServiceUnavailable('the server is about to end')))
+        ServiceUnavailable('the server is shutting down')))
     app.register_error_handler(PSENetError, _logged)
     app.register_error_handler(Exception, _logged_with_traceback)
 
@@ -128,8 +126,8 @@ def _as_json(error: HTTPException) -> Response:
 
 def _queue_full(error: QueueFullError) -> Response:
     seconds = max(1, math.ceil(error.seconds))
-    return _as_json(TooManyRequests('the network has as many images waiting as it may; try again '
-                                    f'in {seconds} s', retry_after=seconds))
+    return _as_json(TooManyRequests(f'the queue is full; try again in {seconds} s',
+                                    retry_after=seconds))
 
 
 def _logged(error: PSENetError) -> Response:
@@ -144,18 +142,18 @@ def _logged_with_traceback(error: Exception) -> Response:
 
 MAX_SAMPLES = 8
 _OPENAPI = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'openapi.json')
-_DROPPED = ('nothing is kept under this id, as other images came after it or the server was '
-            'started anew; upload the image again')
+_DROPPED = ('no image is stored under this id, because newer images replaced it or the server was '
+            'restarted; upload the image again')
 
 
 def create_app(service: Service) -> Flask:
-    """Makes the application.
+    """Creates the application.
 
     Args:
-        service: does the work.
+        service: service that handles the requests.
 
     Returns:
-        A WSGI application that threads may share.
+        A thread-safe WSGI application.
 
     Raises:
         PSENetError: the folder of samples cannot be used.
@@ -171,12 +169,12 @@ def create_app(service: Service) -> Flask:
 
 
 def _text(name: str) -> str:
-    """A file's name as text that a page can hold; its bytes that are no UTF-8 come as escapes."""
+    """Converts a file name for display; bytes that are not UTF-8 are escaped."""
     return name.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
 class _Views:
-    """What the addresses answer."""
+    """View functions."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -184,7 +182,7 @@ class _Views:
         self._samples: List[str] = list_images(folder)[:MAX_SAMPLES] if folder else []
 
     def routes(self) -> Tuple[Tuple[str, str, Callable], ...]:
-        """Method, address and function of each; Flask serves ``/static/`` by itself."""
+        """Lists method, address and function of each route; Flask itself serves ``/static/``."""
         kept = '/detections/<key>'
         return (
             ('GET', '/', self.page),
@@ -198,7 +196,7 @@ class _Views:
         )
 
     def page(self) -> str:
-        """The page for people."""
+        """Returns the web page."""
         return render_template(
             'index.html', settings=self._service.settings, scales=cfg.KERNEL_SCALES,
             thresholds=self._service.settings.config.thresholds,
@@ -206,43 +204,45 @@ class _Views:
             samples=[_text(os.path.basename(path)) for path in self._samples])
 
     def health(self) -> Response:
-        """Whether the server works, and how much it has to do."""
+        """Returns the state of the server."""
         return jsonify(self._service.health())
 
     @staticmethod
     def openapi() -> Response:
-        """The description of all this."""
+        """Returns the description of the API."""
         with open(_OPENAPI, encoding='utf-8') as file:
             return jsonify(json.load(file))
 
     def sample(self, number: int) -> Response:
-        """An image to try; clients name it by number, as they name no file."""
+        """Returns a sample image; it has a number, as clients cannot name files."""
         if number >= len(self._samples):
-            raise NotFound('there is no sample of this number')
+            raise NotFound('there is no sample with this number')
         path = self._samples[number]
         with open(path, 'rb') as file:
             return Response(file.read(), mimetype=(
                 'image/png' if path.lower().endswith('.png') else 'image/jpeg'))
 
     def detect(self) -> Response:
-        """Boxes of an image that the request brings."""
+        """Finds the regions of an uploaded image."""
         question = self._question()
         data = read_image_bytes(request, self._service.settings.options.max_upload_mb)
         abandoned = functools.partial(has_left, request.environ.get('werkzeug.socket'))
         return jsonify(self._service.detect(data, question, abandoned).answer())
 
     def detection(self, key: str) -> Response:
-        """Boxes of an image that is kept, at any thresholds."""
+        """Finds the regions of a stored image at any thresholds."""
         return jsonify(self._find(key).answer())
 
     def result(self, key: str) -> Response:
-        """The same boxes as eval.py writes them into a file."""
+        """Returns the same regions in the form of eval.py's result files."""
         return Response(format_result(self._find(key).regions.polygons), mimetype='text/plain',
                         headers={'Content-Disposition': 'attachment'})
 
     def kernel(self, key: str, number: int) -> Response:
-        """A score map as a picture; 1 is the smallest kernel."""
-        analysis = self._kept(key)
+        """Returns a score map as an image; 1 is the smallest kernel."""
+        analysis = self._service.kept(key)
+        if analysis is None:
+            raise NotFound(_DROPPED)
         if not 1 <= number <= cfg.NUM_KERNELS:
             raise NotFound(f'the kernels have the numbers 1 to {cfg.NUM_KERNELS}')
         return Response(kernel_png(analysis, number - 1), mimetype='image/png')
@@ -255,9 +255,3 @@ class _Views:
         if found is None:
             raise NotFound(_DROPPED)
         return found
-
-    def _kept(self, key: str) -> Analysis:
-        analysis = self._service.kept(key)
-        if analysis is None:
-            raise NotFound(_DROPPED)
-        return analysis

@@ -1,8 +1,8 @@
-"""What a client may send: an image as a form's field or as the whole body, and thresholds."""
+"""Client input: an image as a form field or as the whole body, and query parameters."""
 
 import select
 import socket
-from typing import Mapping, Optional
+from typing import Optional
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
@@ -22,7 +22,7 @@ from tools.serving.service import Question
 from utils.errors import PSENetError
 
 IMAGE_FIELD = 'image'
-# OpenCV has decoders of many more formats; the fewer a stranger reaches, the better.
+# OpenCV has decoders for many more formats; exposing fewer of them is safer.
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')
 _MAX_PARTS = 16
 _MAX_HEAD_BYTES = 8192
@@ -30,30 +30,29 @@ _LARGEST = 10 ** 9
 
 
 def read_image_bytes(request: Request, max_upload_mb: int) -> bytes:
-    """Reads the image that a request brings, in memory.
+    """Reads the image of a request into memory.
 
     Args:
-        request: a form (multipart/form-data) with a field ``image``, or the image's file itself.
-        max_upload_mb: megabytes that the body may have.
+        request: a form (multipart/form-data) with a field ``image``, or the image file itself.
+        max_upload_mb: maximum size of the body in megabytes.
 
     Returns:
-        The image's file, which begins as a JPEG or PNG file does.
+        Contents of the image file, with the signature of a JPEG or PNG file.
 
     Raises:
-        HTTPException: 400, 408, 411 or 413, with a sentence.
+        HTTPException: 400, 408, 411 or 413, with a message.
     """
     if request.content_length is None:
-        raise LengthRequired('the request has no Content-Length, without which no upload is taken')
+        raise LengthRequired('the request has no Content-Length, which an upload needs')
     if request.content_length > max_upload_mb * MEGABYTE:
-        raise RequestEntityTooLarge(f'the upload has more than the {max_upload_mb} MB that one may '
-                                    'have; send a smaller file')
+        raise RequestEntityTooLarge(f'the upload exceeds {max_upload_mb} MB; send a smaller file')
     try:
         body = request.get_data(cache=False)
     except ClientDisconnected:
-        raise RequestTimeout('the upload did not arrive whole in the time that it has') from None
+        raise RequestTimeout('the upload was incomplete or too slow') from None
     data = _image_of_form(request, body) if request.mimetype == 'multipart/form-data' else body
     if not data:
-        raise BadRequest('the request has no image; send one as the body or as the field image of '
+        raise BadRequest('the request has no image; send one as the body or in the field image of '
                          'a form')
     if not data.startswith(_SIGNATURES):
         raise BadRequest('the upload is not an image; send a JPEG or PNG file')
@@ -61,7 +60,7 @@ def read_image_bytes(request: Request, max_upload_mb: int) -> bytes:
 
 
 def _image_of_form(request: Request, body: bytes) -> bytes:
-    """The field of a form; '' without one. Flask's own reader puts large files onto the disk."""
+    """Returns the image field of a form, or b''; Flask's parser would write large files to disk."""
     boundary = request.mimetype_params.get('boundary', '').encode()
     try:
         return _field(body, boundary) if boundary else b''
@@ -71,14 +70,14 @@ def _image_of_form(request: Request, body: bytes) -> bytes:
 
 
 def _field(body: bytes, boundary: bytes) -> bytes:
-    """Finds the field in a form (RFC 2046, section 5.1.1); ValueError when it is not one."""
+    """Finds the image field in a form (RFC 2046, section 5.1.1); ValueError if malformed."""
     *parts, end = (b'\r\n' + body).split(b'\r\n--' + boundary, _MAX_PARTS)[1:]
     if not end.startswith(b'--'):
         raise ValueError('the last boundary is missing, or there are too many')
     for part in parts:
         head, _, data = part.partition(b'\r\n\r\n')
         if len(head) > _MAX_HEAD_BYTES:
-            raise ValueError('no part of a form has so much in its head')
+            raise ValueError('the headers of a part are too long')
         if _name_of(head) == IMAGE_FIELD:
             return data
     return b''
@@ -93,30 +92,31 @@ def _name_of(head: bytes) -> Optional[str]:
 
 
 def question_of(query: MultiDict, defaults: Question) -> Question:
-    """Reads what a query chooses.
+    """Parses the query parameters.
 
     Args:
         query: names -> texts.
-        defaults: for what it lacks.
-
-    Returns:
-        All thresholds, and the shape.
+        defaults: defaults of missing parameters.
 
     Raises:
-        BadRequest: a name is unknown or comes twice, or a value cannot be used.
+        BadRequest: a name is unknown or repeated, or a value is invalid.
     """
     given, shape = {}, defaults.output_shape
     for name, texts in query.lists():
         if name not in (*Thresholds._fields, 'output_shape'):
-            raise BadRequest(f'the parameter {name[:40]} is unknown; those known are '
+            raise BadRequest(f'unknown parameter {name[:40]}; available are '
                              f'{", ".join(Thresholds._fields)} and output_shape')
         if len(texts) > 1:
-            raise BadRequest(f'the parameter {name} comes {len(texts)} times; give it once')
+            raise BadRequest(f'the parameter {name} is given {len(texts)} times; give it once')
         if name == 'output_shape':
             shape = texts[0]
         else:
             given[name] = _number(name, texts[0])
-    _check(given)
+    try:
+        validate(DetectConfig()._replace(**given))
+    except PSENetError as error:
+        # A flag of the command is a parameter here.
+        raise BadRequest(str(error).lstrip('-')) from None
     if shape not in SHAPES:
         raise BadRequest(f'output_shape={shape[:40]} must be {" or ".join(SHAPES)}')
     return Question(defaults.thresholds._replace(**given), shape)
@@ -127,25 +127,17 @@ def _number(name: str, text: str) -> float:
     try:
         number = kind(text)
     except ValueError:
-        form = 'a whole number' if kind is int else 'a number'
+        form = 'an integer' if kind is int else 'a number'
         raise BadRequest(f'{name}={text[:40]} must be {form}') from None
     if number > _LARGEST:
         raise BadRequest(f'{name}={text[:40]} must be at most {_LARGEST}')
     return number
 
 
-def _check(given: Mapping[str, float]) -> None:
-    try:
-        validate(DetectConfig()._replace(**given))
-    except PSENetError as error:
-        # What is a flag for the command is a parameter here.
-        raise BadRequest(str(error).lstrip('-')) from None
-
-
 def has_left(connection: Optional[socket.socket]) -> bool:
-    """Whether a client has closed its connection; False where there is none, as in tests."""
+    """Returns True if a client has closed its connection; False without one, as in tests."""
     if connection is None:
         return False
-    look = select.poll()
-    look.register(connection, select.POLLRDHUP)
-    return bool(look.poll(0))
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))

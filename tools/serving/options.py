@@ -1,7 +1,7 @@
-"""What a server can be told besides what detection can, and the flags that say it."""
+"""Options of the server in addition to those of detection, and their flags."""
 
 import ipaddress
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 from absl import flags
 
@@ -9,12 +9,8 @@ from utils.cli import define_path, group
 from utils.errors import PSENetError
 
 MEGABYTE = 2 ** 20
-# Below these a server could not do anything.
-_SMALLEST = {'port': 0, 'max_upload_mb': 1, 'queue_size': 0, 'max_kept_mb': 1}
-
-
 class ServeOptions(NamedTuple):
-    """A server; the field names are the flag names, units are in the flags' help."""
+    """Options of a server; field names are flag names, units are in the flags' help."""
 
     host: str = '127.0.0.1'
     port: int = 8080
@@ -31,49 +27,40 @@ def define_serve_flags() -> None:
     """Defines the flags of a server (absl; call once, in an entry script)."""
     server, limits = group('server'), group('limits')
     flags.DEFINE_string(
-        'host', _DEFAULTS.host, 'Address to listen at. Whoever reaches another one than that of '
-        'this machine alone can use the server: there is no authentication.', **server)
+        'host', _DEFAULTS.host, 'Address to listen on. Anyone who can reach it can use the server: '
+        'there is no authentication.', **server)
     flags.DEFINE_integer(
-        'port', _DEFAULTS.port, 'Port to listen at; 0 for any that is free.', **server)
+        'port', _DEFAULTS.port, 'Port to listen on; 0 for any free port.', 0, 65535, **server)
     define_path(
-        'samples', _DEFAULTS.samples, 'Folder of images that the page offers to try.', **server)
+        'samples', _DEFAULTS.samples, 'Folder of sample images that the page offers.', **server)
     flags.DEFINE_integer(
-        'max_upload_mb', _DEFAULTS.max_upload_mb, 'Megabytes that a request may have.', **limits)
+        'max_upload_mb', _DEFAULTS.max_upload_mb, 'Maximum size of a request in megabytes.', 1,
+        **limits)
     flags.DEFINE_integer(
-        'queue_size', _DEFAULTS.queue_size, 'Images that may wait while the network is at work; '
-        'any more are refused.', **limits)
+        'queue_size', _DEFAULTS.queue_size, 'Images that may wait while the network is busy; '
+        'further ones are rejected.', 0, **limits)
     flags.DEFINE_integer(
-        'max_kept_mb', _DEFAULTS.max_kept_mb, 'Megabytes of score maps that are kept, so that '
-        'other thresholds take no other run of the network.', **limits)
+        'max_kept_mb', _DEFAULTS.max_kept_mb, 'Megabytes of stored score maps, so that other '
+        'thresholds do not need another run of the network.', 1, **limits)
 
 
 def serve_options_from_flags(flag_values: flags.FlagValues) -> ServeOptions:
     """Reads and checks the flags of ``define_serve_flags``.
 
     Raises:
-        PSENetError: a value cannot work; the sentence names the flag.
+        PSENetError: a value is invalid; the message names the flag.
     """
     options = ServeOptions(*(getattr(flag_values, name) for name in ServeOptions._fields))
-    for fault in _faults(options):
-        raise PSENetError(fault)
+    if not options.host:
+        raise PSENetError('--host is empty; give an address such as 127.0.0.1')
     return options
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches an address."""
+    """Returns True if an address can only be reached from this machine."""
     if host.lower() == 'localhost':
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _faults(options: ServeOptions) -> Iterator[str]:
-    if not options.host:
-        yield '--host is empty; give an address such as 127.0.0.1'
-    for name, smallest in _SMALLEST.items():
-        if getattr(options, name) < smallest:
-            yield f'--{name}={getattr(options, name)} must be at least {smallest}'
-    if options.port > 65535:
-        yield f'--port={options.port} must be at most 65535'

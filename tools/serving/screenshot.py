@@ -1,4 +1,4 @@
-"""The page in a headless Chromium: for its tests, and for pictures of it."""
+"""Runs the page in headless Chromium, for tests and screenshots."""
 
 import io
 import os
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Callable, Iterator, Tuple
 from PIL import Image
 
 from utils.errors import PSENetError, extra_package
+from utils.files import replacing
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 MISSING = 'chromium is not installed; run make setup-browser'
-# Without a sandbox: only pages of this project are opened, and in containers there is none.
+# Without a sandbox, which containers lack; only pages of this project are opened.
 _ARGUMENTS = ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
               '--disable-background-networking', '--disable-component-update', '--disable-sync',
               '--disable-dev-shm-usage', '--hide-scrollbars')
@@ -23,17 +24,17 @@ _WAIT_SECONDS = 60
 
 
 def has_browser() -> bool:
-    """Whether Chromium and its driver are there."""
+    """Returns True if Chromium and its driver are installed."""
     return bool(shutil.which('chromium') and shutil.which('chromedriver'))
 
 
 @contextmanager
 def open_browser(size: Tuple[int, int] = (1280, 900), downloads: str = '') -> Iterator['Chrome']:
-    """Starts a browser with a profile of its own, and ends it.
+    """Runs a browser with a temporary profile.
 
     Args:
         size: (width, height) of the page in pixels.
-        downloads: folder for what is downloaded.
+        downloads: folder for downloads.
 
     Yields:
         The browser.
@@ -46,12 +47,12 @@ def open_browser(size: Tuple[int, int] = (1280, 900), downloads: str = '') -> It
     profile = tempfile.mkdtemp(prefix='psenet-browser-')
     try:
         with _start(profile, downloads or profile) as browser:
-            # A window cannot be as narrow as a telephone; a device can.
+            # A window cannot be as narrow as a phone, but an emulated device can.
             browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', {
                 'width': size[0], 'height': size[1], 'deviceScaleFactor': 1, 'mobile': False})
             yield browser
     finally:
-        # Its processes may still be about to end, and write.
+        # Processes of the browser may still be writing.
         shutil.rmtree(profile, ignore_errors=True)
 
 
@@ -64,15 +65,15 @@ def _start(profile: str, downloads: str) -> 'Chrome':
     for argument in (*_ARGUMENTS, f'--user-data-dir={profile}'):
         options.add_argument(argument)
     options.add_experimental_option('prefs', {'download.default_directory': downloads})
-    # Named, or Selenium would look for a driver in the network.
+    # Otherwise Selenium would try to download a driver.
     return webdriver.Chrome(options=options, service=Service(shutil.which('chromedriver')))
 
 
 def wait_until(browser: 'Chrome', condition: Callable[['Chrome'], bool]) -> None:
-    """Waits for the page.
+    """Waits until a condition is true.
 
     Raises:
-        TimeoutException: the condition does not come true within a minute.
+        TimeoutException: the condition did not become true within a minute.
     """
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -80,28 +81,29 @@ def wait_until(browser: 'Chrome', condition: Callable[['Chrome'], bool]) -> None
 
 
 def page_state(browser: 'Chrome') -> str:
-    """``empty``, ``loading`` or ``result``."""
+    """Returns the state of the page: ``empty``, ``loading`` or ``result``."""
     return browser.execute_script('return document.body.dataset.state')
 
 
 def upload(browser: 'Chrome', image_path: str) -> None:
-    """Chooses a picture on the page and waits for what comes of it."""
+    """Uploads an image on the page and waits for the result."""
     browser.find_element('id', 'file').send_keys(os.path.abspath(image_path))
     wait_until(browser, lambda page: page_state(page) != 'loading')
 
 
 def screenshot(url: str, image_path: str, output_png: str,
                size: Tuple[int, int] = (1280, 900)) -> None:
-    """Has a picture detected on the page, and photographs the page.
+    """Uploads an image on the page and takes a screenshot of the result.
 
     Args:
-        url: of a server that runs.
-        image_path: the picture to upload.
+        url: URL of a running server.
+        image_path: image to upload.
         output_png: file to write.
         size: (width, height) of the page in pixels.
 
     Raises:
-        PSENetError: there is no browser, the file cannot be written, or the page shows an error.
+        PSENetError: no browser is installed, the page shows an error, or the file cannot be
+            written.
     """
     with open_browser(size) as browser:
         browser.get(url)
@@ -109,13 +111,8 @@ def screenshot(url: str, image_path: str, output_png: str,
         if page_state(browser) != 'result':
             error = browser.find_element('id', 'alert-text').text
             raise PSENetError(f'the page has no result for {image_path}: {error}')
-        _write(browser.get_screenshot_as_png(), output_png)
-
-
-def _write(png: bytes, path: str) -> None:
-    """Writes a picture with a palette, which makes it less than half as large."""
-    image = Image.open(io.BytesIO(png)).convert('RGB').quantize(256, dither=Image.Dither.NONE)
-    try:
-        image.save(path, 'png', optimize=True)
-    except OSError as error:
-        raise PSENetError(f'cannot write {path} ({error.strerror})') from None
+        image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert('RGB')
+    # A palette halves the size of the file.
+    image = image.quantize(256, dither=Image.Dither.NONE)
+    with replacing(output_png) as temporary:
+        image.save(temporary, 'png', optimize=True)

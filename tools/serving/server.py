@@ -1,10 +1,10 @@
-"""The HTTP server: Werkzeug's, with limits that it lacks, and an end at Ctrl-C and SIGTERM.
+"""HTTP server: Werkzeug's with additional limits, which stops at Ctrl-C and SIGTERM.
 
-Werkzeug's server comes with Flask and gives each connection a thread and one request, which is all
-that one network with a short queue can use. What would make it a bad one is added: requests have to
-arrive in time, connections are limited, and who is refused can read why. waitress, in its newest
-version for Python 3.7 (2.1.2), has CVE-2024-49769, and CVE-2024-49768 in the mode in which it can
-tell that a client has left.
+Werkzeug's server comes with Flask and serves one request per connection in its own thread, which is
+enough for one network with a short queue. Added are a time limit for requests, a limit on
+connections, and an orderly close so that rejected clients receive the reason. waitress 2.1.2, the
+newest version for Python 3.7, has CVE-2024-49769 and, in the mode in which it notices that a client
+has disconnected, CVE-2024-49768.
 """
 
 import io
@@ -22,14 +22,14 @@ from utils.errors import PSENetError
 from utils.utils_tool import logger
 
 MAX_CONNECTIONS = 32
-# For a request to arrive, and for a client to take a part of an answer.
+# Time for a request to arrive, and for a client to accept a part of a response.
 REQUEST_SECONDS = 60
-# For a client that was refused to notice, while what it still sends is thrown away.
+# Time for a rejected client to read the response while further input is discarded.
 LINGER_SECONDS = 5
 
 
-class _InTime(io.RawIOBase):
-    """What a connection sends until a deadline, however slowly; then ``socket.timeout``."""
+class _InputUntilDeadline(io.RawIOBase):
+    """Input of a connection, with ``socket.timeout`` after a deadline."""
 
     def __init__(self, connection: socket.socket, seconds: float):
         super().__init__()
@@ -40,7 +40,7 @@ class _InTime(io.RawIOBase):
         return True
 
     def shorten(self, seconds: float) -> None:
-        """Lets reading end no later than so many seconds from now."""
+        """Moves the deadline to at most so many seconds from now."""
         self._deadline = min(self._deadline, time.monotonic() + seconds)
 
     def readinto(self, buffer: bytearray) -> int:
@@ -52,60 +52,60 @@ class _InTime(io.RawIOBase):
 
 
 class _Handler(WSGIRequestHandler):
-    """One request of one connection."""
+    """Handles the single request of a connection."""
 
     protocol_version = 'HTTP/1.0'
     server_version = 'PSENet'
 
     def version_string(self) -> str:
-        """What the header Server says: no versions of packages."""
+        """Returns the header Server, without versions of packages."""
         return self.server_version
 
     def setup(self) -> None:
-        """Reads within a deadline."""
+        """Sets up reading with a deadline."""
         super().setup()
         self.rfile.close()
-        self._input = _InTime(self.connection, REQUEST_SECONDS)
+        self._input = _InputUntilDeadline(self.connection, REQUEST_SECONDS)
         self.rfile = io.BufferedReader(self._input)
 
     def end_headers(self) -> None:
-        """Ends the head of the answer; Werkzeug 3 then waits for whatever else is being sent."""
+        """Ends the response headers; Werkzeug 3 then waits for any further input."""
         super().end_headers()
         self._input.shorten(LINGER_SECONDS)
 
     def finish(self) -> None:
-        """Leaves a client that is still sending the time to read its answer."""
+        """Gives a client that is still sending the time to read its response."""
         with suppress(OSError):
             super().finish()
             self.connection.shutdown(socket.SHUT_WR)
-            rest = _InTime(self.connection, LINGER_SECONDS)
+            rest = _InputUntilDeadline(self.connection, LINGER_SECONDS)
             while rest.read(2 ** 16):
                 pass
 
     def send_error(self, code: int, message: Optional[str] = None,
                    explain: Optional[str] = None) -> None:
-        """Refuses what is no HTTP; the message would hold what the client sent."""
+        """Rejects invalid HTTP, without the message, which would quote the client's input."""
         super().send_error(code)
 
     error_message_format = '{"error": "%(message)s", "status": %(code)d}\n'
     error_content_type = 'application/json'
 
     def log(self, type: str, message: str, *args: Any) -> None:
-        """Keeps requests out of the log, where their text could pass for something else."""
+        """Does not log requests, whose text could imitate other messages."""
 
 
 class Server(ThreadedWSGIServer):
-    """Listens at an address; a thread a connection, and no more than ``MAX_CONNECTIONS``."""
+    """Serves each connection in its own thread, at most ``MAX_CONNECTIONS`` at once."""
 
     daemon_threads = True
 
     def __init__(self, host: str, port: int, app: Optional[Callable] = None):
-        """Binds the address; who connects waits for ``serve_forever``.
+        """Binds the address; connections wait for ``serve_forever``.
 
         Args:
             host: an address or name of this machine.
-            port: 0 for one that is free.
-            app: the WSGI application; where it takes long to make, ``app`` can be set later.
+            port: port; 0 for any free one.
+            app: WSGI application; if it takes long to create, ``app`` can be set later.
 
         Raises:
             PSENetError: the address cannot be used.
@@ -115,42 +115,42 @@ class Server(ThreadedWSGIServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The URL of the page."""
         host = f'[{self.host}]' if ':' in self.host else self.host
         return f'http://{host}:{self.port}/'
 
     def server_bind(self) -> None:
-        """Binds; Werkzeug would end the process over a port in use."""
+        """Binds the address; Werkzeug would exit if the port is in use."""
         try:
             socketserver.TCPServer.server_bind(self)
         except OSError as error:
             raise PSENetError(
-                f'cannot listen at --host={self.host} --port={self.port} '
+                f'cannot listen on --host={self.host} --port={self.port} '
                 f'({error.strerror or error}); choose others, or --port=0 for any') from None
 
     def process_request(self, request: socket.socket, client_address: Tuple) -> None:
-        """Starts the thread of a connection; more connections than may be wait to be accepted."""
+        """Starts the thread of a connection; excess connections wait to be accepted."""
         self._room.acquire()
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: socket.socket, client_address: Tuple) -> None:
-        """Serves a connection, in its thread."""
+        """Serves a connection in its thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._room.release()
 
     def handle_error(self, request: socket.socket, client_address: Tuple) -> None:
-        """Logs what Flask did not answer."""
+        """Logs errors outside Flask."""
         logger.error('a connection failed', exc_info=True)
 
     def log(self, type: str, message: str, *args: Any) -> None:
-        """Logs what happens besides requests."""
+        """Logs messages other than those about requests."""
         logger.error(message, *args)
 
 
 def serve_until_signalled(server: Server) -> int:
-    """Serves until Ctrl-C or SIGTERM; signals that come later are ignored, the end being near.
+    """Serves until Ctrl-C or SIGTERM; later signals are ignored.
 
     Returns:
         The exit code: 130 or 143.

@@ -1,15 +1,15 @@
-"""What the server does, whatever asks for it: detection, and other thresholds on what is kept.
+"""Service behind the server: detection, and other thresholds on stored score maps.
 
-The network has a thread of its own: TensorFlow takes all cores for one image, so two at once would
-only make both late. Score maps of the last images are kept, within limits of bytes and number; the
-longest unused go first.
+The network processes one image at a time, with all cores, so two at once would only
+delay both. Score maps of recent images are stored, limited in bytes and number; the least recently
+used are dropped first.
 """
 
 import secrets
 import threading
 import time
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from typing import Any, Callable, Dict, NamedTuple, Optional, Set
+from concurrent.futures import CancelledError
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -23,19 +23,19 @@ from tools.serving.options import MEGABYTE, ServeOptions
 from utils.image_io import check_image, decode_image
 from utils.utils_tool import logger
 
-# What errors call an upload: "The image that was sent has ... pixels".
+# Name of an upload in error messages: "the image that was sent has ... pixels".
 UPLOAD = 'that was sent'
-# How often somebody who waits is looked for.
-_LOOK_SECONDS = 0.2
+# Seconds between checks whether a waiting client has disconnected.
+_POLL_SECONDS = 0.2
 
 
 class Analysis(NamedTuple):
-    """What the network says of an image, and what post-processing needs besides.
+    """The network's output for an image, and the input of post-processing.
 
     score_maps: float32 (h, w, 6), 0..1, smallest kernel first.
     geometry: sizes of the image.
-    read_seconds: what decoding and resizing took.
-    network_seconds: what the network took.
+    read_seconds: time for decoding and resizing.
+    network_seconds: time of the network.
     """
 
     score_maps: np.ndarray
@@ -45,21 +45,18 @@ class Analysis(NamedTuple):
 
 
 def kernel_png(analysis: Analysis, index: int) -> bytes:
-    """Draws one score map.
+    """Encodes a score map as a grey PNG, in which 255 is a score of 1.
 
     Args:
-        analysis: of an image.
+        analysis: analysis of an image.
         index: 0 for the smallest kernel.
-
-    Returns:
-        A grey PNG of the map's own size; 255 stands for a score of 1.
     """
     grey = np.rint(255 * analysis.score_maps[..., index]).astype(np.uint8)
     return cv2.imencode('.png', grey)[1].tobytes()
 
 
 class QueueFullError(Exception):
-    """As many images wait as may; ``seconds`` is after how long a place should be free."""
+    """The queue is full; a place should be free after ``seconds``."""
 
     def __init__(self, seconds: float):
         super().__init__()
@@ -67,105 +64,86 @@ class QueueFullError(Exception):
 
 
 class AbandonedError(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has disconnected."""
 
 
 class Queue:
-    """A thread that calls functions in the order of their arrival, and a bound on how many wait."""
+    """Runs one call at a time, in the order of arrival, and bounds the number of waiting calls."""
 
     def __init__(self, size: int):
-        """Starts the thread; ``size`` calls may wait while one is at work."""
+        """Creates a queue in which ``size`` calls may wait while one is running."""
         self._size = size
-        self._thread = ThreadPoolExecutor(1, 'network')
-        self._unfinished: Set[Future] = set()
+        self._calls: List[object] = []      # the running call comes first
         self._changed = threading.Condition()
+        self._closed = False
         self._last_seconds = 1.0
 
     @property
     def waiting(self) -> int:
-        """How many calls wait."""
-        return sum(not future.running() for future in self._unfinished.copy())
+        """The number of waiting calls."""
+        return max(0, len(self._calls) - 1)
 
     def run(self, function: Callable[[], Any], abandoned: Callable[[], bool]) -> Any:
-        """Has a function called when its turn comes, and waits for what it returns.
+        """Waits for the other calls, then runs a function in the caller's thread.
 
         Args:
-            function: called in the thread.
-            abandoned: asked from time to time whether the answer is still wanted.
+            function: function to call.
+            abandoned: polled while the call waits; returns True if the result is not needed.
 
         Returns:
-            What the function returned.
+            The function's result.
 
         Raises:
-            QueueFullError: at once, when too many wait.
-            AbandonedError: the answer is not wanted; a call that waited is dropped.
-            CancelledError: the thread is ending.
-            Exception: what the function raised.
+            QueueFullError: too many calls are waiting.
+            AbandonedError: the call was abandoned while it waited.
+            CancelledError: the queue was closed.
+            Exception: raised by the function.
         """
-        future: Future = Future()
+        call = object()
         with self._changed:
-            if len(self._unfinished) > self._size:
-                raise QueueFullError(len(self._unfinished) * self._last_seconds)
-            try:
-                self._thread.submit(self._work, future, function)
-            except RuntimeError:  # shut down
-                raise CancelledError from None
-            self._unfinished.add(future)
-        while not wait([future], _LOOK_SECONDS).done:
-            if abandoned():
-                self.drop(future)
-                raise AbandonedError
-        return future.result()
+            if self._closed:
+                raise CancelledError
+            if len(self._calls) > self._size:
+                raise QueueFullError(len(self._calls) * self._last_seconds)
+            self._calls.append(call)
+        try:
+            self._wait_for_turn(call, abandoned)
+            start = time.perf_counter()
+            result = function()
+            self._last_seconds = time.perf_counter() - start
+            return result
+        finally:
+            with self._changed:
+                self._calls.remove(call)
+                self._changed.notify_all()
 
-    def drop(self, future: Future) -> None:
-        """Leaves a call out, unless its turn has come."""
+    def _wait_for_turn(self, call: object, abandoned: Callable[[], bool]) -> None:
         with self._changed:
-            if future.cancel():
-                future.set_running_or_notify_cancel()
-                self._finish(future)
+            while self._calls[0] is not call:
+                self._changed.wait(_POLL_SECONDS)
+                if self._closed:
+                    raise CancelledError
+                if abandoned():
+                    raise AbandonedError
 
     def close(self, seconds: float) -> bool:
-        """Drops what waits; returns whether the call at work ended within so many seconds."""
-        self._thread.shutdown(wait=False)
-        for future in self._unfinished.copy():
-            self.drop(future)
+        """Cancels waiting calls; returns True if the running one ended within the given time."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._unfinished, seconds)
-
-    def _work(self, future: Future, function: Callable[[], Any]) -> None:
-        with self._changed:
-            if future.cancelled():
-                return
-            future.set_running_or_notify_cancel()
-        start = time.perf_counter()
-        try:
-            answer, error = function(), None
-        except BaseException as raised:  # the one who waits gets it
-            answer, error = None, raised
-        self._last_seconds = time.perf_counter() - start
-        # The next request of whoever gets this answer finds the place free.
-        self._finish(future)
-        if error is None:
-            future.set_result(answer)
-        else:
-            future.set_exception(error)
-
-    def _finish(self, future: Future) -> None:
-        with self._changed:
-            self._unfinished.discard(future)
+            self._closed = True
             self._changed.notify_all()
+            return self._changed.wait_for(lambda: not self._calls, seconds)
 
 
-# Clients that send tiny images would fill the memory with what surrounds their maps.
+# Limits the overhead of storing many tiny images.
 _MAX_KEPT = 200
 
 
 class Settings(NamedTuple):
-    """How to detect, and within which limits.
+    """Settings of the service.
 
-    model: what the page calls the network.
-    config: of detection: sizes, and what a request does not say.
-    options: of the server.
+    model: name of the network on the page.
+    config: configuration of detection, with the defaults of a request.
+    options: options of the server.
     """
 
     model: str
@@ -174,32 +152,32 @@ class Settings(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What a request may choose."""
+    """Parameters of a request."""
 
     thresholds: Thresholds
     output_shape: str
 
     @classmethod
     def of(cls, config: DetectConfig) -> 'Question':
-        """What a request that chooses nothing gets."""
+        """Returns the default parameters."""
         return cls(config.thresholds, config.output_shape)
 
 
 def kept_analyses(max_bytes: int, max_count: int) -> LRUCache:
-    """Keeps analyses within both limits; the latest is kept even where it alone exceeds them."""
+    """Creates a cache with both limits; it keeps the latest analysis even if that exceeds them."""
     def size(analysis: Analysis) -> int:
         return min(max(analysis.score_maps.nbytes, max_bytes // max_count), max_bytes)
     return LRUCache(max_bytes, size)
 
 
 class Found(NamedTuple):
-    """What was found in an image, and how.
+    """Result of a request.
 
-    key: id under which the analysis is kept.
-    analysis: what the network said.
+    key: id under which the analysis is stored.
+    analysis: output of the network.
     question: thresholds and shape.
-    regions: of the image.
-    post_seconds: what post-processing took.
+    regions: regions of the image.
+    post_seconds: time of post-processing.
     """
 
     key: str
@@ -209,7 +187,7 @@ class Found(NamedTuple):
     post_seconds: float
 
     def answer(self) -> Dict[str, Any]:
-        """What programs get."""
+        """Returns the result as JSON-serialisable values."""
         width, height = self.analysis.geometry.image_size
         return {
             'id': self.key,
@@ -225,10 +203,10 @@ class Found(NamedTuple):
 
 
 class Service:
-    """A network, its queue, and the score maps of the last images."""
+    """A network, its queue, and the score maps of recent images."""
 
     def __init__(self, network: ScoreNetwork, settings: Settings):
-        """Takes a network, which stays the caller's to close."""
+        """Creates the service; the caller closes the network."""
         self.settings = settings
         self.network_runs = 0
         self._detector = Detector(network, settings.config)
@@ -237,23 +215,23 @@ class Service:
         self._lock = threading.Lock()
 
     def close(self, seconds: float) -> bool:
-        """Ends the network's thread; returns whether that was done within so many seconds."""
+        """Cancels waiting requests; returns True if the network finished within the given time."""
         return self._queue.close(seconds)
 
     def detect(self, data: bytes, question: Question, abandoned: Callable[[], bool]) -> Found:
-        """Runs the network on an image, and keeps what it says.
+        """Runs the network on an image, and stores its output.
 
         Args:
-            data: the image's file.
+            data: contents of the image file.
             question: thresholds and shape.
             abandoned: as for ``Queue.run``.
 
         Returns:
-            The boxes, under a new id.
+            The result, with a new id.
 
         Raises:
             PSENetError: the image cannot be decoded or has too many pixels.
-            Exception: as ``Queue.run``.
+            Exception: see ``Queue.run``.
         """
         check_image(data, UPLOAD, self.settings.config.max_image_pixels)
         analysis = self._queue.run(lambda: self._analyse(data), abandoned)
@@ -268,17 +246,17 @@ class Service:
         return found
 
     def find_again(self, key: str, question: Question) -> Optional[Found]:
-        """Boxes at other thresholds of an image that is kept; None when it has been dropped."""
+        """Finds regions with other parameters in a stored image; None if it was dropped."""
         analysis = self.kept(key)
         return analysis and self._find(key, analysis, question)
 
     def kept(self, key: str) -> Optional[Analysis]:
-        """What is kept under an id; None where there is nothing any more."""
+        """Returns the analysis stored under an id; None if it was dropped."""
         with self._lock:
             return self._kept.get(key)
 
     def health(self) -> Dict[str, Any]:
-        """Figures about the server itself."""
+        """Returns the state of the server."""
         with self._lock:
             kept = list(self._kept.values())
         return {'status': 'ok', 'model': self.settings.model, 'network_runs': self.network_runs,

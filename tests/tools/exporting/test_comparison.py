@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from tools.exporting.comparison import Answers, answers_of, compare, inputs_at_two_sizes, sizes_of
+from tools.exporting.comparison import Outputs, compare, inputs_at_two_sizes, outputs_of, sizes_of
 
 
 def answers(*values, milliseconds=(1, 1)):
-    return Answers([np.full((2, 2, 6), value, np.float32) for value in values], list(milliseconds))
+    return Outputs([np.full((2, 2, 6), value, np.float32) for value in values], list(milliseconds))
 
 
 def test_every_image_comes_at_two_sizes_that_the_network_takes():
@@ -23,7 +23,7 @@ def test_a_network_is_run_on_each():
     class Mean:
         def score_maps(self, image_rgb):
             return image_rgb.mean()
-    found = answers_of(Mean(), [np.full((4, 4, 3), value) for value in (1, 2)], 'mean')
+    found = outputs_of(Mean(), [np.full((4, 4, 3), value) for value in (1, 2)], 'mean')
     assert found.score_maps == [1, 2]
     assert all(time > 0 for time in found.milliseconds)
 
@@ -37,4 +37,4 @@ def test_the_largest_difference_counts_and_the_time_of_the_large_images():
 @pytest.mark.parametrize('broken', [np.full((2, 2, 6), np.nan), np.zeros((2, 3, 6))])
 def test_what_is_no_score_map_is_as_far_as_can_be(broken):
     expected = answers(0, 0)
-    assert compare(Answers([expected.score_maps[0], broken], [1, 1]), expected).maximum == np.inf
+    assert compare(Outputs([expected.score_maps[0], broken], [1, 1]), expected).maximum == np.inf

@@ -120,7 +120,7 @@ def test_what_a_proof_takes(agreement, hmean, float_hmean, holds):
     scores = [score(hmean), score(float_hmean)] if hmean else []
     proof = Proof(3, score(agreement), *scores)
     assert proof.holds == holds
-    assert f'Hmean {agreement:.3f} with the boxes of the floats in 3 images' in proof.line()
+    assert f'Hmean {agreement:.3f} with the boxes of the float model in 3 images' in proof.line()
     assert ('ground truth' in proof.line()) == bool(hmean)
     assert proof.facts()['compared_with_float']['hmean_with_boxes_of_float'] == agreement
 

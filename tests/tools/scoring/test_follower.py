@@ -200,7 +200,7 @@ def test_a_damaged_checkpoint_is_named_and_the_others_are_scored(training, caplo
     training.save(10, 'damaged')
     training.save(20, 0.4)
     assert training.once() == 1
-    assert 'model.ckpt-10 is damaged; it is not scored' in caplog.text
+    assert 'model.ckpt-10 is damaged; not scored' in caplog.text
     assert training.kept() == {'model.ckpt-20': '0.4'}
     assert training.scored.count('model.ckpt-10') == 1
 

@@ -14,7 +14,7 @@ def test_at_a_loopback_address_no_other_name_is_served(stage, host, status):
     assert answer.status_code == status
     if status == 403:
         assert answer.get_json() == {'status': 403, 'error': 'the Host of the request is not this '
-                                     'machine; ask for 127.0.0.1 or localhost'}
+                                     'machine; use 127.0.0.1 or localhost'}
 
 
 def test_at_other_addresses_names_are_unknown():

@@ -211,7 +211,7 @@ def test_a_large_file_is_refused_without_being_sent(page):
     path = page.folder / 'large.png'
     path.write_bytes(encoded() + bytes(2 ** 20))
     page.upload(str(path))
-    assert page.text('alert-text').startswith('Large.png has more than the 1 MB')
+    assert page.text('alert-text').startswith('Large.png exceeds the 1 MB')
 
 
 def test_a_full_queue_is_said_and_a_second_try_works(page):
@@ -220,7 +220,7 @@ def test_a_full_queue_is_said_and_a_second_try_works(page):
     busy.start()
     assert page.stage.network.entered.wait(60)
     page.upload()
-    assert 'as many images waiting as it may; try again in' in page.text('alert-text')
+    assert 'queue is full; try again in' in page.text('alert-text')
     page.stage.network.may_run.set()
     busy.join()
     page.browser.find_element('id', 'retry').click()

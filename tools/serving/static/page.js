@@ -113,7 +113,7 @@ function checkSize(file) {
   const most = Number(document.body.dataset.maxUploadMb);
   if (file.size > most * 2 ** 20) {
     state.file = null;
-    throw failure(`${file.name} has more than the ${most} MB that a picture may have`, 413);
+    throw failure(`${file.name} exceeds the ${most} MB limit of an upload`, 413);
   }
 }
 
