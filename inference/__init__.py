@@ -1,1 +1,1 @@
-"""From a checkpoint and images to text boxes: detection, post-processing and result files."""
+"""Text detection with a trained network: post-processing and result files."""

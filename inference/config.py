@@ -1,4 +1,4 @@
-"""The configuration of a detection run, as one frozen tuple, and the flags that fill it."""
+"""Configuration of a detection run, and its flags."""
 
 import os
 import re
@@ -15,16 +15,16 @@ from utils.tf_env import define_gpu_flag, parse_gpu_list
 from utils.utils_tool import cfg, logger
 
 Size = Tuple[int, int]  # width, height in pixels
-# Longer images are shrunk to it by default.
+# Default limit of the longer side of images.
 MAX_SIDE_LEN = 2400
 SHAPES = ('quad', 'polygon')
-# The engines that take an .onnx file.
+# Engines for .onnx files.
 ONNX_ENGINES = ('onnx', 'openvino')
 PRECISIONS = ('float32', 'auto')
 
 
 class DetectConfig(NamedTuple):
-    """A detection run; the field names are the flag names, units are in the flags' help."""
+    """Configuration of a detection run; field names are flag names; see --help for units."""
 
     test_data_path: str = './ocr/ch4_test_images/'
     checkpoint_path: str = './checkpoint/'
@@ -59,11 +59,11 @@ class DetectConfig(NamedTuple):
 
     @property
     def tolerance(self) -> Optional[float]:
-        """The tolerance for ``find_regions``; None for quads."""
+        """Tolerance for ``find_regions``; None for quads."""
         return self.polygon_tolerance if self.output_shape == 'polygon' else None
 
     def scale_of(self, image_size: Size) -> float:
-        """Scale factor that ``--short_side`` or ``--long_side`` asks for; 1 if neither is given."""
+        """Returns the scale for ``--short_side`` or ``--long_side``; 1 if neither is given."""
         if self.short_side:
             return self.short_side / min(image_size)
         return self.long_side / max(image_size) if self.long_side else 1.0
@@ -95,25 +95,25 @@ def define_output_flags() -> None:
     files = group('files')
     define_path(
         'output_dir', _DEFAULTS.output_dir,
-        'Folder for res_<image>.txt and the images with boxes; made when it does not exist. '
-        'Result files of an earlier run in it are removed, nothing else.', **files)
+        'Folder for res_<image>.txt and the images with boxes, created if missing. Result files of '
+        'an earlier run are removed, other files are kept.', **files)
     flags.DEFINE_boolean(
         'no_write_images', _DEFAULTS.no_write_images,
-        'Leave out the images with boxes drawn on them.', **files)
+        'Do not write images with the boxes drawn.', **files)
     flags.DEFINE_boolean(
-        'write_scores', _DEFAULTS.write_scores, 'End each line with the score of the region, 0..1, '
-        'the mean of the largest kernel; scoring takes it with CONFIDENCES.', **files)
+        'write_scores', _DEFAULTS.write_scores, 'Append to each line the score of the region, '
+        '0 .. 1, the mean of the largest kernel; for scoring with CONFIDENCES.', **files)
 
 
 def define_images_flag() -> None:
     """Defines ``--test_data_path``."""
     define_path(
         'test_data_path', _DEFAULTS.test_data_path,
-        'Folder with the images, or one image.', **group('files'))
+        'Folder with images, or a single image.', **group('files'))
 
 
 def define_checkpoint_flag() -> None:
-    """Defines ``--checkpoint_path`` as detection understands it."""
+    """Defines ``--checkpoint_path`` for detection."""
     define_path(
         'checkpoint_path', _DEFAULTS.checkpoint_path,
         'Trained checkpoint: a folder, a prefix such as model.ckpt-1000, or one of its files.',
@@ -124,7 +124,7 @@ def define_model_flag() -> None:
     """Defines ``--model``."""
     define_path(
         'model', _DEFAULTS.model,
-        'Exported model (tools.export) to use in place of the checkpoint: a frozen graph, the '
+        'Exported model (tools.export) to use instead of the checkpoint: a frozen graph, the '
         'folder of a SavedModel or, with --engine=onnx or openvino, an .onnx file.',
         **group('files'))
 
@@ -133,12 +133,12 @@ def define_engine_flag() -> None:
     """Defines ``--engine`` and ``--precision``."""
     flags.DEFINE_enum(
         'engine', _DEFAULTS.engine, ['tensorflow', *ONNX_ENGINES],
-        'What runs the network. onnx, openvino: ONNX Runtime or OpenVINO, on the CPU, which take '
-        'less time there than TensorFlow; both need --model.', **group('device'))
+        'Engine that runs the network. onnx (ONNX Runtime) and openvino run on the CPU, faster '
+        'than TensorFlow; both need --model.', **group('device'))
     flags.DEFINE_enum(
         'precision', _DEFAULTS.precision, PRECISIONS,
-        'With --engine=openvino: what it computes in. auto leaves the choice to it, which is '
-        'bfloat16 on processors made for that: half the time, and scores that differ by up to 0.1.',
+        'Numerical precision of --engine=openvino. auto lets OpenVINO choose: bfloat16 on '
+        'processors that support it, which halves the time and changes scores by up to 0.1.',
         **group('device'))
 
 
@@ -147,14 +147,13 @@ def _define_device_flags() -> None:
     define_engine_flag()
     flags.DEFINE_enum(
         'platform', _DEFAULTS.platform, ['gpu', 'npu'],
-        'gpu: the GPUs of --gpu_list, or the CPU; npu: the Ascend NPU that ASCEND_DEVICE_ID names '
-        '(DEVICE_ID where it is unset; else the first), whatever --gpu_list is.', **device)
+        'gpu: the GPUs in --gpu_list, or the CPU; npu: the Ascend NPU in ASCEND_DEVICE_ID '
+        '(otherwise DEVICE_ID, or the first one); --gpu_list is ignored.', **device)
     define_gpu_flag()
     flags.DEFINE_string(
         'npu_input_sizes', _DEFAULTS.npu_input_sizes,
-        'With --platform=npu: sizes, width x height, that the network is compiled for, each when '
-        'the first image needs it. Images are padded to the smallest that holds them; an image '
-        'that exceeds all is shrunk to fit.', **device)
+        'With --platform=npu: sizes, width x height, for which the network is compiled on demand. '
+        'Images are padded to the smallest size that fits, and shrunk if none does.', **device)
 
 
 def define_threshold_flags() -> None:
@@ -162,22 +161,22 @@ def define_threshold_flags() -> None:
     detection = group('detection')
     flags.DEFINE_float(
         'seg_map_thresh', _DEFAULTS.seg_map_thresh,
-        'A pixel belongs to a kernel where its score is above this; 0 to below 1.', **detection)
+        'Pixels with a score above this belong to a kernel; 0 to below 1.', **detection)
     flags.DEFINE_integer(
         'min_area_thresh', _DEFAULTS.min_area_thresh,
-        'Seeds with fewer score-map pixels (4x4 pixels of the network input each) are dropped.',
+        'Drop seeds with fewer score-map pixels (4x4 pixels of the network input each).',
         **detection)
     flags.DEFINE_integer(
         'min_box_side', _DEFAULTS.min_box_side,
-        f'Boxes with a side of fewer pixels of the image are dropped; those below {MIN_SIDE} '
-        'always are.', **detection)
+        f'Drop boxes with a side of fewer pixels in the image; at least {MIN_SIDE} pixels are '
+        'always required.', **detection)
     flags.DEFINE_float(
-        'min_score', _DEFAULTS.min_score, 'Regions whose mean score, of the largest kernel, is '
-        'below this are dropped. Nearly all pixels of a region exceed --seg_map_thresh, so only a '
-        'higher value has an effect.', **detection)
+        'min_score', _DEFAULTS.min_score, 'Drop regions with a lower mean score of the largest '
+        'kernel. Nearly all pixels of a region exceed --seg_map_thresh, so only higher values have '
+        'an effect.', **detection)
     flags.DEFINE_integer(
-        'min_region_area', _DEFAULTS.min_region_area, 'Regions that cover fewer pixels of the '
-        'image are dropped.', **detection)
+        'min_region_area', _DEFAULTS.min_region_area, 'Drop regions that cover fewer pixels of the '
+        'image.', **detection)
 
 
 def define_shape_flags() -> None:
@@ -185,12 +184,11 @@ def define_shape_flags() -> None:
     detection = group('detection')
     flags.DEFINE_enum(
         'output_shape', _DEFAULTS.output_shape, SHAPES,
-        'quad: the rectangle of least area around each text; polygon: its outline, for text of any '
-        'shape.',
+        'quad: minimum-area rectangle of each text; polygon: its outline, for text of any shape.',
         **detection)
     flags.DEFINE_float(
-        'polygon_tolerance', _DEFAULTS.polygon_tolerance, 'Pixels of the network input by which '
-        'the polygons, simplified, may be off the outlines.', 0, **detection)
+        'polygon_tolerance', _DEFAULTS.polygon_tolerance, 'Maximum distance between a simplified '
+        'polygon and the outline, in pixels of the network input.', 0, **detection)
 
 
 def define_size_flags() -> None:
@@ -198,28 +196,27 @@ def define_size_flags() -> None:
     detection = group('detection')
     flags.DEFINE_integer(
         'max_side_len', _DEFAULTS.max_side_len,
-        'Images whose longer side exceeds this many pixels are shrunk to it.', **detection)
+        'Shrink images whose longer side exceeds this many pixels.', **detection)
     flags.DEFINE_integer(
-        'short_side', _DEFAULTS.short_side, 'Scale each image so that its shorter side has this '
-        'many pixels, enlarging too, within --max_side_len; 0 leaves it at its size.', **detection)
+        'short_side', _DEFAULTS.short_side, 'Scale the shorter side of each image up or down to '
+        'this many pixels, within --max_side_len; 0 keeps the size.', **detection)
     flags.DEFINE_integer(
         'long_side', _DEFAULTS.long_side, 'The same for the longer side.', **detection)
     flags.DEFINE_integer(
         'max_image_pixels', _DEFAULTS.max_image_pixels,
-        'An image with more pixels counts as unreadable, before it takes any memory.', **detection)
+        'Treat images with more pixels as unreadable, without decoding them.', **detection)
 
 
 def define_image_flags() -> None:
     """Defines ``--apply_exif_orientation`` and ``--tile``."""
     flags.DEFINE_boolean(
         'apply_exif_orientation', _DEFAULTS.apply_exif_orientation,
-        'Turn images as their EXIF orientation says; boxes then are in pixels of the turned image.',
+        'Rotate images by their EXIF orientation; boxes refer to the rotated image.',
         **group('detection'))
     flags.DEFINE_boolean(
         'tile', _DEFAULTS.tile,
-        'Leave images that exceed --max_side_len at their size, and run the network on overlapping '
-        'tiles of that side, whose score maps are put together before boxes are found.',
-        **group('detection'))
+        'Do not shrink images that exceed --max_side_len, but run the network on overlapping tiles '
+        'of that side; their score maps are merged before boxes are found.', **group('detection'))
 
 
 def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:
@@ -232,7 +229,7 @@ def detect_config_from_flags(flag_values: flags.FlagValues) -> DetectConfig:
         The run's configuration.
 
     Raises:
-        PSENetError: a value or a pair of values cannot work; the sentence names the flag.
+        PSENetError: a value or a combination is invalid; the message names the flag.
     """
     defined = [name for name in DetectConfig._fields if name in flag_values]
     config = DetectConfig(**{name: getattr(flag_values, name) for name in defined})
@@ -267,7 +264,7 @@ def _faults(config: DetectConfig) -> Iterator[str]:
     yield from _tile_faults(config)
     yield from _engine_faults(config)
     if os.path.realpath(config.output_dir) == os.path.realpath(config.test_data_path):
-        yield (f'--output_dir={config.output_dir} is the folder of --test_data_path, where drawn '
+        yield (f'--output_dir={config.output_dir} is the folder of --test_data_path, where output '
                'images would be taken for test images; choose another one')
 
 
@@ -288,42 +285,42 @@ def _tile_faults(config: DetectConfig) -> Iterator[str]:
                '--tile, whose tiles overlap')
     if config.tile and config.platform == 'npu':
         yield ('--tile cannot be used with --platform=npu, which compiles the network for the '
-               'sizes of --npu_input_sizes; leave one of them out')
+               'sizes of --npu_input_sizes; remove one of them')
 
 
 def _engine_faults(config: DetectConfig) -> Iterator[str]:
     is_onnx = config.model.lower().endswith('.onnx')
     engine = config.engine
     if engine in ONNX_ENGINES and not config.model:
-        yield f'--engine={engine} needs --model, an .onnx file that tools.export makes'
+        yield f'--engine={engine} needs --model, an .onnx file from tools.export'
     if config.model and config.platform == 'npu':
         yield (f'--model={config.model} cannot be used with --platform=npu, which compiles the '
-               'network of a checkpoint; leave --model out')
+               'network of a checkpoint; remove --model')
     if engine in ONNX_ENGINES and not is_onnx:
-        yield (f'--engine={engine} takes an .onnx file, and --model={config.model} is not one; '
-               'tools.export makes one')
+        yield (f'--engine={engine} needs an .onnx file, but --model={config.model} is not one; '
+               'tools.export writes one')
     if engine not in ONNX_ENGINES and is_onnx:
         yield f'--model={config.model} is for --engine=onnx or openvino; give one of them'
     if config.precision != 'float32' and engine != 'openvino':
-        yield (f'--precision={config.precision} is for --engine=openvino; leave it out, or give '
-               'that engine')
+        yield (f'--precision={config.precision} is for --engine=openvino; remove it, or give that '
+               'engine')
 
 
 def _check_given(config: DetectConfig, given: Collection[str]) -> None:
-    """Rejects given flags that others make ineffective; logs which model is used."""
+    """Rejects flags that have no effect in combination; logs which model is used."""
     if config.engine in ONNX_ENGINES and 'gpu_list' in given and config.gpu_list.strip():
         raise PSENetError(f'--gpu_list={config.gpu_list} has no effect with --engine='
                           f'{config.engine}, which runs on the CPU; give one of them')
-    # No fault: eval.sh always gives a checkpoint.
+    # Not an error, as eval.sh always gives a checkpoint.
     if config.model and 'checkpoint_path' in given:
-        logger.info('--model=%s is used, and no checkpoint', config.model)
+        logger.info('using --model=%s instead of the checkpoint', config.model)
 
 
 def parse_size(flag: str, text: str) -> Size:
-    """Reads a flag of one size, ``<width>x<height>``.
+    """Parses a flag of one size, ``<width>x<height>``.
 
     Raises:
-        PSENetError: it has another form, or a side that the network cannot take.
+        PSENetError: the text is malformed, or a side is not a multiple of 32.
     """
     try:
         size, = parse_sizes(text)
@@ -334,16 +331,16 @@ def parse_size(flag: str, text: str) -> Size:
 
 
 def parse_sizes(text: str) -> Tuple[Size, ...]:
-    """Reads ``--npu_input_sizes``.
+    """Parses ``--npu_input_sizes``.
 
     Args:
-        text: ``<width>x<height>,...``, each once.
+        text: ``<width>x<height>,...``, without duplicates.
 
     Returns:
-        (width, height) of each, the smallest area first.
+        (width, height) of each, smallest area first.
 
     Raises:
-        PSENetError: it has another form, or a side that the network cannot take.
+        PSENetError: the text is malformed, or a side is not a multiple of 32.
     """
     matches = [re.fullmatch('([0-9]+)x([0-9]+)', part.strip()) for part in text.split(',')]
     sizes = {tuple(map(int, match.groups())) for match in matches if match}

@@ -1,9 +1,8 @@
-"""The detector: the trained network with pre- and post-processing, image -> text boxes.
+"""Text detector: a trained network with pre- and post-processing, image -> text regions.
 
-Some devices compile the network for each size of its input, so that there are few of them. An image
-then is resized as for any other device, and padded on the right and at the bottom to the next size;
-the padding's scores are cut off again. The network sees some 130 pixels far: further from a padded
-edge the scores are what they are without padding, within 0.001.
+Some devices compile the network for a few fixed input sizes. Images are then resized as for any
+other device, and padded on the right and at the bottom to the next size; scores of the padding are
+cut off. At more than about 130 pixels from a padded edge the scores differ by less than 0.001.
 """
 
 import os
@@ -22,10 +21,10 @@ from utils.utils_tool import cfg, logger
 
 
 class NetworkInput(NamedTuple):
-    """A network input and the geometry that maps results back to the image.
+    """Input of the network, and the geometry that maps results back to the image.
 
     image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32.
-    geometry: its size and that of the original image.
+    geometry: sizes of the input and of the original image.
     """
 
     image_rgb: np.ndarray
@@ -34,23 +33,22 @@ class NetworkInput(NamedTuple):
 
 def network_size(image_size: Size, max_side_len: int, sizes: Sequence[Size] = (),
                  scale: float = 1.0) -> Size:
-    """Chooses the size at which an image goes into the network.
+    """Computes the size of the network's input for an image.
 
     Args:
         image_size: (width, height) of the original image.
-        max_side_len: longer images are shrunk to this, their aspect kept.
-        sizes: where the sizes of the input are fixed, all of them. An image that exceeds each is
-            shrunk, its aspect kept, by as little as any of them allows.
-        scale: factor that is wanted, within max_side_len; above 1 it enlarges.
+        max_side_len: longer images are shrunk to this, keeping their aspect ratio.
+        sizes: fixed input sizes, if any. An image that fits none of them is shrunk as little as
+            possible, keeping its aspect ratio.
+        scale: requested scale, limited by max_side_len; above 1 it upsamples.
 
     Returns:
-        (width, height); each side is then rounded up to a multiple of 32, so it may exceed
-        max_side_len by up to 31, and the aspect may change a little.
+        (width, height), rounded up to multiples of 32; a side may exceed max_side_len by up to 31,
+        and the aspect ratio may change slightly.
     """
     size = _scaled(image_size, min(scale, max_side_len / max(image_size)))
     if not sizes or next_size(size, sizes):
         return size
-    # The size that suits it best.
     return _scaled(image_size, max(min(one[0] / image_size[0], one[1] / image_size[1])
                                    for one in sizes))
 
@@ -63,16 +61,13 @@ def _scaled(image_size: Size, scale: float) -> Size:
 
 def prepare_image(image_bgr: np.ndarray, max_side_len: int, sizes: Sequence[Size] = (),
                   scale: float = 1.0) -> NetworkInput:
-    """Resizes an image bilinearly to its network size and turns it to RGB.
+    """Resizes an image bilinearly to its network size and converts it to RGB.
 
     Args:
         image_bgr: uint8 (H, W, 3), BGR, not empty. Unchanged.
         max_side_len: as for ``network_size``.
         sizes: as for ``network_size``.
         scale: as for ``network_size``.
-
-    Returns:
-        The network's input and both sizes.
     """
     height, width = image_bgr.shape[:2]
     size = network_size((width, height), max_side_len, sizes, scale)
@@ -82,11 +77,11 @@ def prepare_image(image_bgr: np.ndarray, max_side_len: int, sizes: Sequence[Size
 
 
 class Detector:
-    """Finds text with one network; a context manager that closes it.
+    """Finds text with one network; a context manager that closes the network.
 
     Attributes:
-        thresholds: of post-processing.
-        sizes: (width, height) of what the network takes; empty where any will do.
+        thresholds: thresholds of post-processing.
+        sizes: fixed (width, height) of the network's input; empty if any size will do.
     """
 
     def __init__(self, network: ScoreNetwork, config: DetectConfig,
@@ -94,9 +89,9 @@ class Detector:
         """Takes ownership of the network.
 
         Args:
-            network: what ``inference.engines.open_network`` has opened, or anything like it.
-            config: thresholds, limits of size, and whether to tile; nothing else counts.
-            input_sizes: (width, height) of what the network takes, smallest first; empty where any
+            network: network from ``inference.networks.open_network``, or a compatible object.
+            config: thresholds, limits of size, and tiling; other fields are not used.
+            input_sizes: fixed (width, height) of the network's input, smallest first; empty if any
                 size will do.
         """
         self.thresholds = config.thresholds
@@ -114,7 +109,7 @@ class Detector:
         self.close()
 
     def close(self) -> None:
-        """Closes the network; nothing can be detected any more."""
+        """Closes the network."""
         self._network.close()
 
     def prepare(self, image_bgr: np.ndarray) -> NetworkInput:
@@ -124,7 +119,7 @@ class Detector:
             image_bgr: uint8 (H, W, 3), BGR. Unchanged.
 
         Returns:
-            What ``score_maps`` takes, and the geometry for ``find_regions``.
+            The input of ``score_maps``, and the geometry for ``find_regions``.
         """
         image_size = image_bgr.shape[1::-1]
         scale = self._config.scale_of(image_size)
@@ -159,11 +154,11 @@ class Detector:
         return self.find_regions(self.score_maps(prepared.image_rgb), prepared.geometry)
 
     def find_regions(self, score_maps: np.ndarray, geometry: Geometry) -> Regions:
-        """Turns score maps into quadrilaterals or polygons, as the configuration says.
+        """Converts score maps to quadrilaterals or polygons, depending on the configuration.
 
         Args:
             score_maps: float32 (h, w, 6), 0..1, smallest kernel first. Unchanged.
-            geometry: sizes of the image that they were made from.
+            geometry: sizes of the image.
 
         Returns:
             As ``detect``.
@@ -186,28 +181,28 @@ class Detector:
         if self._warned or fits:
             return
         self._warned = True
-        logger.warning('an image of %dx%d pixels fits none of --npu_input_sizes, or the size of '
-                       '--model: it, and any other like it, is shrunk until it does, which loses '
-                       'small text', *image_size)
+        logger.warning('an image of %dx%d pixels does not fit --npu_input_sizes or the input size '
+                       'of --model; such images are shrunk, which loses small text', *image_size)
 
 
 def open_detector(source: Union[str, DetectConfig], platform: Platform = GPU_OR_CPU,
                   **settings: Any) -> Detector:
-    """Opens a network with its thresholds and limits around it.
+    """Opens a detector.
 
-    With an .onnx file it may be used by several threads at once.
+    With an .onnx file, several threads may use it at once.
 
     Args:
-        source: an exported model or a checkpoint, with which the thresholds beside it count; or the
-            configuration of a run, as it is.
-        platform: where TensorFlow is to run the network, and which sizes of input that allows.
+        source: path of an exported model or a checkpoint, whose stored thresholds are used; or a
+            configuration, which is used unchanged.
+        platform: device on which TensorFlow runs the network.
         settings: fields of DetectConfig, such as ``output_shape='polygon'``; only with a path.
 
     Returns:
         The detector; a context manager that closes the network.
 
     Raises:
-        PSENetError: as ``open_network``; a setting cannot work; or TensorFlow is not installed.
+        PSENetError: see ``open_network``; also if a setting is invalid or TensorFlow is not
+            installed.
     """
     try:
         config = source if isinstance(source, DetectConfig) else _config_of(source, settings)

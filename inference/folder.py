@@ -1,7 +1,7 @@
-"""A directory of images -> a directory of result files; unreadable images are reported.
+"""Detection in a directory of images; writes result files and reports unreadable images.
 
-The network is what takes time, so its thread does nothing else: images are read ahead of it, and
-boxes are found, drawn and written behind it.
+The network takes most of the time, so its thread does nothing else: another thread prefetches
+images, and a third one finds, draws and writes the boxes.
 """
 
 import os
@@ -43,26 +43,26 @@ from utils.visualize import draw_quads
 
 Item = TypeVar('Item')
 Made = TypeVar('Made')
-# Items between the loop and each of the threads. Images may be large, and two even out the times.
+# Items in flight between the loop and each thread; images may be large, and two suffice.
 _DEPTH = 2
 
 
 def prefetch(function: Callable[[Item], Made], items: Iterable[Item],
              depth: int = _DEPTH) -> Iterator[Made]:
-    """Applies a function to items in a thread that is ``depth`` items ahead of the consumer.
+    """Applies a function to items in a thread that runs up to ``depth`` items ahead.
 
-    Closing the iterator (``contextlib.closing``) ends the thread, when it is done with its item.
+    Closing the iterator (``contextlib.closing``) ends the thread after its current item.
 
     Args:
-        function: called in the thread, for one item after the other.
-        items: iterated over by the consumer's thread.
-        depth: how far the thread runs ahead.
+        function: called in the thread for each item.
+        items: iterated over in the consumer's thread.
+        depth: maximum number of items ahead.
 
     Yields:
-        What the function returns, in the order of the items.
+        The function's results, in the order of the items.
 
     Raises:
-        Exception: what the function raised, in place of what it would have returned.
+        Exception: raised by the function.
     """
     pending: Deque[Future] = deque()
     with ThreadPoolExecutor(max_workers=1) as thread:
@@ -79,18 +79,18 @@ def prefetch(function: Callable[[Item], Made], items: Iterable[Item],
 
 
 class WriteBehind:
-    """A function that is called in a thread, in the order in which it is given its arguments.
+    """Calls a function in a thread, in order.
 
-    Used as a context manager: in the end all calls are done, also when the body raises; after an
-    error of the function there are no more calls.
+    A context manager: at the end all pending calls are completed, even if the body raises; after an
+    error in the function there are no further calls.
     """
 
     def __init__(self, function: Callable[..., None], depth: int = _DEPTH):
         """Starts the thread.
 
         Args:
-            function: what to call.
-            depth: calls that may wait or run while ``put`` returns.
+            function: function to call.
+            depth: number of calls that may be pending when ``put`` returns.
         """
         self._function = function
         self._depth = depth
@@ -102,7 +102,7 @@ class WriteBehind:
         """Queues a call with the arguments; waits while too many calls are pending.
 
         Raises:
-            Exception: what the function raised in an earlier call.
+            Exception: raised by the function in an earlier call.
         """
         self._pending.append(self._thread.submit(self._call, *arguments))
         self._take_finished(self._depth)
@@ -137,7 +137,7 @@ _NO_BOXES = np.zeros((0, 4, 2), np.int32)
 
 
 class Summary(NamedTuple):
-    """The counts of a run (``unreadable`` is a part of ``images``) and its times in seconds."""
+    """Counts of a run (``images`` includes ``unreadable`` ones) and its times in seconds."""
 
     images: int = 0
     unreadable: int = 0
@@ -147,7 +147,7 @@ class Summary(NamedTuple):
     total_seconds: float = 0.0
 
     def line(self) -> str:
-        """Words the summary: total seconds and seconds per image."""
+        """Formats the summary: total seconds and seconds per image."""
         times = [('network', self.net_seconds), ('post-processing', self.post_seconds),
                  ('total', self.total_seconds)]
         texts = [f'{name} {seconds:.2f} s ({seconds / max(self.images, 1):.4f} s/image)'
@@ -156,35 +156,35 @@ class Summary(NamedTuple):
 
 
 def image_reader(config: DetectConfig) -> Read:
-    """Returns a function that reads images as the configuration says."""
+    """Returns a function that reads images with the configuration's limits and orientation."""
     return partial(read_image, max_pixels=config.max_image_pixels,
                    apply_exif_orientation=config.apply_exif_orientation)
 
 
 def images_by_stem(folder: str) -> Dict[str, str]:
-    """Finds the images of a folder.
+    """Lists the images of a folder.
 
     Args:
         folder: folder with images, or one image.
 
     Returns:
-        The images' names without extension, which name their results, to their paths; sorted.
+        Name without extension, used for result files -> path; sorted.
 
     Raises:
-        PSENetError: the folder is missing or holds no image, or two images share a name.
+        PSENetError: the folder is missing or has no image, or two images have the same name.
     """
     images: Dict[str, str] = {}
     for path in list_images(folder):
         stem = os.path.splitext(os.path.basename(path))[0]
         if stem in images:
-            raise PSENetError(f'{images[stem]} and {path} would share the result file '
+            raise PSENetError(f'{images[stem]} and {path} have the same result file '
                               f'res_{stem}.txt; rename one of them')
         images[stem] = path
     return images
 
 
 class FolderImage(NamedTuple):
-    """An image as read, or the error that kept it from being read."""
+    """An image, or the error that occurred when reading it."""
 
     stem: str
     path: str
@@ -201,25 +201,25 @@ def detect_folder(
     read: Read = read_image,
     write_scores: bool = False,
 ) -> Summary:
-    """Writes ``res_<stem>.txt`` for every image and, beside it, the image with its boxes drawn.
+    """Writes ``res_<stem>.txt`` for every image and, optionally, the image with its boxes.
 
-    An image that cannot be read is logged and counted, and gets an empty result file. Whatever ends
-    the run early, the results of the images before it are written.
+    An unreadable image is logged, counted, and gets an empty result file. If the run ends early,
+    the results of the images processed so far are written.
 
     Args:
-        detector: finds the boxes; its network is used by the caller's thread alone.
-        images: stem -> path, as of ``images_by_stem``.
+        detector: the detector; its network is only used in the caller's thread.
+        images: stem -> path, from ``images_by_stem``.
         output_dir: an existing folder.
-        write_images: whether to write ``res_<image name>``, the image with boxes; a PNG file where
-            the image's own format cannot be written.
-        read: reads an image file, as ``image_reader`` makes it.
+        write_images: whether to write ``res_<image name>``, the image with boxes; as PNG if the
+            image's format cannot be written.
+        read: reads an image file; see ``image_reader``.
         write_scores: whether each line ends with the region's score.
 
     Returns:
         Counts and times.
 
     Raises:
-        PSENetError: a file cannot be written, or the detector cannot go on.
+        PSENetError: a file cannot be written, or the detector failed.
     """
     start = time.perf_counter()
     results = _Results(detector, output_dir, write_images, write_scores)
@@ -234,20 +234,20 @@ def run_network(
     consume: Callable[[FolderImage, Optional[np.ndarray]], None],
     read: Read = read_image,
 ) -> float:
-    """Runs the network on every image; an image that cannot be read is logged.
+    """Runs the network on every image; unreadable images are logged.
 
     Args:
-        detector: its network is used by the caller's thread alone.
-        images: stem -> path, as of ``images_by_stem``.
-        consume: called in a thread, image by image, with the score maps, float32 (h, w, 6), or
-            None where the image cannot be read; what it raises ends the run.
-        read: reads an image file, as ``image_reader`` makes it.
+        detector: the detector; its network is only used in the caller's thread.
+        images: stem -> path, from ``images_by_stem``.
+        consume: called in a thread for each image with the score maps, float32 (h, w, 6), or None
+            for an unreadable image; its exceptions end the run.
+        read: reads an image file; see ``image_reader``.
 
     Returns:
-        The seconds that the network took.
+        Total time of the network in seconds.
 
     Raises:
-        PSENetError: the detector cannot go on.
+        PSENetError: the detector failed.
     """
     net_seconds = 0.0
     reading = prefetch(lambda item: _read(detector, *item, read), images.items())
@@ -273,7 +273,7 @@ def _read(detector: Detector, stem: str, path: str, read: Read) -> FolderImage:
     geometry = prepared.geometry
     if min(geometry.ratios) < _FACTOR_TO_WARN_OF:
         logger.warning('%s of %dx%d pixels is shrunk to %.2f of its size, %dx%d, which loses small '
-                       'text; --tile or a larger --max_side_len keeps it', path,
+                       'text; --tile or a larger --max_side_len avoids that', path,
                        *geometry.image_size, min(geometry.ratios), *geometry.input_size)
     return FolderImage(stem, path, image_bgr, prepared)
 
@@ -283,9 +283,9 @@ def write_drawn(output_dir: str, path: str, image_bgr: np.ndarray,
     """Writes an image with its regions drawn.
 
     Args:
-        output_dir: an existing folder; gets ``res_<image name>``, a PNG file where the image's own
-            format cannot be written.
-        path: of the image.
+        output_dir: an existing folder for ``res_<image name>``, a PNG file if the image's format
+            cannot be written.
+        path: path of the image.
         image_bgr: uint8 (H, W, 3), BGR. Unchanged.
         polygons: int32 (P, 2) each, x, y.
 
@@ -299,7 +299,7 @@ def write_drawn(output_dir: str, path: str, image_bgr: np.ndarray,
 
 
 class _Results:
-    """Finds, writes and counts the boxes of one image after the other."""
+    """Finds, writes and counts the regions of each image."""
 
     def __init__(self, detector: Detector, output_dir: str, write_images: bool,
                  write_scores: bool):
@@ -310,7 +310,7 @@ class _Results:
         self.summary = Summary()
 
     def write(self, image: FolderImage, score_maps: Optional[np.ndarray]) -> None:
-        """Writes the result files of an image; an empty one if it could not be read."""
+        """Writes the result files of an image; an empty one if the image is unreadable."""
         if score_maps is None:
             write_result(self._output_dir, image.stem, _NO_BOXES)
             self._count(unreadable=1)

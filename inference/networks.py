@@ -1,6 +1,6 @@
-"""Networks that are ready to run: checkpoints and exported models, in any engine.
+"""Networks from checkpoints and exported models, in any engine.
 
-An engine is imported when a network of it is opened: none waits for the packages of another.
+An engine is imported when one of its networks is opened.
 """
 
 import abc
@@ -29,7 +29,7 @@ from utils.utils_tool import cfg
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# The tensors that every exported model is run by.
+# Names of the input and output of every exported model.
 INPUT_NAME = 'images'
 OUTPUT_NAME = 'score_maps'
 # TensorFlow's name for the graph in the directory of a SavedModel.
@@ -37,12 +37,12 @@ SAVED_MODEL_GRAPH = 'saved_model.pb'
 
 
 class Platform(NamedTuple):
-    """The device that TensorFlow runs the network on; by default a GPU, or else the CPU.
+    """Device on which TensorFlow runs the network; by default a GPU, or else the CPU.
 
-    gpu_list: the requested GPUs; a warning is logged when TensorFlow does not see them.
+    gpu_list: requested GPUs; a warning is logged if TensorFlow does not see them.
     session_config: tf.ConfigProto for any other device; None for GPUs and the CPU.
-    input_sizes: (width, height) of the inputs that such a device compiles the network for, smallest
-        first; empty when the network takes any size.
+    input_sizes: (width, height) of the inputs for which such a device compiles the network,
+        smallest first; empty if the network accepts any size.
     """
 
     gpu_list: str = ''
@@ -61,14 +61,14 @@ def next_size(size: Size, sizes: Sequence[Size]) -> Optional[Size]:
 def pad_image(image_rgb: np.ndarray, size: Size) -> np.ndarray:
     """Pads an image on the right and at the bottom with its outermost pixels.
 
-    Of black, the mean colour and a mirrored image none changes the scores near the edge as little.
+    Padding with black, the mean colour or a mirrored image changes the scores near the edge more.
 
     Args:
         image_rgb: uint8 (H, W, 3), RGB. Unchanged.
         size: (width, height), at least that of the image.
 
     Returns:
-        uint8 (height, width, 3); the image itself where it has this size.
+        uint8 (height, width, 3); the image itself if it has this size.
     """
     height, width = image_rgb.shape[:2]
     if (width, height) == size:
@@ -78,10 +78,10 @@ def pad_image(image_rgb: np.ndarray, size: Size) -> np.ndarray:
 
 
 class ScoreNetwork(abc.ABC):
-    """A network that is ready to run, until it is closed.
+    """A network that is ready to run until it is closed.
 
     Attributes:
-        input_sizes: (width, height) that the model is made for; empty where any will do.
+        input_sizes: fixed (width, height) of the model's input; empty if any size will do.
     """
 
     input_sizes: Tuple[Size, ...] = ()
@@ -91,8 +91,8 @@ class ScoreNetwork(abc.ABC):
         """Runs the network on one image.
 
         Args:
-            image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32; where the input's sizes are
-                fixed, at most one of them.
+            image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32; for fixed input sizes at most
+                one of them.
 
         Returns:
             float32 (H/4, W/4, 6), 0..1, smallest kernel first.
@@ -103,15 +103,15 @@ class ScoreNetwork(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Frees the network; it cannot be run afterwards."""
+        """Releases the network."""
 
 
 def open_network(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> ScoreNetwork:
-    """Opens the network that a configuration names.
+    """Opens the network of a configuration.
 
     Args:
-        config: engine, model and checkpoint; nothing else in it counts.
-        platform: where TensorFlow is to run it; the other engines run on the CPU.
+        config: engine, model and checkpoint; other fields are not used.
+        platform: device for TensorFlow; the other engines run on the CPU.
 
     Returns:
         The network; the caller closes it.
@@ -130,16 +130,16 @@ def open_network(config: DetectConfig, platform: Platform = GPU_OR_CPU) -> Score
 
 
 class _SessionNetwork(ScoreNetwork):
-    """A network that TensorFlow runs in its own graph and session."""
+    """A network in a TensorFlow graph and session of its own."""
 
     def __init__(self, platform: Platform):
-        """Starts a session and loads the network into it.
+        """Starts a session and loads the network.
 
         Args:
-            platform: where it is to run.
+            platform: device to run on.
 
         Raises:
-            PSENetError: what ``_load`` finds wrong.
+            PSENetError: see ``_load`` of the subclass.
         """
         import tensorflow as tf
         self._graph = tf.Graph()
@@ -155,11 +155,11 @@ class _SessionNetwork(ScoreNetwork):
         """Loads the graph and its weights into the session.
 
         Args:
-            is_on_cpu: whether the CPU does all the work.
+            is_on_cpu: whether the network runs on the CPU only.
         """
 
     def close(self) -> None:
-        """Frees the session; the network cannot be run afterwards."""
+        """Releases the session."""
         self._session.close()
 
     def _run(self, score_maps: 'tf.Tensor', images: 'tf.Tensor', image_rgb: np.ndarray,
@@ -198,7 +198,7 @@ class Network(_SessionNetwork):
 
         Args:
             checkpoint_path: a directory, a prefix, or one of a checkpoint's files.
-            platform: where it is to run.
+            platform: device to run on.
 
         Raises:
             PSENetError: the checkpoint is missing, damaged or of another network.
@@ -206,7 +206,7 @@ class Network(_SessionNetwork):
         from training.checkpoints import resolve_checkpoint
         self._prefix = resolve_checkpoint(checkpoint_path)
         self._sizes = platform.input_sizes
-        # Size -> input and output; the network of a fixed size is built when an image needs it.
+        # Size -> input and output; networks of fixed size are built on demand.
         self._built: Dict[Optional[Size], Tuple[tf.Tensor, tf.Tensor]] = {}
         super().__init__(platform)
 
@@ -218,7 +218,7 @@ class Network(_SessionNetwork):
         restore_for_inference(self._session, self._prefix)
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
-        """As for every ScoreNetwork."""
+        """See ScoreNetwork."""
         height, width = image_rgb.shape[:2]
         size = next_size((width, height), self._sizes) if self._sizes else None
         images, score_maps = self._endpoints(size)
@@ -235,9 +235,9 @@ class Network(_SessionNetwork):
             batch = 1 if size else None
             with self._graph.as_default(), tf.variable_scope('', reuse=tf.AUTO_REUSE):
                 images = tf.placeholder(tf.uint8, [batch, height, width, 3], name='input_images')
-                # A quarter less time on a CPU, measured; docs/performance.md has what gains nothing
-                # there (frozen weights, folded batch norm, other numbers of threads). GPUs were not
-                # measured, and an NPU is best given the network that it was given in training.
+                # upsample_last saves a quarter of the time on a CPU; docs/performance.md lists what
+                # does not help there (frozen weights, folded batch norm, other numbers of threads).
+                # GPUs were not measured; an NPU runs the network as in training.
                 score_maps = model.model(tf.to_float(images), is_training=False,
                                          backbone=self._backbone,
                                          upsample_last=self._upsample_last)
@@ -246,14 +246,14 @@ class Network(_SessionNetwork):
 
 
 class ExportedNetwork(_SessionNetwork):
-    """A frozen graph or a SavedModel; the checkpoint is not needed."""
+    """A frozen graph or a SavedModel, without a checkpoint."""
 
     def __init__(self, model: str, platform: Platform = GPU_OR_CPU):
         """Loads the model.
 
         Args:
             model: a frozen graph, or the directory of a SavedModel.
-            platform: where it is to run.
+            platform: device to run on.
 
         Raises:
             PSENetError: it is missing, damaged or of another network.
@@ -277,20 +277,20 @@ class ExportedNetwork(_SessionNetwork):
         self.input_sizes = fixed_size(self._images.shape.as_list())
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
-        """As for every ScoreNetwork."""
+        """See ScoreNetwork."""
         return padded(self.input_sizes, image_rgb, lambda image: self._run(
             self._score_maps, self._images, image.astype(self._images.dtype.as_numpy_dtype)))
 
 
 def fixed_size(shape: Sequence[Any]) -> Tuple[Size, ...]:
-    """Returns the fixed (width, height) of an input (N, H, W, C), or nothing if it is free."""
+    """Returns the fixed (width, height) of an input (N, H, W, C); empty if it is variable."""
     _, height, width, _ = shape
     return ((width, height),) if isinstance(height, int) and isinstance(width, int) else ()
 
 
 def padded(sizes: Sequence[Size], image_rgb: np.ndarray,
            run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Runs a network on an image padded to its fixed size; returns the maps of the image alone."""
+    """Runs a network on an image padded to its fixed size; returns the maps without padding."""
     if not sizes:
         return run(image_rgb)
     height, width = image_rgb.shape[:2]
@@ -302,7 +302,7 @@ def _load_frozen_graph(session: 'tf.Session', model: str) -> Tuple[str, str]:
     import tensorflow as tf
     graph_def = tf.GraphDef()
     with open(model, 'rb') as file, warnings.catch_warnings():
-        # Some other files pass for a message, but for a warning; they lack the tensors.
+        # Some other files parse with a mere warning; they lack the tensors.
         warnings.simplefilter('ignore', RuntimeWarning)
         graph_def.ParseFromString(file.read())
     with session.graph.as_default():
@@ -333,41 +333,41 @@ def _endpoints(session: 'tf.Session', model: str, names: Tuple[str, str]) -> Lis
 
 
 def graph_file(model: str) -> str:
-    """Finds the file that holds the graph of an exported model, and its weights.
+    """Finds the file with the graph and weights of an exported model.
 
     Args:
         model: an .onnx file, a frozen graph, or the directory of a SavedModel.
 
     Returns:
-        The path.
+        Path of the file.
 
     Raises:
-        PSENetError: the path does not lead to one.
+        PSENetError: there is no such file.
     """
     if not os.path.exists(model):
-        raise PSENetError(f'there is no model at --model={model}; tools.export makes one of a '
+        raise PSENetError(f'there is no model at --model={model}; tools.export makes one from a '
                           'checkpoint')
     path = os.path.join(model, SAVED_MODEL_GRAPH) if os.path.isdir(model) else model
     if not os.path.isfile(path):
-        raise PSENetError(f'the folder --model={model} holds no {SAVED_MODEL_GRAPH}; give the '
-                          'folder of a SavedModel, a frozen graph (.pb) or an .onnx file')
+        raise PSENetError(f'the folder --model={model} has no {SAVED_MODEL_GRAPH}; give the folder '
+                          'of a SavedModel, a frozen graph (.pb) or an .onnx file')
     return path
 
 
 def other_model(model: str, lacking: str) -> PSENetError:
-    """The error for a model of another network."""
-    return PSENetError(f'--model={model} is not a PSENet model as tools.export writes them: it '
-                       f'has no {lacking}')
+    """Returns the error for a model of another network."""
+    return PSENetError(f'--model={model} is not a PSENet model from tools.export: it has no '
+                       f'{lacking}')
 
 
 def damaged_model(model: str, kind: str, detail: str) -> PSENetError:
-    """The error for a damaged file, or one of another kind."""
-    return PSENetError(f'--model={model} is damaged, or no {kind} ({detail}); export it anew with '
-                       'tools.export')
+    """Returns the error for a damaged file, or one of another kind."""
+    return PSENetError(f'--model={model} is damaged or not a valid {kind} ({detail}); export it again '
+                       'with tools.export')
 
 
 def too_little_memory(image_shape: Tuple[int, ...]) -> PSENetError:
-    """The error for an image (H, W, 3) that does not fit into memory."""
+    """Returns the error for an image (H, W, 3) that does not fit into memory."""
     height, width = image_shape[:2]
-    return PSENetError(f'too little memory for an image of {width}x{height} pixels; lower '
+    return PSENetError(f'not enough memory for an image of {width}x{height} pixels; lower '
                        '--max_side_len')

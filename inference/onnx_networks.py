@@ -1,4 +1,4 @@
-"""An .onnx file in ONNX Runtime or in OpenVINO, on the CPU; neither needs TensorFlow."""
+"""Networks in .onnx files, run by ONNX Runtime or OpenVINO on the CPU, without TensorFlow."""
 
 import contextlib
 import os
@@ -22,23 +22,22 @@ from inference.networks import (
 from utils.errors import extra_package, first_line
 from utils.utils_tool import cfg, logger
 
-# Name of the graph of a model in eight bits, and the processors that it is for.
+# Name of the graph of an int8 model, and the processors that support it.
 INT8_GRAPH = 'PSENet_int8'
 INT8_PROCESSORS = 'x86-64 processors with VNNI or AMX, and Arm processors'
-# In Linux's words for what a processor can do.
+# Flags in /proc/cpuinfo.
 _DOT_PRODUCTS = {'avx512_vnni', 'avx_vnni', 'amx_int8'}
 
-# Linux's description of the processors.
 CPUINFO = '/proc/cpuinfo'
-# By the names that ONNX Runtime and OpenVINO have for them.
+# Type names of ONNX Runtime and OpenVINO.
 _DTYPES = {'tensor(float)': np.float32, 'tensor(uint8)': np.uint8,
            'f32': np.float32, 'u8': np.uint8}
-# ONNX Runtime's levels: 0 is verbose, 4 fatal. Its errors are raised as well.
+# Log level of ONNX Runtime, whose errors are also raised.
 _LOG_FATAL = 4
-# They have no base class of their own.
+# ONNX Runtime's exceptions have no common base class.
 _ERRORS = ('Fail', 'InvalidArgument', 'InvalidGraph', 'InvalidProtobuf', 'NotImplemented',
            'RuntimeException')
-# OpenVINO's names of the types that it computes in.
+# OpenVINO's names of numerical types.
 _PRECISIONS = {'f32': 'float32', 'bf16': 'bfloat16', 'f16': 'float16'}
 
 
@@ -61,7 +60,7 @@ class OnnxNetwork(ScoreNetwork):
         self._errors = tuple(getattr(state, name) for name in _ERRORS)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _LOG_FATAL
-        # Left to itself it takes one thread for a core that is two processors.
+        # The default is one thread per physical core.
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
         try:
             # Pass the content: ONNX Runtime misreads paths that are not UTF-8.
@@ -77,11 +76,11 @@ class OnnxNetwork(ScoreNetwork):
         _warn_of_processor(model, self._session.get_modelmeta().graph_name)
 
     def close(self) -> None:
-        """Frees the model; nothing can be run any more."""
+        """Releases the model."""
         self._session = None
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
-        """As for every ScoreNetwork."""
+        """See ScoreNetwork."""
         return padded(self.input_sizes, image_rgb, self._run)
 
     def _run(self, image_rgb: np.ndarray) -> np.ndarray:
@@ -95,15 +94,15 @@ class OnnxNetwork(ScoreNetwork):
 
 
 class OpenVinoNetwork(ScoreNetwork):
-    """An .onnx file in OpenVINO; threads that run it wait for each other."""
+    """An .onnx file in OpenVINO; concurrent threads wait for each other."""
 
     def __init__(self, model: str, precision: str = 'float32'):
         """Loads the model and logs the precision.
 
         Args:
             model: the .onnx file.
-            precision: 'float32', or 'auto' for what OpenVINO holds for fastest on this processor:
-                bfloat16 where that has instructions for it. What is in eight bits stays so.
+            precision: 'float32', or 'auto' to let OpenVINO choose the fastest: bfloat16 on
+                processors that support it. Layers in int8 stay in int8.
 
         Raises:
             PSENetError: it is missing, damaged or of another network, or OpenVINO is not installed.
@@ -118,7 +117,7 @@ class OpenVinoNetwork(ScoreNetwork):
                 read = core.read_model(file.read(), b'')
             self._compiled = core.compile_model(read, 'CPU', hints)
         except (OSError, RuntimeError) as error:
-            # The first lines name files of OpenVINO's own.
+            # The first lines name OpenVINO's source files.
             reason = str(error).strip().splitlines()[-1].rstrip('.')
             raise damaged_model(model, 'ONNX model', reason) from None
         inputs, outputs = self._compiled.inputs, self._compiled.outputs
@@ -135,11 +134,11 @@ class OpenVinoNetwork(ScoreNetwork):
         _warn_of_processor(model, read.friendly_name)
 
     def close(self) -> None:
-        """Frees the model; nothing can be run any more."""
+        """Releases the model."""
         self._request = self._compiled = self._output = None
 
     def score_maps(self, image_rgb: np.ndarray) -> np.ndarray:
-        """As for every ScoreNetwork."""
+        """See ScoreNetwork."""
         return padded(self.input_sizes, image_rgb, self._run)
 
     def _run(self, image_rgb: np.ndarray) -> np.ndarray:
@@ -155,12 +154,12 @@ class OpenVinoNetwork(ScoreNetwork):
 
 def _input_dtype(model: str, inputs: Dict[str, Tuple[str, Sequence[Any]]],
                  outputs: Dict[str, Sequence[Any]]) -> Type[np.generic]:
-    """Data type of the model's input, after its input and output have been checked.
+    """Checks the model's inputs and outputs, and returns the dtype of its input.
 
     Args:
-        model: for messages.
-        inputs: by name the type, one of _DTYPES, and the shape, (N, H, W, C).
-        outputs: by name the shape.
+        model: path of the model, for messages.
+        inputs: name -> (type, shape); types as in _DTYPES, shapes (N, H, W, C).
+        outputs: name -> shape.
     """
     shapes = {INPUT_NAME: inputs.get(INPUT_NAME, ('', None))[1],
               OUTPUT_NAME: outputs.get(OUTPUT_NAME)}
@@ -177,22 +176,22 @@ def _input_dtype(model: str, inputs: Dict[str, Tuple[str, Sequence[Any]]],
 
 
 def _shape(tensor: Any) -> Sequence[Any]:
-    """Returns the shape of OpenVINO's input or output; None for free dimensions."""
+    """Returns the shape of an OpenVINO input or output; None for dynamic dimensions."""
     return [None if each.is_dynamic else each.get_length() for each in tensor.partial_shape]
 
 
 def _warn_of_processor(model: str, graph_name: str) -> None:
-    """Warns if a model in eight bits runs on an x86 processor whose 16-bit sums overflow."""
+    """Warns if an int8 model runs on an x86 processor whose 16-bit sums may overflow."""
     if graph_name != INT8_GRAPH:
         return
     flags = read_cpuinfo('flags').split()
     if flags and not _DOT_PRODUCTS & set(flags):
-        logger.warning('--model=%s is made for %s; on this processor its boxes may be wrong',
+        logger.warning('--model=%s is for %s; on this processor its boxes may be wrong',
                        model, INT8_PROCESSORS)
 
 
 def read_cpuinfo(field: str) -> str:
-    """Reads a field of Linux's description of the first processor; '' if it cannot be had."""
+    """Reads a field of the first processor in /proc/cpuinfo; '' if it is not available."""
     with contextlib.suppress(OSError), open(CPUINFO, encoding='utf-8') as file:
         found = re.search(rf'^{field}\s*:(.*)', file.read(), re.MULTILINE)
         return found[1].strip() if found else ''

@@ -1,7 +1,7 @@
-"""Score maps -> kernels -> labels -> rectangles or outlines -> regions in the original image.
+"""Post-processing: score maps -> kernels -> labels -> regions in the original image.
 
-``find_boxes`` gives quadrilaterals, ``find_polygons`` the outlines of the labels, and
-``find_regions`` either with their scores.
+``find_boxes`` returns quadrilaterals, ``find_polygons`` the outlines of the labels, and
+``find_regions`` either of them with scores.
 """
 
 import functools
@@ -12,12 +12,12 @@ import numpy as np
 
 from pse import pse_from_scores, row_extents
 
-# A box with a shorter side than this, in pixels of the original image, is noise.
+# Boxes with a shorter side, in pixels of the original image, are dropped as noise.
 MIN_SIDE = 5
 
 
 class Thresholds(NamedTuple):
-    """Thresholds of post-processing, named as their flags; the flags' help has the units."""
+    """Thresholds of post-processing, named like their flags; see --help for units."""
 
     seg_map_thresh: float = 0.9
     min_area_thresh: int = 6
@@ -26,29 +26,29 @@ class Thresholds(NamedTuple):
     min_region_area: int = 0
 
     def flags(self) -> str:
-        """The equivalent command-line flags."""
+        """Formats the thresholds as command-line flags."""
         return ' '.join(f'--{name}={value}' for name, value in self._asdict().items())
 
 
 class Geometry(NamedTuple):
-    """Sizes of an image, (width, height) in pixels: as the network sees it, and the original's."""
+    """Sizes, (width, height) in pixels, of the network's input and of the original image."""
 
     input_size: Tuple[int, int]
     image_size: Tuple[int, int]
 
     @property
     def ratios(self) -> Tuple[float, float]:
-        """(x, y): size of the network's input divided by that of the original image."""
+        """Size of the network's input divided by that of the original image, (x, y)."""
         return (self.input_size[0] / self.image_size[0], self.input_size[1] / self.image_size[1])
 
 
 class Regions(NamedTuple):
     """The N text regions of an image.
 
-    polygons: int32 (N, 4, 2), or of outlines a list of int32 (P, 2); x, y in pixels of the original
-        image, clockwise.
-    scores: float32 (N,), 0..1, the mean score of the largest kernel over each.
-    areas: float32 (N,), pixels of the original image that the labels cover.
+    polygons: int32 (N, 4, 2), or for outlines a list of int32 (P, 2); x, y in pixels of the
+        original image, clockwise.
+    scores: float32 (N,), 0..1, mean score of the largest kernel over each region.
+    areas: float32 (N,), area of the labels in pixels of the original image.
     """
 
     polygons: Sequence[np.ndarray]
@@ -57,7 +57,7 @@ class Regions(NamedTuple):
 
     @property
     def quads(self) -> np.ndarray:
-        """int32 (N, 4, 2), clockwise: the polygons, or the rectangles of least area around them."""
+        """The polygons or their minimum-area rectangles, int32 (N, 4, 2), clockwise."""
         if isinstance(self.polygons, np.ndarray):
             return self.polygons
         quads = [cv2.boxPoints(cv2.minAreaRect(polygon)) for polygon in self.polygons]
@@ -65,33 +65,33 @@ class Regions(NamedTuple):
 
 
 def find_boxes(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds) -> np.ndarray:
-    """The polygons of ``find_regions``, int32 (N, 4, 2)."""
+    """Finds rectangles, int32 (N, 4, 2); see ``find_regions``."""
     return find_regions(score_maps, geometry, thresholds).polygons
 
 
 def find_polygons(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds,
                   tolerance: float = 4.0) -> List[np.ndarray]:
-    """The polygons of ``find_regions``, int32 (P, 2) each, which follow the text."""
+    """Finds the outlines of texts, int32 (P, 2) each; see ``find_regions``."""
     return find_regions(score_maps, geometry, thresholds, tolerance).polygons
 
 
 def find_regions(score_maps: np.ndarray, geometry: Geometry, thresholds: Thresholds,
                  tolerance: Optional[float] = None) -> Regions:
-    """Turns the network's output into regions: threshold, expand, fit, map back.
+    """Converts the network's output to regions: threshold, expand, fit, map back.
 
     Args:
         score_maps: float32 (h, w, K), 0..1, smallest kernel first. Unchanged.
-        geometry: sizes of the image that they were made from.
-        thresholds: a pixel belongs to a kernel above ``seg_map_thresh``; seeds of fewer than
-            ``min_area_thresh`` map pixels, rectangles with a side below ``min_box_side`` pixels of
-            the image, regions with a mean score below ``min_score`` and regions that cover fewer
-            than ``min_region_area`` pixels of the image are dropped.
-        tolerance: pixels of the network's input by which an outline may be off; None for the
-            rectangles of least area.
+        geometry: sizes of the image.
+        thresholds: pixels with a score above ``seg_map_thresh`` belong to a kernel. Dropped are
+            seeds of fewer than ``min_area_thresh`` map pixels, rectangles with a side below
+            ``min_box_side`` pixels of the image, regions with a mean score below ``min_score``, and
+            regions that cover fewer than ``min_region_area`` pixels of the image.
+        tolerance: maximum distance of a simplified outline, in pixels of the network's input; None
+            for minimum-area rectangles.
 
     Returns:
-        The regions. Outlines are simple: one that is not, once its points are whole numbers, is
-        simplified less; where that does not help, its rectangle stands for it.
+        The regions. Outlines are simple polygons: one that crosses itself after rounding is
+        simplified less or, if that does not help, replaced by its rectangle.
     """
     labels, count = _expand(score_maps, thresholds)
     scores, sizes = _measured(labels, count, score_maps)
@@ -120,11 +120,11 @@ class _Kept(NamedTuple):
 
 
 def _polygons(wanted: _Kept, geometry: Geometry, tolerance: float) -> List[np.ndarray]:
-    """Outlines in the original image: int32 (P, 2) each, all of them simple."""
+    """Returns simple outlines in the original image, int32 (P, 2) each."""
     if not wanted.kept.size:
         return []
     outlines = _outlines(*wanted[:3], tolerance)
-    # All points at once: a call for each outline would take longer than all of the rest.
+    # All points at once, as one call per outline would dominate the time.
     lengths = np.array([len(outline) for outline in outlines])
     points = _in_image(np.concatenate(outlines), geometry)
     ends = lengths.cumsum()
@@ -135,7 +135,7 @@ def _polygons(wanted: _Kept, geometry: Geometry, tolerance: float) -> List[np.nd
     polygons = np.split(points, lengths.cumsum()[:-1])
     crossing = np.flatnonzero(~_are_simple(points, lengths))
     if crossing.size:
-        # Simplified less, most of them do not cross; a thin one may collapse in whole pixels.
+        # Most of them are simple with less simplification; thin ones may collapse when rounded.
         others = wanted.only(crossing)
         finer = _polygons(others, geometry, tolerance // 2) if tolerance else others.boxes
         for index, polygon in zip(crossing, finer):
@@ -154,8 +154,8 @@ def _expand(score_maps: np.ndarray, thresholds: Thresholds) -> Tuple[np.ndarray,
 
 def _measured(labels: np.ndarray, count: int, score_maps: np.ndarray,
               ) -> Tuple[np.ndarray, np.ndarray]:
-    """Mean scores of labels, float32 (N,), and their sizes in pixels, int64 (N,)."""
-    # Few pixels are text.
+    """Returns the mean scores of labels, float32 (N,), and their sizes in pixels, int64 (N,)."""
+    # Only a few pixels are text.
     rows, columns = np.nonzero(labels)
     places = labels[rows, columns]
     sums = np.bincount(places, score_maps[rows, columns, -1], count + 1)[1:]
@@ -165,7 +165,7 @@ def _measured(labels: np.ndarray, count: int, score_maps: np.ndarray,
 
 def _outlines(labels: np.ndarray, extents: '_Extents', kept: np.ndarray,
               tolerance: float) -> List[np.ndarray]:
-    """Outer outlines of the labels kept + 1, enlarged: int32 (P, 2) each, clockwise."""
+    """Traces the upsampled labels kept + 1: int32 (P, 2) each, clockwise."""
     rows, starts = extents.rows, extents.ends[:-1]
     first_columns = np.minimum.reduceat(rows[:, 2], starts)[kept]
     last_columns = np.maximum.reduceat(rows[:, 3], starts)[kept]
@@ -181,14 +181,14 @@ def _outlines(labels: np.ndarray, extents: '_Extents', kept: np.ndarray,
             cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), cv2.RETR_EXTERNAL,
             cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))[-2]
         largest = contours[0] if len(contours) == 1 else max(contours, key=cv2.contourArea)
-        # OpenCV walks around a region counter-clockwise on the screen.
+        # OpenCV's contours run counter-clockwise on the screen.
         outlines.append(cv2.approxPolyDP(largest, tolerance, True)[::-1, 0])
     return outlines
 
 
 def _are_simple(points: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Bool (N,): which polygons, of so many points each, neither cross nor touch themselves."""
-    # Only polygons need it, and the import takes a while.
+    """Returns for each polygon, given their lengths, whether it is simple, bool (N,)."""
+    # Only needed for polygons, and slow to import.
     import shapely
 
     simple = lengths > 2
@@ -212,15 +212,15 @@ def detect(
     Args:
         score_maps: float32 (h, w, K), 0..1, smallest kernel first. Unchanged.
         image_size: (width, height) of the network's input in pixels, at least that of the maps.
-        seg_map_thresh: a pixel belongs to a kernel where its score is above this, 0..1.
+        seg_map_thresh: pixels with a score above this belong to a kernel, 0..1.
         min_area_thresh: seeds with fewer score-map pixels are dropped.
 
     Returns:
         float32 (N, 4, 2), x, y in pixels of the network's input: the minimum-area rectangle of each
-        label's pixels, the labels being enlarged to that size by nearest neighbour.
+        label after nearest-neighbour upsampling to that size.
 
     Raises:
-        ValueError: an argument has another type, shape or range.
+        ValueError: an argument has an invalid type, shape or value.
     """
     labels, count = _expand(score_maps, Thresholds(seg_map_thresh, min_area_thresh))
     return label_rectangles(labels, count, image_size)
@@ -229,13 +229,13 @@ def detect(
 def label_rectangles(
     labels: np.ndarray, num_labels: int, image_size: Tuple[int, int]
 ) -> np.ndarray:
-    """Fits a minimum-area rectangle to each label, as if the labels were enlarged to image_size.
+    """Fits a minimum-area rectangle to each label, as if the labels were upsampled to image_size.
 
     The outer pixels of each row have the same convex hull as the whole label; so the map is scanned
-    once for all labels and never enlarged.
+    once for all labels and not upsampled.
 
     Args:
-        labels: int32 (h, w), values 0..num_labels; 0 is background; no label is without a pixel.
+        labels: int32 (h, w), values 0..num_labels; 0 is background; every label has a pixel.
         num_labels: the largest label.
         image_size: (width, height), at least that of the labels.
 
@@ -249,11 +249,11 @@ def label_rectangles(
 
 
 class _Extents(NamedTuple):
-    """Where labels lie: their rows in the map, and its rows and columns in the network's input.
+    """Extents of labels in the map, and of the map's rows and columns in the network's input.
 
-    rows: int32 (R, 4), of ``row_extents``: label, y, first x, last x.
-    ends: int64 (num_labels + 1,), where each label's rows end; 0 comes first.
-    left, right, top, bottom: int32, first and last pixel that a column or a row covers.
+    rows: int32 (R, 4), from ``row_extents``: label, y, first x, last x.
+    ends: int64 (num_labels + 1,), 0, then the end of each label's rows.
+    left, right, top, bottom: int32, first and last pixel of a column or row.
     """
 
     rows: np.ndarray
@@ -265,7 +265,7 @@ class _Extents(NamedTuple):
 
     @classmethod
     def of(cls, labels: np.ndarray, num_labels: int, image_size: Tuple[int, int]) -> '_Extents':
-        """Scans a map of labels; arguments and errors as for ``label_rectangles``."""
+        """Scans a label map; see ``label_rectangles`` for arguments and errors."""
         height, width = labels.shape
         if image_size[0] < width or image_size[1] < height:
             raise ValueError(
@@ -290,10 +290,10 @@ def _rectangles(extents: _Extents) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)  # the images of a run have few sizes
 def _enlarged_spans(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
-    """First and last target pixel, int32 (source,), that each source pixel covers.
+    """Computes the first and last target pixel of each source pixel, int32 (source,) each.
 
-    Target pixel t shows source pixel floor(t * source / target). cv2.INTER_NEAREST does the same,
-    but for its rounding at ratios that are not whole; the network's is 4.
+    Target pixel t shows source pixel floor(t * source / target), as with cv2.INTER_NEAREST except
+    for rounding at fractional ratios; the network's ratio is 4.
     """
     borders = -(-np.arange(source + 1) * target // max(source, 1))
     return borders[:-1].astype(np.int32), (borders[1:] - 1).astype(np.int32)
@@ -301,18 +301,18 @@ def _enlarged_spans(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
 
 def to_original(quads: np.ndarray, geometry: Geometry, min_box_side: int = 0,
                 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Maps boxes from the network's input to the original image; small ones are dropped.
+    """Maps boxes from the network's input to the original image, and drops small ones.
 
     Args:
         quads: float32 (N, 4, 2), x, y in pixels of the network's input. Unchanged.
         geometry: sizes of the image.
-        min_box_side: pixels of the original image; without effect up to MIN_SIDE.
+        min_box_side: pixels of the original image; values below MIN_SIDE have no effect.
 
     Returns:
         boxes: int32 (M, 4, 2), x, y in pixels of the original image, clipped to 0..width,
-            0..height and truncated; points clockwise (y downwards) as scoring demands. A box with
-            |p0 p1| or |p3 p0| below min_box_side or MIN_SIDE is left out.
-        kept: int64 (M,), which of the N they are.
+            0..height and truncated; points clockwise (y downwards), as scoring requires. Boxes with
+            |p0 p1| or |p3 p0| below min_box_side or MIN_SIDE are dropped.
+        kept: int64 (M,), indices of the boxes that are kept.
     """
     boxes = _in_image(quads, geometry)
     sides = np.linalg.norm(boxes[:, [1, 0]] - boxes[:, [0, 3]], axis=2)
@@ -321,7 +321,7 @@ def to_original(quads: np.ndarray, geometry: Geometry, min_box_side: int = 0,
 
 
 def _in_image(points: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Points (..., 2) in pixels of the original image: clipped to it, and truncated to int32."""
+    """Maps points (..., 2) to the original image, clips them to it, and truncates to int32."""
     return np.clip(points / np.asarray(geometry.ratios, np.float32), 0,
                    np.asarray(geometry.image_size, np.float32)).astype(np.int32)
 
@@ -333,8 +333,8 @@ def clockwise(boxes: np.ndarray) -> np.ndarray:
         boxes: int32 (N, 4, 2), x, y with y downwards. Unchanged.
 
     Returns:
-        int32 (N, 4, 2); the sum over edges of (x2 - x1)(y2 + y1), which ICDAR's scoring wants not
-        to be positive, is not.
+        int32 (N, 4, 2); the sum over edges of (x2 - x1)(y2 + y1) is not positive, as ICDAR's
+        scoring requires.
     """
     points = boxes.astype(np.int64)
     following = np.roll(points, -1, axis=1)

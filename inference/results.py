@@ -1,7 +1,7 @@
-"""Result files in the form that ICDAR2015's scoring takes: ``res_<stem>.txt`` and ``results.zip``.
+"""Result files in the form of ICDAR2015: ``res_<stem>.txt`` and ``results.zip``.
 
-Files appear complete or not at all. Of what an output folder holds, only files that are recognised
-as results of an earlier run are ever removed.
+Files are written atomically. In an output folder only files that are recognised as results of an
+earlier run are removed.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from utils.utils_tool import logger
 ARCHIVE_NAME = 'results.zip'
 _RESULT_PATTERN = 'res_*.txt'
 _RESULT_NAME = re.compile(r'res_(.+)\.txt')
-# Of ICDAR2015: scoring refuses an archive with any other entry beside them.
+# Names of ICDAR2015; scoring rejects an archive with any other entry.
 _NUMBERED_NAME = re.compile(r'res_img_([0-9]+)\.txt')
-# Archives depend on their entries alone; and files dated before 1980 cannot be stored as they are.
+# A fixed date makes archives reproducible, and files dated before 1980 can be stored.
 _ENTRY_DATE = (1980, 1, 1, 0, 0, 0)
 _SCORE = r'(,[01]\.\d{4})?'
 _BOX_LINE = re.compile(rf'(-?\d+(,-?\d+){{7}}){_SCORE}')
@@ -30,24 +30,24 @@ _POLYGON_LINE = re.compile(rf'-?\d+,-?\d+(,-?\d+,-?\d+){{2,}}{_SCORE}')
 
 
 class ResultError(PSENetError):
-    """A result file or output folder that cannot be read, written or used."""
+    """A result file or output folder cannot be read, written or used."""
 
 
 def result_path(output_dir: str, stem: str) -> str:
-    """Path of the result file of an image, ``stem`` being its name without the extension."""
+    """Returns the path of an image's result file; ``stem`` is its name without extension."""
     return os.path.join(output_dir, f'res_{stem}.txt')
 
 
 def write_result(output_dir: str, stem: str, boxes: Sequence[np.ndarray],
                  scores: Optional[np.ndarray] = None) -> str:
-    """Writes the regions of one image, a line each: ``x1,y1,x2,y2,x3,y3,x4,y4`` and CRLF.
+    """Writes the regions of an image, one per line: ``x1,y1,x2,y2,x3,y3,x4,y4`` and CRLF.
 
     Args:
         output_dir: an existing folder.
-        stem: the image's name without the extension.
-        boxes: int (N, 4, 2), or polygons (P, 2), x, y in pixels of the image, clockwise; none make
-            an empty file.
-        scores: float (N,), 0..1, to end the lines with; None for lines without.
+        stem: the image's name without extension.
+        boxes: int (N, 4, 2), or polygons (P, 2), x, y in pixels of the image, clockwise; may be
+            empty.
+        scores: float (N,), 0..1, to append to the lines; None for no scores.
 
     Returns:
         Path of the file.
@@ -62,7 +62,7 @@ def write_result(output_dir: str, stem: str, boxes: Sequence[np.ndarray],
 
 
 def format_result(boxes: Sequence[np.ndarray], scores: Optional[np.ndarray] = None) -> bytes:
-    """Returns the text that ``write_result`` writes for the same regions."""
+    """Formats regions as in ``write_result``."""
     lines = [','.join(map(str, box.ravel().tolist())) for box in boxes]
     if scores is not None:
         lines = [f'{line},{score:.4f}' for line, score in zip(lines, scores)]
@@ -73,7 +73,7 @@ def read_result(path: str) -> np.ndarray:
     """Reads a result file.
 
     Args:
-        path: file with one box a line, with or without a score; the line ends may be CRLF or LF.
+        path: file with one box per line, with or without a score; lines end in CRLF or LF.
 
     Returns:
         int32 (N, 4, 2), x, y in pixels of the image.
@@ -97,16 +97,16 @@ def read_result(path: str) -> np.ndarray:
 
 
 def prepare_output(output_dir: str) -> int:
-    """Makes the output folder and removes the results that an earlier run left in it.
+    """Creates the output folder and removes the results of an earlier run.
 
     Args:
-        output_dir: folder to write to; its parents are made as well.
+        output_dir: output folder; created with its parents if missing.
 
     Returns:
-        How many files were removed.
+        The number of removed files.
 
     Raises:
-        ResultError: it cannot be made, or holds a results.zip that is not an archive of results.
+        ResultError: it cannot be created, or has a results.zip that is not an archive of results.
     """
     make_folder(output_dir)
     results = glob.glob(os.path.join(glob.escape(output_dir), _RESULT_PATTERN))
@@ -118,10 +118,10 @@ def prepare_output(output_dir: str) -> int:
 
 
 def make_folder(output_dir: str) -> None:
-    """Makes ``--output_dir`` and its parents where they do not exist.
+    """Creates ``--output_dir`` and its parents if they do not exist.
 
     Raises:
-        ResultError: it cannot be made.
+        ResultError: it cannot be created.
     """
     with _named(output_dir):
         os.makedirs(output_dir, exist_ok=True)
@@ -140,29 +140,27 @@ def write_archive(output_dir: str, name_pattern: Optional[str] = None) -> str:
     """Packs results into ``results.zip`` for scoring.
 
     Args:
-        output_dir: folder with the result files; gets the archive.
-        name_pattern: regular expression of the names that scoring takes. When None, it takes
-            ``res_img_<number>.txt`` where there is such a result, and else all of them.
+        output_dir: folder with the result files and for the archive.
+        name_pattern: regular expression of the names to pack. None packs ``res_img_<number>.txt``
+            if such results exist, otherwise all results.
 
     Returns:
-        Path of the archive; its entries are in the order of their numbers. Results that are left
-        out are named in a warning.
+        Path of the archive; its entries are sorted by number. A warning lists skipped results.
 
     Raises:
         ResultError: a result is missing, or the archive cannot be written.
     """
-    # Notes that a person named res_... are left alone.
+    # Other files named res_... are not packed.
     found = [name for name in _names(output_dir) if _NUMBERED_NAME.fullmatch(name) or (
         _RESULT_NAME.fullmatch(name) and _is_result(os.path.join(output_dir, name)))]
     names = [name for name in found if _NUMBERED_NAME.fullmatch(name)] or found
     if name_pattern is not None:
         names = [name for name in found if re.fullmatch(name_pattern, name)]
     if not names:
-        raise ResultError(f'no res_img_<number>.txt or res_<image>.txt that scoring takes in '
-                          f'{output_dir}')
+        raise ResultError(f'{output_dir} has no res_img_<number>.txt or res_<image>.txt to score')
     if len(names) < len(found):
         others = sorted(set(found) - set(names))
-        logger.warning('%d results are left out, as scoring takes img_<number> alone: %s first',
+        logger.warning('%d results are skipped, as scoring accepts only img_<number>: %s first',
                        len(others), others[0])
     numbers = {name: _NUMBERED_NAME.fullmatch(name) for name in names}
     names.sort(key=lambda name: (int(numbers[name][1]) if numbers[name] else -1, name))
@@ -186,7 +184,7 @@ def _names(output_dir: str) -> List[str]:
 
 
 def _is_result(path: str) -> bool:
-    """Whether a file holds nothing but regions; other files named res_... are left alone."""
+    """Returns True if a file contains only regions; other files named res_... are kept."""
     try:
         with open(path, encoding='ascii') as file:
             return all(map(_POLYGON_LINE.fullmatch, file.read().splitlines()))

@@ -1,8 +1,8 @@
-"""The thresholds of post-processing that suit one checkpoint, kept in a file beside it.
+"""Thresholds of post-processing for one checkpoint, stored in a file next to it.
 
-``tools.sweep --write`` makes the file, ``eval.py`` follows it. It names the checkpoint by what
-that holds, so another training's checkpoint of the same name is not taken for it. A model that is
-exported from the checkpoint gets a file of its own.
+``tools.sweep --write`` writes the file and ``eval.py`` reads it. It identifies the checkpoint by
+its content, so that it does not apply to another one of the same name. A model exported from the
+checkpoint has its own file.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from utils.utils_tool import logger
 
 SUFFIX = '.thresholds.json'
 _FINGERPRINT = 'fingerprint'
-# The test size that thresholds were chosen at; 0 for the images' own.
+# The test size for which thresholds were chosen; 0 for the images' own size.
 _SIZES = ('short_side', 'long_side')
-# Fields that every file has; later versions added the others.
+# Fields in every file; the others were added by later versions.
 _ALWAYS = ('seg_map_thresh', 'min_area_thresh', 'min_box_side')
 
 
@@ -39,7 +39,7 @@ class _Subject(NamedTuple):
 
 
 def _checkpoint(path: str) -> _Subject:
-    # TensorFlow comes with it.
+    # It imports TensorFlow.
     from training.checkpoints import resolve_checkpoint
     from training.run_folder import fingerprint
 
@@ -67,10 +67,10 @@ def write_thresholds(config: DetectConfig, thresholds: Thresholds, score: Dict[s
     """Writes the thresholds file of a checkpoint or an exported model.
 
     Args:
-        config: names it.
-        thresholds: what to use with it.
-        score: figures that speak for them, 0..1, for people, and the test size, ``short_side`` or
-            ``long_side``, where it counts.
+        config: the checkpoint or model.
+        thresholds: thresholds to store.
+        score: scores reached with them, 0..1, for information, and the test size, ``short_side`` or
+            ``long_side``, if it was set.
 
     Returns:
         Path of the file.
@@ -82,28 +82,28 @@ def write_thresholds(config: DetectConfig, thresholds: Thresholds, score: Dict[s
 
 
 def follow_thresholds(config: DetectConfig, given: Collection[str]) -> DetectConfig:
-    """Adopts the thresholds stored beside the model or checkpoint, if any, and logs them.
+    """Adopts the thresholds stored next to the model or checkpoint, if any, and logs them.
 
     Args:
-        config: of the run.
-        given: names of the flags that the user gave; these are kept.
+        config: configuration of the run.
+        given: names of the flags that the user gave, whose values are kept.
 
     Returns:
-        The configuration to run with.
+        The updated configuration.
 
     Raises:
-        PSENetError: the model or checkpoint is missing, or its file of thresholds is damaged.
+        PSENetError: the model or checkpoint is missing, or its thresholds file is damaged.
     """
     subject = _subject(config)
     wanted = [name for name in Thresholds._fields if name not in given]
-    # A size belongs to all thresholds, which the user replaces as a whole.
+    # The stored size is not used if the user sets any size.
     if not set(given) & {*_SIZES, 'max_side_len'}:
         wanted += _SIZES
     content = _read_own(subject) if wanted else {}
     chosen = {name: content[name] for name in wanted if name in content}
     if not chosen:
         return config
-    logger.info('%s says %s', subject.file,
+    logger.info('using %s: %s', subject.file,
                 ' '.join(f'--{name}={value}' for name, value in chosen.items()))
     return config._replace(**chosen)
 
@@ -115,10 +115,10 @@ def read_thresholds(checkpoint_path: str) -> Dict[str, Any]:
         checkpoint_path: as for ``resolve_checkpoint``.
 
     Returns:
-        The fields of Thresholds and the score; nothing where the checkpoint has none of its own.
+        The fields of Thresholds and the score; empty if the checkpoint has no thresholds file.
 
     Raises:
-        PSENetError: the checkpoint is missing, or its file of thresholds is damaged.
+        PSENetError: the checkpoint is missing, or its thresholds file is damaged.
     """
     subject = _checkpoint(checkpoint_path)
     return {name: value for name, value in _read_own(subject).items()
@@ -130,8 +130,8 @@ def give_thresholds(model: str, content: Dict[str, Any]) -> None:
 
     Args:
         model: the exported model, a file or a folder.
-        content: of its checkpoint, from ``read_thresholds``; where there is nothing, what an
-            earlier model of this name had is removed.
+        content: thresholds of its checkpoint, from ``read_thresholds``; if empty, the file of an
+            earlier model is removed.
 
     Raises:
         PSENetError: the file cannot be written.
@@ -160,7 +160,7 @@ def _read_own(subject: _Subject) -> Dict[str, Any]:
     content = _read(subject.file)
     if content[_FINGERPRINT] == subject.fingerprint():
         return content
-    logger.warning('%s was made for another %s of this name and is not followed', subject.file,
+    logger.warning('ignoring %s, which is for another %s of the same name', subject.file,
                    subject.kind)
     return {}
 
@@ -176,6 +176,6 @@ def _read(path: str) -> Dict[str, Any]:
         validate(DetectConfig(**read))
         read[_FINGERPRINT] = str(content[_FINGERPRINT])
     except (OSError, ValueError, KeyError, TypeError, PSENetError) as error:
-        raise PSENetError(f'{path} holds no thresholds that can be used ({error}); make it anew '
-                          'with tools.sweep --write, or remove it') from None
+        raise PSENetError(f'{path} has no valid thresholds ({error}); run tools.sweep --write '
+                          'again, or remove the file') from None
     return {**content, **read}

@@ -1,8 +1,8 @@
-"""Score maps of images that are too large for the network, from overlapping tiles.
+"""Score maps of large images from overlapping tiles.
 
-The maps are put together before the expansion, so no word is cut where two tiles meet. Each tile
-goes on for MARGIN pixels beyond the part of the maps that is taken from it. That is further than
-the network sees, so the result is the same, up to rounding, as if it had been run on the whole.
+The maps are merged before the expansion, so that words are not cut at tile borders. Each tile
+extends MARGIN pixels beyond the part of the maps that is taken from it. This exceeds the receptive
+field, so that the result equals that of the whole image up to rounding.
 """
 
 from typing import Callable, Iterator, NamedTuple
@@ -11,9 +11,8 @@ import numpy as np
 
 from utils.utils_tool import cfg
 
-# Half of the receptive field: 241 pixels of ResNet-50, 32 of the nearest and bilinear upsampling of
-# P5, and 16 + 8 + 4 + 4 of the 3x3 convolutions behind them. A multiple of 32, as tiles must begin
-# where the network's cells do.
+# At least half of the receptive field: 241 pixels of ResNet-50, 32 of the upsampling of P5, and
+# 16 + 8 + 4 + 4 of the following 3x3 convolutions. A multiple of 32, to align tiles with cells.
 MARGIN = 320
 MIN_TILE_SIDE = 2 * MARGIN + cfg.SIDE_MULTIPLE
 
@@ -23,7 +22,7 @@ class Span(NamedTuple):
 
     start: int
     stop: int
-    kept_start: int     # of what is taken from its score maps
+    kept_start: int     # part that is taken from its score maps
     kept_stop: int
 
 
@@ -31,11 +30,11 @@ def spans(length: int, side: int) -> Iterator[Span]:
     """Divides an axis into tiles that overlap by at least twice MARGIN.
 
     Args:
-        length: pixels of the axis, a multiple of 32.
-        side: pixels of a tile, a multiple of 32, at least MIN_TILE_SIDE.
+        length: length of the axis in pixels, a multiple of 32.
+        side: side of a tile in pixels, a multiple of 32, at least MIN_TILE_SIDE.
 
     Yields:
-        The tiles, in order; what is kept of them covers the axis once.
+        The tiles, in order; their kept parts cover the axis once.
     """
     kept_start = start = 0
     while start + side < length:
@@ -50,9 +49,9 @@ def tiled_score_maps(score_maps: Callable[[np.ndarray], np.ndarray], image_rgb: 
     """Runs a network tile by tile.
 
     Args:
-        score_maps: runs it on one image, as ``ScoreNetwork.score_maps``.
+        score_maps: runs the network on one image; see ``ScoreNetwork.score_maps``.
         image_rgb: uint8 (H, W, 3), RGB, H and W multiples of 32.
-        side: of a tile, as for ``spans``; a shorter image is one tile along that axis.
+        side: side of a tile, as for ``spans``; a shorter axis is a single tile.
 
     Returns:
         float32 (H/4, W/4, 6), 0..1, smallest kernel first.

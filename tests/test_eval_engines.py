@@ -73,7 +73,7 @@ def test_the_thresholds_beside_a_model_are_followed_and_those_of_another_are_not
         place, onnx_model):
     content = {'model': 'model.onnx', 'fingerprint': file_digest(onnx_model),
                'seg_map_thresh': 0.5, 'min_area_thresh': 2, 'min_box_side': 33}
-    for fingerprint, found, said in ((content['fingerprint'], [], 'says --seg_map_thresh=0.5'),
+    for fingerprint, found, said in ((content['fingerprint'], [], ': --seg_map_thresh=0.5'),
                                      ('0' * 32, BOXES, 'was made for another model')):
         with open(onnx_model + SUFFIX, 'w') as file:
             json.dump(dict(content, fingerprint=fingerprint), file)
@@ -87,14 +87,14 @@ def test_a_frozen_graph_takes_the_place_of_the_checkpoint_and_it_is_said(place):
     model = write_frozen_graph(str(place.folder / '模 型.pb'))
     result = place.evaluate(f'--model={model}', '--gpu_list=', '--checkpoint_path=none', *SENSITIVE)
     assert result.returncode == 0, result.stderr
-    assert f'--model={model} is used, and no checkpoint' in result.stderr
+    assert f'using --model={model} instead of the checkpoint' in result.stderr
     assert place.boxes() == BOXES
 
 
 @pytest.mark.parametrize('arguments, sentence', [
     (('--engine=onnx',), '--engine=onnx needs --model'),
     (('--engine=onnx', '--model=none.onnx'), 'there is no model at --model=none.onnx'),
-    (('--engine=onnx', '--model=README.md'), '--engine=onnx takes an .onnx file'),
+    (('--engine=onnx', '--model=README.md'), '--engine=onnx needs an .onnx file'),
     (('--engine=onnx', '--model=none.onnx', '--gpu_list=0'), '--gpu_list=0 has no effect with'),
     (('--model=none.onnx',), '--model=none.onnx is for --engine=onnx or openvino; give one of'),
     (('--model=none.pb', '--platform=npu'), 'cannot be used with --platform=npu'),

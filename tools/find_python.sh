@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Prints the path of the Python that the project's environment is made with.
 #
-# In this order: $PYTHON; the one that .venv was made with; a python3 on PATH that already has TensorFlow 1.15 (NVIDIA's and Ascend's
-# containers); a python3.7 on PATH that runs (a pyenv shim may exist and fail); pyenv's 3.7.x, newest
-# first; conda environments; uv. Exits with 1 and says what to do where there is none.
+# In this order: $PYTHON; the one that .venv was made with; a python3 on PATH that has TensorFlow 1.15
+# (containers for NVIDIA GPUs and Ascend NPUs); a python3.7 on PATH that runs (a pyenv shim may exist
+# and fail); pyenv's 3.7.x, newest first; conda environments; uv. If none is found, it prints how to
+# install one and exits with 1.
 set -u
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -44,14 +45,14 @@ judge() {
     tail -n 1 <<<"${answer:-does not run}"
 }
 
-# .venv is made from an interpreter; its own does not count as one.
+# Returns 0 for the interpreter of .venv itself, which is not a candidate.
 is_ours() {
     local folder
     folder=$(cd "$(dirname "$1")" 2>/dev/null && pwd -P) || return 1
     [[ -d $root/.venv && $folder/ == "$(cd "$root/.venv" && pwd -P)"/* ]]
 }
 
-# take PYTHON [tensorflow]: when the interpreter can be used, prints its path and ends the script.
+# take PYTHON [tensorflow]: if the interpreter can be used, prints its path and exits.
 take() {
     local answer
     [[ -x $1 && ! -d $1 ]] && ! is_ours "$1" || return 0
@@ -107,7 +108,7 @@ take_given() {
 search() {
     local source candidate
     while IFS= read -r candidate; do take "$candidate" tensorflow; done < <(on_path python3)
-    passed_over=() # an ordinary python3 is nothing to report
+    passed_over=() # an ordinary python3 need not be reported
     for source in 'on_path python3.7' pyenv_pythons conda_pythons uv_pythons; do
         while IFS= read -r candidate; do take "$candidate"; done < <($source)
     done
@@ -119,17 +120,17 @@ error: no Python 3.7 was found, which TensorFlow 1.15 needs. Each of these provi
   pyenv:   pyenv install 3.7.16
   conda:   conda create -n psenet python=3.7
   Docker:  docker run -it -v "$PWD":/psenet -w /psenet python:3.7 bash
-Then run the same command again; it finds them by itself. A Python elsewhere is named with
-PYTHON=/path/to/python3.7. (uv, which is asked too, no longer installs Python 3.7.)
+Then run the same command again, which will find it. For a Python elsewhere, set
+PYTHON=/path/to/python3.7. (uv is searched too, but no longer installs Python 3.7.)
 TEXT
     if ((${#passed_over[@]})); then
-        echo 'Passed over:' >&2
+        echo 'Rejected:' >&2
         printf '  %s\n' "${passed_over[@]}" >&2
     fi
     exit 1
 }
 
-# Of detection alone: any CPython from 3.8 to 3.13, the newest first.
+# For detection alone: any CPython from 3.8 to 3.13, newest first.
 find_for_detection() {
     local check='import ensurepip, platform, sys
 sys.exit(platform.python_implementation() != "CPython" or not (3, 8) <= sys.version_info[:2] <= (3, 13))'
@@ -154,7 +155,7 @@ sys.exit(platform.python_implementation() != "CPython" or not (3, 8) <= sys.vers
             exit 0
         fi
     done
-    echo 'error: no CPython from 3.8 to 3.13 was found; name one with PYTHON=/path/to/python3' >&2
+    echo 'error: no CPython from 3.8 to 3.13 was found; set PYTHON=/path/to/python3' >&2
     exit 1
 }
 

@@ -1,4 +1,4 @@
-# Sourced by the published scripts, with `here` set: PYTHON from the environment, else .venv's.
+# Sourced by the published scripts with `here` set; chooses PYTHON from the environment, or .venv's.
 
 if [ -z "${PYTHON:-}" ]; then
   PYTHON=python3.7

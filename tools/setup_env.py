@@ -1,15 +1,15 @@
-"""Makes .venv: its Python, TensorFlow, the pinned packages, the pse extension; or .venv-detect.
+"""Creates .venv with TensorFlow, the pinned packages and the pse extension; or .venv-detect.
 
-``make setup`` runs this with the interpreter that tools/find_python.sh chose, before any package is
-installed, so only the standard library is imported. An argument adds a group of packages: tools,
-fuzz or horovod. What .venv was made with is kept in ``.venv/setup``; the stamp of a group is
-written last and removed before anything changes, so that a half-made environment is recognised.
+``make setup`` runs this with the interpreter chosen by tools/find_python.sh. It imports only the
+standard library, as no package is installed at that time. An argument adds a group of packages:
+tools, fuzz or horovod. The state of .venv is recorded in ``.venv/setup``; the stamp of a group is
+removed before anything changes and written last, so that an incomplete environment is recognised.
 
-With the argument detect it makes .venv-detect instead, for detection alone, with the interpreter
-that runs it and the newest packages that serve that one.
+With the argument detect it creates .venv-detect instead, for detection alone, with the newest
+packages for the running interpreter.
 
-Where the interpreter has TensorFlow 1.15 (containers for NVIDIA GPUs and Ascend NPUs), .venv shares
-its packages and adds only those that are missing.
+If the interpreter has TensorFlow 1.15 (containers for NVIDIA GPUs and Ascend NPUs), .venv shares
+its packages and adds only the missing ones.
 """
 
 import contextlib
@@ -33,13 +33,13 @@ VENV = ROOT / ('.venv-detect' if sys.argv[1:] == ['detect'] else '.venv')
 STATE = VENV / 'setup'
 PYTHON = str(VENV / 'bin' / 'python')
 
-# Distributions that own the same package, so that only one of them can be installed.
+# Distributions that provide the same package, of which only one can be installed.
 BUILDS = {
     'tensorflow': ('tensorflow', 'tensorflow-gpu', 'tensorflow-cpu', 'intel-tensorflow',
                    'nvidia-tensorflow'),
     'opencv-python': ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python',
                       'opencv-contrib-python-headless')}
-# Module names that differ from the distribution's.
+# Module names that differ from the name of the distribution.
 MODULES = {'absl-py': 'absl', 'opencv-python': 'cv2', 'pillow': 'PIL',
            'polygon3': 'Polygon', 'protobuf': 'google.protobuf'}
 IMPORT_ALL = """
@@ -50,18 +50,18 @@ for name in sys.argv[1:]:
     except Exception as error:
         sys.exit('%s cannot be imported: %s' % (name, error))
 """
-# Variables that shape Horovod's build, such as HOROVOD_GPU_OPERATIONS=NCCL.
+# Variables that configure Horovod's build, such as HOROVOD_GPU_OPERATIONS=NCCL.
 HOROVOD_VARIABLES = ('HOROVOD_WITH', 'HOROVOD_GPU', 'HOROVOD_CUDA', 'HOROVOD_NCCL')
 TRY_HOROVOD = ('import horovod.tensorflow as hvd, sys; sys.exit('
                'None if hvd.gloo_built() or hvd.mpi_built() else "built without Gloo and MPI")')
 
 
 class SetupError(Exception):
-    """The environment cannot be made."""
+    """The environment cannot be created."""
 
 
 def main(group: str = '') -> int:
-    """Brings .venv up to date, and one group of packages; returns the exit code."""
+    """Brings .venv and one group of packages up to date; returns the exit code."""
     try:
         with _lock():
             if group == 'detect':
@@ -79,33 +79,33 @@ def main(group: str = '') -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('error: set-up was interrupted; the next run begins it again', file=sys.stderr)
+        print('error: set-up was interrupted; run it again', file=sys.stderr)
         return 130
 
 
 @contextlib.contextmanager
 def _lock() -> Iterator[None]:
-    """Locks the project directory; programs that change .venv inherit the lock."""
+    """Locks the project directory; child processes that change .venv inherit the lock."""
     descriptor = os.open(str(ROOT), os.O_RDONLY)
     os.set_inheritable(descriptor, True)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print('set-up: waiting for another one that is at work here', flush=True)
+        print('set-up: waiting for another set-up of this project', flush=True)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     yield
     os.close(descriptor)
 
 
 def _wanted_tensorflow() -> str:
-    """The requirement in TF, else the one .venv was made with; '' for the pinned one."""
+    """Returns the requirement in TF, else the one of the existing .venv; '' for the pinned one."""
     wanted = os.environ.get('TF', '')
     if not wanted:
         return _recall('tensorflow') if sys.executable == _recall('python') else ''
     is_wheel = wanted.endswith('.whl') and os.path.isfile(wanted)
     if not is_wheel and not re.match(r'[\w.-]+==1\.15\.[\w.+]+$', wanted):
-        raise SetupError(f'TF={wanted} is neither a TensorFlow 1.15 such as '
-                         'intel-tensorflow==1.15.2 nor the path of a wheel')
+        raise SetupError(f'TF={wanted} must be a TensorFlow 1.15 such as intel-tensorflow==1.15.2, '
+                         'or the path of a wheel')
     return wanted
 
 
@@ -118,9 +118,11 @@ def _is_ready(tensorflow: str) -> bool:
 
 
 def _is_made(tensorflow: str) -> bool:
-    """Whether .venv runs, and is of this interpreter, TensorFlow and place."""
-    if _recall('made') != _identity(tensorflow):
-        return False
+    """Returns True if .venv works and matches this interpreter, TensorFlow and directory."""
+    return _recall('made') == _identity(tensorflow) and _runs()
+
+
+def _runs() -> bool:
     try:
         return subprocess.call([PYTHON, '-c', ''], stderr=subprocess.DEVNULL) == 0
     except OSError:
@@ -131,7 +133,7 @@ def _make(tensorflow: str) -> None:
     check_compiler()
     if not _is_made(tensorflow):
         if tensorflow and tensorflow != _recall('tensorflow') and os.path.exists(PYTHON):
-            # Before .venv is given up: a TensorFlow that cannot be had changes nothing.
+            # Before .venv is removed, so that an unavailable TensorFlow changes nothing.
             _pip('download', '--no-deps', '--dest', str(STATE / 'download'), tensorflow)
         _make_venv(tensorflow)
     if _recall('packages') != _digest('', '-dev'):
@@ -145,6 +147,10 @@ def _make(tensorflow: str) -> None:
         except SetupError as error:
             raise SetupError(f'{error}{advice_on_import(str(error))}') from None
         _remember('packages', _digest('', '-dev'))
+    _build_pse()
+
+
+def _build_pse() -> None:
     _say('building pse')
     _run('make', '-s', '-C', str(ROOT / 'pse'), f'PYTHON={PYTHON}')
 
@@ -155,26 +161,24 @@ def _make_detect() -> None:
     files = ['requirements-detect.txt', 'requirements-detect-dev.txt']
     contents = b'\0'.join((ROOT / name).read_bytes() for name in files)
     stamp = f'{_identity("detect")} {hashlib.sha256(contents).hexdigest()}'
-    runs = os.path.exists(PYTHON) and subprocess.call([PYTHON, '-c', ''],
-                                                      stderr=subprocess.DEVNULL) == 0
-    if not runs or _recall('made') != stamp:
-        _say(f'making .venv-detect with {sys.executable}, Python {sys.version.split()[0]}')
+    if _recall('made') != stamp or not _runs():
+        _say(f'creating .venv-detect with {sys.executable}, Python {sys.version.split()[0]}')
         clear(VENV)
         _run(sys.executable, '-m', 'venv', str(VENV))
         _say('installing packages for detection (log: .venv-detect/setup/log)')
         _run(PYTHON, '-m', 'pip', '--no-input', 'install',
              *(part for name in files for part in ('-r', str(ROOT / name))))
         _remember('made', stamp)
-    _say('building pse')
-    _run('make', '-s', '-C', str(ROOT / 'pse'), f'PYTHON={PYTHON}')
+    _build_pse()
 
 
 def _make_venv(tensorflow: str) -> None:
-    directories = _site_directories() if _has_tensorflow() else []
-    _say(f'making .venv with {sys.executable}, Python {sys.version.split()[0]}'
+    directories = [path for path in sys.path if os.path.isdir(path) and os.path.basename(path) in (
+        'site-packages', 'dist-packages')] if _has_tensorflow() else []
+    _say(f'creating .venv with {sys.executable}, Python {sys.version.split()[0]}'
          + ' and its packages' * bool(directories))
     clear(VENV)
-    # The packages of an interpreter that is a virtual environment itself are shared by hand.
+    # --system-site-packages does not share the packages of a virtual environment.
     is_virtual = sys.prefix != sys.base_prefix
     options = ['--system-site-packages'] if directories and not is_virtual else []
     if importlib.util.find_spec('ensurepip') is None:
@@ -188,13 +192,13 @@ def _make_venv(tensorflow: str) -> None:
             (packages / 'shared.pth').write_text(
                 ''.join(f'import site; site.addsitedir({path!r})\n' for path in directories))
     if [int(part) for part in _pip('--version').split()[1].split('.')[:2]] < [20, 3]:
-        # Older ones know neither the tags of today's wheels nor how to settle conflicts.
+        # Older versions lack support for today's wheel tags and a dependency resolver.
         _pip('install', '--upgrade', 'pip<24.1')
     _remember('made', _identity(tensorflow))
 
 
 def clear(venv: pathlib.Path) -> None:
-    """Empties a directory; a link to a directory elsewhere stays a link."""
+    """Empties a directory; a link to another directory is kept."""
     if not venv.is_dir():
         with contextlib.suppress(FileNotFoundError):
             venv.unlink()
@@ -217,19 +221,19 @@ def _install(files: List[str], tensorflow: str = '') -> None:
 
 
 def read_requirements(path: pathlib.Path) -> List[str]:
-    """Returns the lines of a requirements file, without comments and options such as ``-c``."""
+    """Reads the requirements in a file, without comments and options such as ``-c``."""
     lines = [line.split('#')[0].strip() for line in path.read_text(encoding='utf-8').splitlines()]
     return [line for line in lines if line and not line.startswith('-')]
 
 
 def select(lines: List[str], tensorflow: str, kept: Dict[str, str]) -> List[str]:
-    """Chooses what to install.
+    """Selects the requirements to install.
 
     Args:
         lines: requirements.
-        tensorflow: requirement that replaces the pinned TensorFlow; '' for that one.
+        tensorflow: requirement that replaces the pinned TensorFlow; '' for the pinned one.
         kept: name -> version of the packages shared with the interpreter. These are not installed,
-            and the others may be older than pinned where that fits them better.
+            and the others may be older than pinned to be compatible with them.
 
     Returns:
         Lines of a requirements file.
@@ -245,21 +249,21 @@ def select(lines: List[str], tensorflow: str, kept: Dict[str, str]) -> List[str]
 
 
 def constraints(limits: List[str], lines: List[str], kept: Dict[str, str]) -> List[str]:
-    """Constraints on what the requirements bring along; no shared requirement is replaced."""
+    """Returns constraints on dependencies, which also keep the shared packages."""
     names = sorted({name_of(line) for line in lines} - {'tensorflow'})
     return ([limit for limit in limits if name_of(limit) not in kept]
             + [f'{name}=={kept[name]}' for name in names if name in kept])
 
 
 def name_of(requirement: str) -> str:
-    """Normalized name (PEP 503) in a requirement, or in the path of a wheel."""
+    """Returns the normalized name (PEP 503) in a requirement or in the path of a wheel."""
     if requirement.endswith('.whl'):
         requirement = pathlib.PurePath(requirement).name.split('-')[0]
     return re.sub(r'[-_.]+', '-', re.match(r'[\w.-]*', requirement).group()).lower()
 
 
 def _shared_packages() -> Dict[str, str]:
-    """Name -> version of the packages that .venv shares with its interpreter."""
+    """Returns name -> version of the packages that .venv shares with its interpreter."""
     directories = _recall('shared').splitlines()
     if not directories:
         return {}
@@ -270,7 +274,7 @@ def _shared_packages() -> Dict[str, str]:
 
 
 def _add(group: str) -> None:
-    """Installs requirements-<group>.txt; fuzzing goes on without what cannot be had."""
+    """Installs requirements-<group>.txt; Atheris for fuzzing is optional."""
     stamp = _digest(f'-{group}') + _recall('made')
     if _recall(group) == stamp:
         return
@@ -281,13 +285,13 @@ def _add(group: str) -> None:
     except SetupError as error:
         if group != 'fuzz':
             raise
-        _say(f'fuzzing without Atheris, which cannot be installed: {error}')
+        _say(f'continuing without Atheris, which cannot be installed: {error}')
 
 
 def _add_horovod() -> None:
-    """Builds Horovod against the TensorFlow of .venv, with Gloo, which needs nothing of the system.
+    """Builds Horovod for the TensorFlow of .venv with Gloo, which needs no system packages.
 
-    A Horovod that the interpreter brings, as NVIDIA's containers do, is used as it is.
+    A Horovod shared with the interpreter, as in NVIDIA's containers, is used unchanged.
     """
     given = {name: value for name, value in os.environ.items()
              if name.startswith(HOROVOD_VARIABLES)}
@@ -308,11 +312,11 @@ def _add_horovod() -> None:
         variables = {'HOROVOD_WITH_TENSORFLOW': '1', 'HOROVOD_WITHOUT_PYTORCH': '1',
                      'HOROVOD_WITHOUT_MXNET': '1', 'HOROVOD_WITH_GLOO': '1',
                      'HOROVOD_CMAKE': str(VENV / 'bin' / 'cmake'),
-                     # By itself it starts eight compilers, for which small machines lack memory.
+                     # The default of eight compilers needs too much memory on small machines.
                      'MAKEFLAGS': f'-j{os.cpu_count() or 1}', **json.loads(options)}
         if 'HOROVOD_WITH_MPI' not in variables:
             variables['HOROVOD_WITHOUT_MPI'] = '1'
-        # A cached build may be of another TensorFlow; in isolation the build would not find it.
+        # A cached build may be for another TensorFlow; an isolated build would not find any.
         _pip('install', '--no-cache-dir', '--no-binary=horovod', '--no-build-isolation',
              '--no-deps', '--force-reinstall', source, **variables)
     try:
@@ -329,7 +333,7 @@ def check_compiler() -> None:
     """Checks for the tools that build pse.
 
     Raises:
-        SetupError: something is missing; names the system's package.
+        SetupError: something is missing; the message names the system package.
     """
     compiler = os.environ.get('CXX', 'g++').split()[0]
     missing = [name for name in (compiler, 'make') if shutil.which(name) is None]
@@ -345,16 +349,16 @@ def check_compiler() -> None:
 
 
 def advice_on_import(message: str) -> str:
-    """Returns what to install when a module cannot be imported for want of a system library."""
+    """Returns installation advice if a module cannot be imported without a system library."""
     if any(library in message for library in ('libGL.so', 'libgthread', 'libglib')):
-        return ('\nOpenCV needs libraries of the system; install with apt-get install libgl1 '
+        return ('\nOpenCV needs system libraries; install with apt-get install libgl1 '
                 'libglib2.0-0 (Debian, Ubuntu) or yum install mesa-libGL glib2 (CentOS, openEuler)')
     return ''
 
 
 def _has_tensorflow() -> bool:
-    """Whether this interpreter can import TensorFlow 1.15."""
-    # TensorFlow 1.15 has this package, later ones do not; importing it takes seconds.
+    """Returns True if this interpreter can import TensorFlow 1.15."""
+    # Only TensorFlow 1.15 has this package; importing it takes seconds.
     if importlib.util.find_spec('tensorflow_core') is None:
         return False
     command = [sys.executable, '-c', 'import tensorflow; print(tensorflow.__version__)']
@@ -362,26 +366,21 @@ def _has_tensorflow() -> bool:
     return ended.stdout.decode().startswith('1.15.')
 
 
-def _site_directories() -> List[str]:
-    return [path for path in sys.path
-            if os.path.basename(path) in ('site-packages', 'dist-packages') and os.path.isdir(path)]
-
-
 def _identity(tensorflow: str) -> str:
-    """The key of .venv, which is remade when it changes: interpreter, TensorFlow, project path."""
+    """Identifies interpreter, TensorFlow and project path; a change of these recreates .venv."""
     path = pathlib.Path(sys.executable)
     return ' '.join([str(path.parent.resolve()), str(path.resolve()), sys.version.split()[0],
                      str(ROOT), tensorflow or 'pinned'])
 
 
 def _digest(*files: str) -> str:
-    """Digest of constraints.txt and requirements<file>.txt for each file."""
+    """Hashes constraints.txt and requirements<file>.txt for each file."""
     names = ['constraints.txt', *(f'requirements{each}.txt' for each in files)]
     return hashlib.sha256(b'\0'.join((ROOT / name).read_bytes() for name in names)).hexdigest()
 
 
 def _pip(*arguments: str, **variables: str) -> str:
-    """Runs pip of .venv. One that is killed leaves no stamp, so .venv is then made anew."""
+    """Runs pip of .venv; if pip is killed, the stamp is missing and .venv is recreated."""
     made = _recall('made')
     _forget('made')
     try:
@@ -392,17 +391,17 @@ def _pip(*arguments: str, **variables: str) -> str:
 
 
 def _run(*command: str, **variables: str) -> str:
-    """Runs a program, its output appended to the log; returns what it printed.
+    """Runs a program, appends its output to the log, and returns the output.
 
     Args:
         command: the program and its arguments.
-        variables: added to its environment.
+        variables: additional environment variables.
 
     Raises:
         SetupError: it failed; with the command and the last lines of its output.
     """
     STATE.mkdir(parents=True, exist_ok=True)
-    # A person's or a container's PIP_USER would install elsewhere than into .venv.
+    # A PIP_USER of the user or a container would install outside .venv.
     environment = dict(os.environ, PIP_USER='0', PIP_DISABLE_PIP_VERSION_CHECK='1', **variables)
     quoted = ' '.join(map(shlex.quote, command))
     with (STATE / 'log').open('ab+') as log:
@@ -414,8 +413,8 @@ def _run(*command: str, **variables: str) -> str:
         log.seek(start)
         printed = log.read().decode(errors='replace')
     if code:
-        raise SetupError(f'set-up failed at this command; its output is in {STATE / "log"}, and '
-                         f'ends so:\n$ {quoted}\n' + '\n'.join(printed.splitlines()[-12:]))
+        raise SetupError(f'set-up failed at this command; its output is in {STATE / "log"} and '
+                         f'ends with:\n$ {quoted}\n' + '\n'.join(printed.splitlines()[-12:]))
     return printed
 
 

@@ -56,7 +56,7 @@ def test_every_field_is_read_from_the_flag_of_its_name():
 
 @pytest.mark.parametrize(('changes', 'sentence'), [
     ({'engine': 'onnx'}, '--engine=onnx needs --model'),
-    ({'engine': 'onnx', 'model': 'a.pb'}, r'--engine=onnx takes an \.onnx file'),
+    ({'engine': 'onnx', 'model': 'a.pb'}, r'--engine=onnx needs an \.onnx file'),
     ({'model': 'a.onnx'}, r'--model=a\.onnx is for --engine=onnx or openvino; give one'),
     ({'engine': 'openvino'}, '--engine=openvino needs --model'),
     ({'precision': 'auto'}, '--precision=auto is for --engine=openvino'),

@@ -84,14 +84,14 @@ def test_a_missing_model_is_named(form, tmp_path):
 
 
 def test_a_folder_that_is_no_saved_model_is_named(tmp_path):
-    with pytest.raises(PSENetError, match=r'holds no saved_model.pb; give'):
+    with pytest.raises(PSENetError, match=r'has no saved_model.pb; give'):
         open_network(DetectConfig(model=str(tmp_path)))
 
 
 @pytest.mark.parametrize(('form', 'kind'), [
     ('frozen graph', 'frozen graph'), ('ONNX', 'ONNX model'), ('OpenVINO', 'ONNX model')])
 def test_a_file_that_is_no_model_is_named(form, kind, tmp_path):
-    with pytest.raises(PSENetError, match=f'is damaged, or no {kind}') as raised:
+    with pytest.raises(PSENetError, match=f'is damaged or not a valid {kind}') as raised:
         open_network(config_of(form, tmp_path, write_text))
     assert '\n' not in str(raised.value)
     assert '.cpp' not in str(raised.value)
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_model_is_named(form, kind, tmp_path):
 def test_a_damaged_saved_model_is_named(tmp_path):
     config = config_of('SavedModel', tmp_path)
     write_text(os.path.join(config.model, 'saved_model.pb'))
-    with pytest.raises(PSENetError, match='is damaged, or no SavedModel'):
+    with pytest.raises(PSENetError, match='is damaged or not a valid SavedModel'):
         open_network(config)
 
 
@@ -151,4 +151,4 @@ def test_a_model_in_eight_bits_names_its_processors(form, flags, warned, tmp_pat
     config = config_of(form, tmp_path, write)
     monkeypatch.setattr(onnx_networks, 'CPUINFO', str(description))
     open_network(config).close()
-    assert ('is made for x86-64 processors with VNNI' in caplog.text) == warned
+    assert ('is for x86-64 processors with VNNI' in caplog.text) == warned

@@ -41,7 +41,7 @@ def test_what_was_written_is_followed_and_said(prefix, tmp_path, messages):
     path = write_thresholds(DetectConfig(checkpoint_path=prefix), CHOSEN, {'hmean': 0.5})
     assert path == prefix + SUFFIX
     assert followed(tmp_path) == followed(prefix + '.index') == CHOSEN
-    assert messages.messages[0] == f'{path} says {CHOSEN.flags()}'
+    assert messages.messages[0] == f'using {path}: {CHOSEN.flags()}'
 
 
 def test_flags_that_are_given_count_instead(prefix, messages):
@@ -91,12 +91,12 @@ def test_a_damaged_file_is_named(prefix, change):
         content = {**json.load(file), **change}
     with open(path, 'w') as file:
         json.dump(content, file)
-    with pytest.raises(PSENetError, match=f'{SUFFIX} holds no thresholds .* --write'):
+    with pytest.raises(PSENetError, match=f'{SUFFIX} has no valid thresholds .* --write'):
         followed(prefix)
 
 
 def test_a_file_without_thresholds_is_named(prefix):
     with open(prefix + SUFFIX, 'w') as file:
         file.write('[1, 2')
-    with pytest.raises(PSENetError, match='holds no thresholds'):
+    with pytest.raises(PSENetError, match='has no valid thresholds'):
         followed(prefix)

@@ -68,7 +68,8 @@ def test_results_are_those_of_eval(images, project_root, tmp_path, options, name
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
-    ((), 'give either --inputs_dir'), (('--inputs_dir=a', '--maps_dir=b'), 'give --inputs_dir'),
+    ((), 'give either --inputs_dir'),
+    (('--inputs_dir=a', '--maps_dir=b'), 'give either --inputs_dir'),
     (('--maps_dir=none', '--output_dir=o'), 'has no img_1_0.bin'),
     (('--inputs_dir=a', '--input_size=100x100'), '--input_size=100x100 must be one size'),
     (('--inputs_dir=a', '--input_size=64x64,96x96'), 'must be one size'),

@@ -87,7 +87,7 @@ class TestSpoiltFolder:
 
     def test_counts_follow(self, spoilt):
         for line in ('6 images', '5 pairs of image and label', '2 of them unreadable',
-                     '3 usable images', '1 are invalid'):
+                     '3 usable images', '1 invalid'):
             assert re.search(rf'(?m)^ +{line}$', spoilt[1].stdout)
 
     def test_regions_of_an_image_that_cannot_be_decoded_do_not_count(self, spoilt):

@@ -135,7 +135,7 @@ def test_slim_s_archive_beside_the_target_is_taken_and_nothing_replaced(tmp_path
     with tarfile.open(str(tmp_path / import_backbone.SLIM_ARCHIVE), 'w:gz') as archive:
         archive.add(str(tmp_path / 'resnet_v1_50.ckpt'), 'resnet_v1_50.ckpt')
     (tmp_path / 'resnet_v1_50.ckpt').unlink()
-    for words in ('wrote', 'is there already; --overwrite replaces it'):
+    for words in ('wrote', 'exists already; --overwrite replaces it'):
         ended = run('--out=resnet_v1_50.ckpt', cwd=tmp_path)
         assert ended.returncode == 0, ended.stderr
         assert words in ended.stderr
@@ -160,7 +160,7 @@ def test_a_source_that_cannot_be_used_is_one_sentence(tmp_path, name, content, w
 def test_without_a_source_two_ways_are_named(tmp_path):
     npm = tmp_path / 'npm'
     for script, words in ((None, 'npm is not installed'), ('exit 1', 'npm could not download'),
-                          (f'echo x > {import_backbone.NPM_ARCHIVE}', 'has another SHA-256')):
+                          (f'echo x > {import_backbone.NPM_ARCHIVE}', 'has an unexpected SHA-256')):
         if script:
             npm.write_text(f'#!/bin/sh\n{script}\n')
             npm.chmod(0o755)

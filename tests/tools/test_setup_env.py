@@ -162,7 +162,7 @@ def test_second_run_does_nothing(project):
 def test_makes_an_environment_of_another_python_anew(project, tmp_path):
     shutil.rmtree(str(project.root / '.venv'))
     make_interpreter(project.root / '.venv')
-    assert 'making .venv' in project.setup(f'PYTHON={project.interpreter}')
+    assert 'creating .venv' in project.setup(f'PYTHON={project.interpreter}')
     assert project.ask('thing.VERSION') == '1.0'
     assert project.setup() == ''
 
@@ -185,7 +185,7 @@ def test_clears_any_environment(tmp_path, state):
 
 def test_changed_requirements_are_installed_in_place(project):
     project.write('requirements.txt', REQUIREMENTS.replace('thing==1.0', 'thing==1.1'))
-    assert 'making .venv' not in project.setup()
+    assert 'creating .venv' not in project.setup()
     assert project.ask('thing.VERSION') == '1.1'
 
 
@@ -210,7 +210,7 @@ def test_swaps_the_build_of_tensorflow_and_keeps_it(project):
     python = project.root / '.venv' / 'bin' / 'python'
     python.unlink()
     python.symlink_to('/nowhere/python3.7')
-    assert 'making .venv' in project.setup()
+    assert 'creating .venv' in project.setup()
     assert project.ask('tensorflow.BUILD') == 'intel_tensorflow'
     project.setup('TF=tensorflow==1.15.0')
     assert project.ask('tensorflow.BUILD') == 'tensorflow'
@@ -251,7 +251,7 @@ def test_begins_again_after_interruptions(project):
     (project.root / '.venv' / 'setup' / 'made').unlink()
     interrupt(project, signal.SIGINT)
     interrupt(project, signal.SIGKILL)
-    assert 'making .venv' in project.setup()
+    assert 'creating .venv' in project.setup()
     assert project.ask('thing.VERSION') == '1.1'
 
 

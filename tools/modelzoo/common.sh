@@ -1,4 +1,4 @@
-# What the four scripts of this folder share; they source it. README.md tells what is what.
+# Functions of the four scripts in this folder, which source this file; see README.md.
 
 zoo=$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd -- "$zoo/../.." && pwd)
@@ -7,7 +7,7 @@ NETWORK=PSENet_for_TensorFlow
 PUBLISHED_BATCH_SIZE=14
 BACKBONE=resnet_v1_50.ckpt
 
-# The zoo's arguments; all others go to npu_train.py.
+# Arguments of the model zoo; all others are passed to npu_train.py.
 data_path=
 ckpt_path=
 precision_mode=
@@ -26,15 +26,15 @@ usage: bash $(basename -- "$0") --data_path=<folder> [argument ...]
   --data_path=<folder>      training images and labels, in it or in its ocr/icdar2015 or icdar2015
   --ckpt_path=<path>        pretrained $BACKBONE, or the folder that holds it (default:
                             pretrain_model in --data_path, else that of the project)
-  --precision_mode=<mode>   of the adapter; its own default when not given
-  --over_dump=True          dump what overflows
-  --data_dump_flag=True     dump tensors, at the steps --data_dump_step=10
+  --precision_mode=<mode>   precision mode of the adapter (default: that of the adapter)
+  --over_dump=True          dump operators that overflow
+  --data_dump_flag=True     dump tensors at the steps in --data_dump_step=10
   --profiling=True          profile
   --autotune=True           tune operators
-  --data_save_path=<folder> where dumps and profiles go (default: the run's output folder)
-  -h, --help                this text
+  --data_save_path=<folder> folder for dumps and profiles (default: the run's output folder)
+  -h, --help                show this text
 
-Any other --flag=value goes to npu_train.py. The results are in output/<device>/.
+Any other --flag=value is passed to npu_train.py. The results are in output/<device>/.
 USAGE
 }
 
@@ -74,8 +74,8 @@ read_arguments() {
   done
 }
 
-# Prints a path as the caller's shell means it: within the link test/, .. is the project's folder,
-# while for programs it is that of the link's target.
+# Prints a path as the caller's shell resolves it: in the link test/, the shell's .. is the project's
+# folder, but for programs it is the parent of the link's target.
 as_meant() {  # path
   local folder
   if folder=$(cd -- "$1" 2>/dev/null && pwd); then
@@ -87,7 +87,7 @@ as_meant() {  # path
   fi
 }
 
-# Sets data_arguments: what the zoo's two paths mean here.
+# Sets data_arguments from the two paths of the model zoo.
 read_paths() {
   local folder training_data
   training_data=$data_path
@@ -107,7 +107,7 @@ read_paths() {
   fi
 }
 
-# Sets adapter_arguments: the zoo's switches as flags of npu_train.py.
+# Sets adapter_arguments: the switches of the model zoo as flags of npu_train.py.
 read_switches() {
   local save=${data_save_path:-$output}
   adapter_arguments=()
@@ -143,10 +143,10 @@ value_of() {  # name default: the last --name=value for npu_train.py
   printf '%s' "$value"
 }
 
-# Runs a command with its output in the log; a signal to this script goes to it, and is not the end.
+# Runs a command with its output in the log; signals to this script are passed on to the command.
 run_logged() {
   local child status=0
-  set -m  # so that the command can be told by Ctrl-C, which a shell in the background ignores
+  set -m  # otherwise a background command would ignore SIGINT
   "$@" >"$log" 2>&1 </dev/null &
   child=$!
   set +m
@@ -165,10 +165,10 @@ field_of() {  # text number: that field of the log's last line that begins with 
   { grep -a "^$1 " "$log" || true; } | tail -n 1 | cut -d ' ' -f "$2"
 }
 
-# Prints and writes the results in the zoo's form.
+# Prints and writes the results in the form of the model zoo.
 write_results() {  # acc|perf seconds
   local case_name=${NETWORK}_bs${batch_size}_${RANK_SIZE}p_$1 fps accuracy step_seconds losses
-  # Examples of all ranks, so it is not multiplied by their number.
+  # The rate is that of all ranks together.
   fps=$(field_of FPS 2)
   accuracy=$(field_of 'Final Train Accuracy' 4)
   step_seconds=$(field_of 'avg time per step' 5)
@@ -207,11 +207,11 @@ run_case() {  # acc|perf ranks steps arguments...
     launcher=train_npu_8p.sh
     export RANK_OUTPUT=$zoo/output/%d/train_%d.log
   else
-    # A table that was left over from another job would start collectives.
+    # The rank table of another job would start collectives.
     unset RANK_TABLE_FILE
     export RANK_ID=0
   fi
-  # It becomes the name of a folder that is emptied.
+  # It is the name of a folder that is emptied.
   [[ $device =~ ^[0-9]+$ ]] || fail "the device $device must be a number"
   output=$zoo/output/$device
   log=$output/train_$device.log

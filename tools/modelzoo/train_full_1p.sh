@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole training on one NPU, as the model zoo calls and reads it; README.md beside this file.
+# Full training on one NPU in the form of the model zoo; see README.md.
 set -euo pipefail
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"

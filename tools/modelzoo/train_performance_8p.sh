@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Some hundred steps on eight NPUs, for their speed, as the model zoo calls and reads it; README.md beside this file.
+# Performance of a few hundred steps on eight NPUs in the form of the model zoo; see README.md.
 set -euo pipefail
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
