@@ -1,8 +1,7 @@
-"""Zip archives: reading a stranger's with nothing extracted and bounded memory, writing our own.
+"""Zip archives: reading untrusted ones in memory with limits, and writing reproducible ones.
 
-Names inside an archive are only compared, never used as paths. Sizes are limited by what the
-archive declares, and no more than that is decompressed, so that an archive that lies about its
-contents costs no more than one that does not.
+Names inside an archive are only compared, never used as paths. The declared sizes are limited, and
+no more than the declared size is decompressed, so that wrong declarations do no harm.
 """
 
 import contextlib
@@ -24,40 +23,39 @@ MAX_ARCHIVE_BYTES = 64 << 20
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
-# What zipfile lets through of a damaged archive, beside its own BadZipFile.
+# Exceptions that zipfile raises for damaged archives, besides BadZipFile.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError,
            RuntimeError, OverflowError, LookupError)
 logger = logging.getLogger('psenet')
-# What macOS adds to an archive: a directory of its own, and hidden files.
+# macOS adds a directory of its own and hidden files to archives.
 _MACOS_DIRECTORY = '__MACOSX/'
 _DIRECTORY = re.compile(r'(?!\.{1,2}/)[^/\\]+/')
 _REPORT_NAMES = ('method', '.', '..')
 
 
 class Entry(NamedTuple):
-    """A sample's file: ``source`` names archive and entry for messages, ``text`` is decoded."""
+    """A sample's file: ``source`` is archive and entry, for messages; ``text`` is decoded."""
 
     source: str
     text: str
 
 
 def read_archive(path: str, name_pattern: str, strict: bool) -> Dict[str, Entry]:
-    """Reads the entries of a zip archive that are samples.
+    """Reads the samples in a zip archive.
 
-    Hidden files, what macOS adds, and one directory that all entries lie in are passed over; a
-    message says so.
+    Hidden files, files of macOS, and a common directory of all entries are ignored with a warning.
 
     Args:
         path: the archive.
-        name_pattern: regular expression of the whole name of an entry; group 1 is the sample's id.
-        strict: an entry of any other name is an error, instead of being left out.
+        name_pattern: regular expression of the full name of an entry; group 1 is the sample id.
+        strict: whether an entry with another name is an error; otherwise it is ignored.
 
     Returns:
-        Entries by id of the sample, in the order of the archive.
+        Sample id -> entry, in the order of the archive.
 
     Raises:
-        ProtocolError: the archive is missing, damaged or too large, or an entry is of the
-            wrong name, a duplicate, encrypted, a link, too large, or not UTF-8.
+        ProtocolError: the archive is missing, damaged or too large, or an entry has a wrong name,
+            is a duplicate, encrypted, a link, too large, or not UTF-8.
     """
     _check_file(path)
     with _open(path) as archive:
@@ -70,8 +68,7 @@ def _open(path: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except _DAMAGE as error:
-        raise ProtocolError(f'{path} is not a zip archive that can be read '
-                            f'({_detail(error)})') from None
+        raise ProtocolError(f'{path} is not a valid zip archive ({_detail(error)})') from None
 
 
 def _check_file(path: str) -> None:
@@ -79,8 +76,8 @@ def _check_file(path: str) -> None:
         problem = 'is not a file' if os.path.exists(path) else 'does not exist'
         raise ProtocolError(f'the archive {path} {problem}')
     if os.path.getsize(path) > MAX_ARCHIVE_BYTES:
-        raise ProtocolError(f'{path} is larger than the {MAX_ARCHIVE_BYTES >> 20} MiB that an '
-                            'archive may have')
+        raise ProtocolError(f'{path} exceeds the limit of {MAX_ARCHIVE_BYTES >> 20} MiB for '
+                            'archives')
 
 
 def _source(path: str, info: zipfile.ZipInfo) -> str:
@@ -88,7 +85,7 @@ def _source(path: str, info: zipfile.ZipInfo) -> str:
 
 
 def list_names(path: str) -> List[str]:
-    """Lists the names of an archive's entries, as read_archive compares them.
+    """Lists the names of an archive's entries, without what read_archive ignores.
 
     Args, Raises: as read_archive.
     """
@@ -99,15 +96,14 @@ def list_names(path: str) -> List[str]:
 
 def _named_entries(archive: zipfile.ZipFile, path: str,
                    tell: bool = True) -> List[Tuple[str, zipfile.ZipInfo]]:
-    """The entries and their names, without what read_archive passes over."""
+    """Lists the entries with their names, without what read_archive ignores."""
     infos = archive.infolist()
     if len(infos) > MAX_ENTRIES:
-        raise ProtocolError(f'{path} holds {len(infos)} entries, more than the {MAX_ENTRIES} '
-                            'allowed')
+        raise ProtocolError(f'{path} has {len(infos)} entries, more than the {MAX_ENTRIES} allowed')
     kept = [info for info in infos if not info.filename.startswith(_MACOS_DIRECTORY)
             and not info.filename.rsplit('/', 1)[-1].startswith('.')]
     if tell and len(kept) < len(infos):
-        logger.warning('%s: %d hidden files and files of macOS are passed over', path,
+        logger.warning('%s: ignoring %d hidden files and files of macOS', path,
                        len(infos) - len(kept))
     directory = _DIRECTORY.match(kept[0].filename) if kept else None
     if not directory or not all(info.filename.startswith(directory.group()) for info in kept):
@@ -117,7 +113,7 @@ def _named_entries(archive: zipfile.ZipFile, path: str,
     if not named:
         return [(info.filename, info) for info in kept]
     if tell:
-        logger.warning('%s: all entries lie in the directory %s, which is passed over', path,
+        logger.warning('%s: ignoring the common directory %s of all entries', path,
                        shown(directory.group()))
     return named
 
@@ -130,21 +126,24 @@ def _choose(entries: List[Tuple[str, zipfile.ZipInfo]], path: str, pattern: Patt
         if found:
             sample_id = _sample_id(found.group(1), _source(path, info))
             if sample_id in chosen:
-                raise ProtocolError(f'{_source(path, info)}: sample {sample_id} is there already')
+                raise ProtocolError(f'{_source(path, info)}: duplicate sample {sample_id}')
             _check_entry(info, _source(path, info))
             chosen[sample_id] = info
         elif strict:
             raise ProtocolError(f'{_source(path, info)}: the name does not match '
                                 f'{pattern.pattern}; zip the result files alone, without a folder')
-    _check_total(chosen, path)
+    total = sum(info.file_size for info in chosen.values())
+    if total > MAX_ARCHIVE_BYTES:
+        raise ProtocolError(f'{path} unpacks to {total} bytes, more than the '
+                            f'{MAX_ARCHIVE_BYTES >> 20} MiB allowed')
     return chosen
 
 
 def _sample_id(sample_id: str, source: str) -> str:
-    """Refuses an id that cannot name an entry of the report; the default patterns yield digits."""
+    """Rejects ids that cannot name an entry of the report; the default patterns yield digits."""
     if (not sample_id or sample_id in _REPORT_NAMES or not sample_id.isprintable()
             or '/' in sample_id or '\\' in sample_id):
-        raise ProtocolError(f'{source}: {shown(str(sample_id))} cannot be the id of a sample')
+        raise ProtocolError(f'{source}: {shown(str(sample_id))} is not a valid sample id')
     return sample_id
 
 
@@ -157,21 +156,14 @@ def _check_entry(info: zipfile.ZipInfo, source: str) -> None:
         raise ProtocolError(f'{source}: compression method {info.compress_type} is not allowed; '
                             'use plain zip (deflate)')
     if info.file_size > MAX_ENTRY_BYTES:
-        raise ProtocolError(f'{source}: {info.file_size} bytes are more than the '
-                            f'{MAX_ENTRY_BYTES >> 20} MiB that an entry may have')
-
-
-def _check_total(chosen: Dict[str, zipfile.ZipInfo], path: str) -> None:
-    total = sum(info.file_size for info in chosen.values())
-    if total > MAX_ARCHIVE_BYTES:
-        raise ProtocolError(f'{path} unpacks to {total} bytes, more than the '
-                            f'{MAX_ARCHIVE_BYTES >> 20} MiB allowed')
+        raise ProtocolError(f'{source}: {info.file_size} bytes exceed the limit of '
+                            f'{MAX_ENTRY_BYTES >> 20} MiB for an entry')
 
 
 def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> Entry:
     try:
         with archive.open(info) as file:
-            # A bare read() would decompress all there is, whatever size the header declares.
+            # A plain read() would decompress everything, regardless of the declared size.
             data = file.read(info.file_size + 1)
     except _DAMAGE as error:
         raise ProtocolError(f'{source}: damaged ({_detail(error)})') from None
@@ -179,7 +171,7 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) ->
 
 
 def _detail(error: Exception) -> str:
-    """The library's words, without the raw bytes that some of its messages quote at length."""
+    """Formats an exception of the library without the raw bytes that some messages quote."""
     return shown(str(error) or type(error).__name__)
 
 
@@ -187,14 +179,14 @@ def decode(data: bytes, source: str) -> str:
     """Decodes a sample's file.
 
     Args:
-        data: UTF-8 with or without byte-order mark.
-        source: how messages name the file.
+        data: UTF-8 with or without byte order mark.
+        source: name of the file in messages.
 
     Returns:
-        The text, without the mark.
+        The text without the byte order mark.
 
     Raises:
-        ProtocolError: the bytes are not UTF-8; names the line.
+        ProtocolError: the bytes are not UTF-8; the message names the line.
     """
     try:
         return data.decode('utf-8-sig')
@@ -205,11 +197,11 @@ def decode(data: bytes, source: str) -> str:
 
 
 def write_archive(path: str, entries: Iterable[Tuple[str, bytes]]) -> None:
-    """Writes a zip archive that depends on its entries alone; it appears complete or not at all.
+    """Writes a reproducible zip archive atomically.
 
     Args:
         path: the archive; an earlier one is replaced.
-        entries: names and contents, in the order in which they are to stand.
+        entries: names and contents, in order.
 
     Raises:
         OSError: it cannot be written.
@@ -226,7 +218,7 @@ def write_archive(path: str, entries: Iterable[Tuple[str, bytes]]) -> None:
 
 
 def _entry_info(name: str) -> zipfile.ZipInfo:
-    """A header without clock or umask; stored, as zlib's versions compress differently."""
+    """Creates a reproducible header; entries are not compressed, as zlib versions differ."""
     info = zipfile.ZipInfo(name)
     info.create_system = 3
     info.external_attr = (stat.S_IFREG | 0o644) << 16

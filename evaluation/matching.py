@@ -1,8 +1,7 @@
-"""Which detection matches which region: the greedy one-to-one matching of ICDAR2015 Task 4.1.
+"""Greedy one-to-one matching of regions and detections, as in ICDAR2015 Task 4.1.
 
-All samples are matched together, as one list of cells. A cell is a region and a detection of one
-sample; cells stand in the order sample, region, detection, which is the order in which the protocol
-lets boxes find each other.
+All samples are matched together, as one list of cells. A cell is a region and a detection of the
+same sample; cells are ordered by sample, region and detection, the order of the protocol.
 """
 
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
@@ -13,9 +12,9 @@ from evaluation.overlap import bounding_overlaps, intersection_areas, signed_are
 from evaluation.parameters import Parameters
 from evaluation.protocol import Detections, GroundTruth
 
-_MAX_CELLS = 1 << 20  # of samples that are matched together; bounds the memory
+_MAX_CELLS = 1 << 20  # cells that are matched together; bounds the memory
 
-# Shares of areas this close to the constraint are equal to it: areas are sums of rounded numbers.
+# Tolerance for ratios of areas, which have rounding errors, against a constraint.
 _TIE = 1e-9
 
 
@@ -23,8 +22,8 @@ class SampleMatch(NamedTuple):
     """The outcome of matching one sample.
 
     Attributes:
-        pairs: indices (region, detection) of the matches, in the order in which they were made.
-        ignored_detections: bool (D,), the detections that lie in a do-not-care region.
+        pairs: indices (region, detection) of the matches, in the order of matching.
+        ignored_detections: bool (D,), True for detections in a do-not-care region.
     """
 
     pairs: List[Tuple[int, int]]
@@ -32,7 +31,7 @@ class SampleMatch(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Boxes of consecutive samples, one after the other, and how many each sample has."""
+    """Concatenated boxes of consecutive samples, and the number of boxes of each sample."""
 
     gt_quads: np.ndarray
     ignore_tags: np.ndarray
@@ -45,10 +44,9 @@ def match_samples(ground_truth: Sequence[GroundTruth], detections: Sequence[Dete
                   parameters: Parameters) -> List[SampleMatch]:
     """Matches regions and detections of each sample.
 
-    A detection is ignored when more than AREA_PRECISION_CONSTRAINT of its area lies in one
-    do-not-care region. Then regions in file order, and for each the detections in file order: the
-    first pair of boxes that are both counted and still free with an IoU above IOU_CONSTRAINT
-    matches.
+    A detection is ignored if more than AREA_PRECISION_CONSTRAINT of its area lies in one
+    do-not-care region. Then each region, in file order, matches the first detection in file order
+    that is not ignored, not matched yet, and has an IoU above IOU_CONSTRAINT.
 
     Args:
         ground_truth: regions of each sample.
@@ -56,7 +54,7 @@ def match_samples(ground_truth: Sequence[GroundTruth], detections: Sequence[Dete
         parameters: the two constraints.
 
     Returns:
-        The decisions, sample by sample.
+        The result for each sample.
     """
     results = []
     for start, stop in _batch_bounds(ground_truth, detections):
@@ -66,21 +64,21 @@ def match_samples(ground_truth: Sequence[GroundTruth], detections: Sequence[Dete
 
 
 def iou_matrix(gt_quads: np.ndarray, det_quads: np.ndarray) -> np.ndarray:
-    """IoU of every region with every detection.
+    """Computes the IoU of every region with every detection.
 
     Args:
         gt_quads: int (G, 4, 2), x, y.
         det_quads: int (D, 4, 2).
 
     Returns:
-        float64 (G, D). A quad without area has 0 with all others.
+        float64 (G, D); 0 for quads without area.
     """
     gt_index, det_index = np.indices((len(gt_quads), len(det_quads))).reshape(2, -1)
     near = bounding_overlaps(gt_quads, det_quads, gt_index, det_index) > 0
     matrix = np.zeros(len(gt_index))
     first, second = gt_quads[gt_index[near]], det_quads[det_index[near]]
     common = intersection_areas(first, second)
-    # As in the reference, a self-crossing quad's own area is the shoelace area.
+    # As in the reference, the area of a self-crossing quad is the shoelace area.
     matrix[near] = _share(common, _areas(first) + _areas(second) - common)
     return matrix.reshape(len(gt_quads), len(det_quads))
 
@@ -129,7 +127,7 @@ def _match_batch(batch: _Batch, parameters: Parameters) -> List[SampleMatch]:
 
 
 def _common_areas(batch: _Batch, gt_index: np.ndarray, det_index: np.ndarray) -> np.ndarray:
-    """Intersections of cells, a part of them at a time: their quads take most of the memory."""
+    """Computes intersections of cells in parts, as their quads take most of the memory."""
     areas = np.empty(len(gt_index))
     for start in range(0, len(areas), _MAX_CELLS):
         part = slice(start, start + _MAX_CELLS)
@@ -140,10 +138,10 @@ def _common_areas(batch: _Batch, gt_index: np.ndarray, det_index: np.ndarray) ->
 
 def _relevant_part(batch: _Batch, gt_index: np.ndarray, det_index: np.ndarray,
                    parameters: Parameters) -> Tuple[np.ndarray, np.ndarray]:
-    """Those cells that could matter if the quads filled what their bounding boxes have in common.
+    """Selects the cells that may match or be ignored, judging by their bounding boxes.
 
-    Few cells can, and intersections are what takes the time. The bound errs on the side of keeping:
-    IoU > c means common > c (gt + det - common), where common is at most the bound.
+    They are few, and intersections take most of the time. The intersection of the bounding boxes is
+    an upper bound of ``common``, and IoU > c means common > c (gt + det - common).
     """
     bound = bounding_overlaps(batch.gt_quads, batch.det_quads, gt_index, det_index)
     gt_areas, det_areas = _areas(batch.gt_quads)[gt_index], _areas(batch.det_quads)[det_index]
@@ -154,14 +152,14 @@ def _relevant_part(batch: _Batch, gt_index: np.ndarray, det_index: np.ndarray,
 
 
 def _cells(batch: _Batch) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """All cells of a batch in order, some at a time: indices of region and detection, int64 (M,).
+    """Yields the cells of a batch in order and in parts: indices of region and detection, (M,).
 
-    A page of 10,000 words has 100 million cells, too many to be held at once.
+    A page of 10,000 words has 100 million cells, too many to hold at once.
     """
-    # Of every region: how many detections its sample has, and which is the first.
+    # For every region, the number of its sample's detections, and the index of the first.
     widths = np.repeat(batch.det_counts, batch.gt_counts)
     firsts = np.repeat(np.cumsum(batch.det_counts) - batch.det_counts, batch.gt_counts)
-    # Regions whose cells end in the same million form a part.
+    # A part consists of the regions whose cells end in the same million.
     part_of = np.cumsum(widths) // _MAX_CELLS
     starts = np.flatnonzero(np.diff(part_of, prepend=-1)).tolist()
     for start, stop in zip(starts or [0], [*starts[1:], len(widths)]):
@@ -173,7 +171,7 @@ def _cells(batch: _Batch) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
 
 
 def _greedy(gt_index: np.ndarray, det_index: np.ndarray) -> List[Tuple[int, int]]:
-    """Takes, of cells in their order, each whose region and detection are both still free."""
+    """Matches each cell in order whose region and detection are both unmatched."""
     pairs = []
     taken_gt, taken_det = set(), set()
     for region, detection in zip(gt_index.tolist(), det_index.tolist()):
@@ -185,7 +183,7 @@ def _greedy(gt_index: np.ndarray, det_index: np.ndarray) -> List[Tuple[int, int]
 
 
 def _split(batch: _Batch, pairs: List[Tuple[int, int]], ignored: np.ndarray) -> List[SampleMatch]:
-    """Deals a batch's decisions out to its samples."""
+    """Splits the results of a batch by sample."""
     gt_ends, det_ends = np.cumsum(batch.gt_counts), np.cumsum(batch.det_counts)
     gt_begins, det_begins = gt_ends - batch.gt_counts, det_ends - batch.det_counts
     results = [SampleMatch([], flags) for flags in np.split(ignored, det_ends[:-1])]

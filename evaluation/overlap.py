@@ -1,26 +1,26 @@
-"""Areas of quads and of their intersections, for many pairs at once and for any four points.
+"""Vectorised areas of quads and of their intersections, for any four points.
 
-Points are integers, so every test of which side of a line a point lies on is exact. A quad may be
-concave, self-crossing, or have no area; its region is what the even-odd rule fills. On such quads
-the general clipping libraries can crash (GPC) or return wrong areas (GEOS).
+Points are integers, so orientation tests are exact. A quad may be concave, self-crossing, or have
+no area; its region is given by the even-odd rule. For such quads general clipping libraries can
+crash (GPC) or return wrong areas (GEOS).
 """
 
 from typing import List, Tuple
 
 import numpy as np
 
-_BLOCK = 4096  # pairs computed at once; keeps the working set near the processor's cache
+_BLOCK = 4096  # pairs computed at once, so that they fit into the processor's cache
 
 
 def signed_areas(quads: np.ndarray) -> np.ndarray:
-    """Areas by the shoelace formula; where a quad crosses itself, opposite parts cancel.
+    """Computes areas by the shoelace formula; in self-crossing quads opposite parts cancel.
 
     Args:
         quads: int (N, 4, 2), x, y, y down.
 
     Returns:
-        float64 (N,), positive for points in clockwise order as seen in the image. It is minus half
-        the sum over the edges of (x2 - x1)(y2 + y1).
+        float64 (N,), positive for clockwise points as seen in the image: minus half the sum over
+        the edges of (x2 - x1)(y2 + y1).
     """
     diagonals = quads[:, 2:] - quads[:, :2]
     return (diagonals[:, 0, 0] * diagonals[:, 1, 1] - diagonals[:, 0, 1] * diagonals[:, 1, 0]) / 2
@@ -28,13 +28,13 @@ def signed_areas(quads: np.ndarray) -> np.ndarray:
 
 def bounding_overlaps(first: np.ndarray, second: np.ndarray, first_index: np.ndarray,
                       second_index: np.ndarray) -> np.ndarray:
-    """Areas that bounding boxes have in common: never less than what the quads themselves have.
+    """Computes intersection areas of bounding boxes, an upper bound for those of the quads.
 
     Args:
         first: int (A, 4, 2), x, y.
         second: int (B, 4, 2).
-        first_index: int (N,), the first quad of each pair.
-        second_index: int (N,), the second.
+        first_index: int (N,), index of the first quad of each pair.
+        second_index: int (N,), index of the second quad.
 
     Returns:
         float64 (N,).
@@ -54,7 +54,7 @@ def _extremes(quads: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def intersection_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Areas that the two quads of each pair have in common.
+    """Computes the intersection area of the two quads of each pair.
 
     Args:
         first: int (N, 4, 2), x, y, in any order of points.
@@ -71,7 +71,7 @@ def intersection_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _planes(quads: np.ndarray) -> np.ndarray:
-    """(N, P, 2) -> float64 (2, P, N): the long axis last, where NumPy is fast."""
+    """Converts (N, P, 2) to float64 (2, P, N), with the longest axis last for speed."""
     return np.ascontiguousarray(np.transpose(quads, (2, 1, 0)), np.float64)
 
 
@@ -84,8 +84,8 @@ def _edges(polygon: np.ndarray) -> np.ndarray:
 
 
 def _block_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersections (N,) of the pairs of float64 (2, 4, N)."""
-    # A corner of the common bounding box: seen from there, what is summed is no larger than needed.
+    """Computes the intersections (N,) of pairs of float64 (2, 4, N)."""
+    # Coordinates relative to a corner of the common bounding box keep rounding errors small.
     origin = np.maximum(first.min(axis=1), second.min(axis=1))[:, np.newaxis]
     areas = np.zeros(first.shape[-1])
     for weight, parts in _convex_terms(first - origin):
@@ -98,7 +98,7 @@ def _block_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _convex_terms(quads: np.ndarray) -> List[Tuple[np.ndarray, List[np.ndarray]]]:
-    """Writes the regions of quads (2, 4, N) as weighted sums of intersections of convex polygons.
+    """Decomposes quads (2, 4, N) into weighted sums of intersections of convex polygons.
 
     A convex quad is its own single term. For any other, the winding number of 0123 around a point
     is w = s T + t U, where T and U are 1 inside the triangles 012 and 023 and s, t are -1, 0 or 1
@@ -106,7 +106,7 @@ def _convex_terms(quads: np.ndarray) -> List[Tuple[np.ndarray, List[np.ndarray]]
     T U, in which T U has no area unless s = -t.
 
     Returns:
-        Pairs of weights (N,) and the polygons to be intersected, each (2, 4, N), clockwise.
+        Pairs of weights (N,) and polygons to intersect, each (2, 4, N), clockwise.
     """
     convex = _is_convex(quads)
     first_sign, first_triangle = _triangle(quads[:, [0, 1, 2, 2]])
@@ -119,23 +119,23 @@ def _convex_terms(quads: np.ndarray) -> List[Tuple[np.ndarray, List[np.ndarray]]
 
 
 def _is_convex(quads: np.ndarray) -> np.ndarray:
-    """Whether quads turn right at every corner (clockwise, y down) and have an area; bool (N,)."""
+    """Returns True for quads that turn right at every corner and have an area; bool (N,)."""
     edges = _edges(quads)
     turns = _cross(np.roll(edges, 1, axis=1), edges)
     return (turns >= 0).all(axis=0) & (turns > 0).any(axis=0)
 
 
 def _triangle(corners: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Orientation (N,), 1 if clockwise, and corners (2, 4, N) put in clockwise order."""
+    """Returns the orientation (N,), 1 for clockwise, and corners (2, 4, N) in clockwise order."""
     sign = np.sign(_cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
     return sign, np.where(sign < 0, corners[:, ::-1], corners)
 
 
 def _common_area(polygons: List[np.ndarray]) -> np.ndarray:
-    """Area (N,) that convex polygons, each float64 (2, 4, N), have in common, by Green's theorem.
+    """Computes the common area (N,) of convex polygons, float64 (2, 4, N), by Green's theorem.
 
-    The boundary of the intersection is made of the parts of each polygon's edges that lie inside
-    all others; an edge that several share counts for the first of them only.
+    The boundary of the intersection consists of the parts of each polygon's edges inside all
+    others; a shared edge counts for the first polygon only.
     """
     doubled = 0.0
     for index, polygon in enumerate(polygons):
@@ -150,18 +150,18 @@ def _common_area(polygons: List[np.ndarray]) -> np.ndarray:
 
 def _clip(starts: np.ndarray, edges: np.ndarray, other: np.ndarray, enter: np.ndarray,
           leave: np.ndarray, shared: bool) -> Tuple[np.ndarray, np.ndarray]:
-    """Narrows the span [enter, leave] of each edge (4, N) to the part inside a convex polygon.
+    """Clips the span [enter, leave] of each edge (4, N) to a convex polygon.
 
     Args:
         starts: start points of the edges, (2, 4, N).
-        edges: vectors from there, (2, 4, N).
+        edges: edge vectors, (2, 4, N).
         other: the convex polygon, (2, 4, N).
-        enter: where the span starts, 0..1 along the edge, (4, N).
-        leave: where it ends.
-        shared: whether an edge that runs along an edge of the polygon in its direction is inside.
+        enter: start of the span, 0..1 along the edge, (4, N).
+        leave: end of the span.
+        shared: whether an edge along an edge of the polygon in the same direction is inside.
 
     Returns:
-        The new spans; nothing is left where leave <= enter.
+        The new spans, empty if leave <= enter.
     """
     sides = _edges(other)[:, np.newaxis]
     edges = edges[:, :, np.newaxis]

@@ -1,4 +1,4 @@
-"""Parameters of scoring, by the names of ICDAR's script, and the error that scoring raises."""
+"""Parameters of scoring, named as in ICDAR's script, and the exception of scoring."""
 
 import json
 import re
@@ -6,20 +6,17 @@ from typing import Any, Dict, NamedTuple, Optional
 
 
 class ProtocolError(Exception):
-    """``str(error)`` is one sentence that names the archive, entry and line, or the flag."""
+    """Invalid input; the message names the archive, entry and line, or the flag."""
 
     exit_code = 1
 
 
 def shown(text: str, limit: int = 80) -> str:
-    """Quotes text from a stranger's file for a message: control characters escaped, cut to size.
+    """Quotes untrusted text for a message, with control characters escaped.
 
     Args:
-        text: what the file says.
-        limit: number of characters from which on the rest is left out.
-
-    Returns:
-        The quoted text.
+        text: text from a file.
+        limit: number of characters after which the text is cut off.
     """
     return repr(text) if len(text) <= limit else f'{text[:limit]!r}...'
 
@@ -28,16 +25,16 @@ class Parameters(NamedTuple):
     r"""Parameters of the protocol, which ``-p`` sets.
 
     Attributes:
-        IOU_CONSTRAINT: a pair of boxes matches when its IoU is greater; 0..1.
-        AREA_PRECISION_CONSTRAINT: a detection is not counted when more than this share of its area
-            lies in one do-not-care region; 0..1.
-        GT_SAMPLE_NAME_2_ID: regular expression of the whole name of a ground-truth entry; its first
-            group is the sample's id. The dot before ``txt`` is a dot, not any character.
-        DET_SAMPLE_NAME_2_ID: the same for the entries of the results.
-        LTRB: boxes are given as left, top, right, bottom instead of four points.
-        CRLF: lines must end in CRLF; when false, LF is accepted too.
-        CONFIDENCES: each result line ends in a confidence, 0..1, and average precision is computed.
-        PER_SAMPLE_RESULTS: ``-o`` writes a file for each sample.
+        IOU_CONSTRAINT: boxes match if their IoU is greater; 0..1.
+        AREA_PRECISION_CONSTRAINT: a detection is ignored if more than this share of its area lies
+            in one do-not-care region; 0..1.
+        GT_SAMPLE_NAME_2_ID: regular expression of the full name of a ground-truth entry, whose
+            first group is the sample id. The dot before ``txt`` is escaped.
+        DET_SAMPLE_NAME_2_ID: the same for entries of the results.
+        LTRB: whether boxes are left, top, right, bottom instead of four points.
+        CRLF: whether lines must end in CRLF; otherwise LF is accepted too.
+        CONFIDENCES: whether result lines end in a confidence, 0..1; enables average precision.
+        PER_SAMPLE_RESULTS: whether ``-o`` writes a file for each sample.
     """
 
     IOU_CONSTRAINT: float = 0.5
@@ -51,32 +48,32 @@ class Parameters(NamedTuple):
 
 
 DEFAULT_PARAMETERS = Parameters()
-# For images of any name; the defaults are those of ICDAR2015.
+# Patterns for images of any name; the defaults are those of ICDAR2015.
 ANY_GT_NAME = r'gt_(.+)\.txt'
 ANY_DET_NAME = r'res_(.+)\.txt'
 
 
 def parse_parameters(text: Optional[str]) -> Parameters:
-    """Reads the value of ``-p``.
+    """Parses the value of ``-p``.
 
     Args:
-        text: a JSON object with some of the names of ``Parameters``; None keeps all defaults.
+        text: a JSON object with fields of ``Parameters``; None for the defaults.
 
     Returns:
-        The parameters, defaults where the object names none.
+        The parameters, with defaults for missing fields.
 
     Raises:
-        ProtocolError: it is not such an object, or a name or value is not allowed.
+        ProtocolError: the text is not such an object, or a name or value is invalid.
     """
     if text is None:
         return DEFAULT_PARAMETERS
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f'-p={shown(text)} is not valid JSON ({error}); it takes an object '
-                            'such as {"IOU_CONSTRAINT": 0.5}') from None
+        raise ProtocolError(f'-p={shown(text)} is not valid JSON ({error}); give an object such as '
+                            '{"IOU_CONSTRAINT": 0.5}') from None
     if not isinstance(given, dict):
-        raise ProtocolError(f'-p={shown(text)} is not a JSON object; it takes one such as '
+        raise ProtocolError(f'-p={shown(text)} is not a JSON object; give one such as '
                             '{"IOU_CONSTRAINT": 0.5}')
     return Parameters(**_checked(given))
 
@@ -85,7 +82,7 @@ def _checked(given: Dict[str, Any]) -> Dict[str, Any]:
     defaults = DEFAULT_PARAMETERS._asdict()
     for name, value in given.items():
         if name not in defaults:
-            raise ProtocolError(f'-p knows no parameter {shown(name)}; there are '
+            raise ProtocolError(f'-p has no parameter {shown(name)}; available are '
                                 f'{", ".join(defaults)}')
         problem = _problem(value, defaults[name])
         if problem:
@@ -94,7 +91,7 @@ def _checked(given: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _problem(value: Any, default: Any) -> Optional[str]:
-    """Describes what the value must be, given the default's type; None if it is valid."""
+    """Describes the requirement that a value violates, given the default; None if it is valid."""
     if isinstance(default, bool):
         return None if isinstance(value, bool) else 'true or false'
     if isinstance(default, float):
@@ -104,4 +101,4 @@ def _problem(value: Any, default: Any) -> Optional[str]:
         valid = isinstance(value, str) and re.compile(value).groups >= 1
     except (re.error, RecursionError, OverflowError):
         valid = False
-    return None if valid else 'a regular expression whose first group is the id of the sample'
+    return None if valid else 'a regular expression whose first group is the sample id'

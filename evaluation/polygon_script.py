@@ -1,4 +1,4 @@
-"""Scores polygons of any number of points, by the protocols of the curved and rotated sets.
+"""Scores polygons by the protocols of data sets with curved or rotated text.
 
     python evaluation/polygon_script.py -g=gt.zip -s=results.zip                IoU above 0.5
     python evaluation/polygon_script.py --protocol=ctw1500 -g=... -s=...        CTW1500's own
@@ -6,10 +6,10 @@
     python evaluation/polygon_script.py --protocol=msra_td500 -g=FOLDER -s=...  rotated boxes
 
 Ground truth and results are zip archives or folders. Ground truth: lines x1,y1,..,xn,yn,text with
-### for what does not count, CTW1500's lines of 32 numbers, Total-Text's poly_gt_imgN.mat,
-MSRA-TD500's .gt. Results: lines x1,y1,..,xn,yn[,score] in res_<image>.txt or <image>.txt; an image
-without a file has missed all. Prints ``Calculated!`` and a line of JSON with precision, recall and
-hmean.
+### for ignored regions, CTW1500's lines of 32 numbers, Total-Text's poly_gt_imgN.mat, or
+MSRA-TD500's .gt. Results: lines x1,y1,..,xn,yn[,score] in res_<image>.txt or <image>.txt; images
+without a result file count as missed. Prints ``Calculated!`` and a line of JSON with precision,
+recall and hmean.
 """
 
 import argparse
@@ -25,31 +25,31 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 import numpy as np
 from shapely.geometry import Polygon
 
-# Run as a file, a script has its own folder on the path, not the one that holds the package.
+# A script has its own folder on the path, not that of the package.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.archive import MAX_ARCHIVE_BYTES, MAX_ENTRIES, MAX_ENTRY_BYTES, decode
 from evaluation.parameters import ProtocolError, shown
 
 logger = logging.getLogger('psenet')
-# Of an image's id, which is its name without extension.
+# Prefixes of file names before the image id, which is the image's name without extension.
 _PREFIX = re.compile(r'(poly_gt_|gt_|res_)')
 _NUMBER = re.compile(r'\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*')
 _CTW1500 = 32
-# Shares of areas this close to a bound are equal to it.
+# Tolerance for ratios of areas against a bound.
 _TIE = 1e-9
 _MSRA_ANGLE = np.pi / 8
 
 
 class Region(NamedTuple):
-    """A region of the ground truth: points, float64 (P, 2), and whether it does not count."""
+    """A region of the ground truth: points, float64 (P, 2), and whether it is ignored."""
 
     points: np.ndarray
     ignored: bool
 
 
 class Counts(NamedTuple):
-    """Contribution of one image to the totals: recall is recall_sum / regions, precision alike."""
+    """Sums for one image: recall is recall_sum / regions, and likewise precision."""
 
     recall_sum: float
     regions: int
@@ -61,7 +61,7 @@ Protocol = Callable[[Sequence[Region], Sequence[np.ndarray]], Counts]
 
 
 def _shape(points: np.ndarray) -> Polygon:
-    """The region of some points; one that is not simple stays so."""
+    """Creates a polygon, which may not be simple."""
     return Polygon(points) if len(points) > 2 else Polygon()
 
 
@@ -70,16 +70,16 @@ def _repaired(shape: Polygon) -> Polygon:
 
 
 def _simple(detections: Sequence[np.ndarray]) -> List[Polygon]:
-    """The detections that are simple polygons with an area; others are left out of the score."""
+    """Selects the detections that are simple polygons with an area; others are not scored."""
     shapes = [shape for shape in map(_shape, detections) if shape.is_valid and shape.area > 0]
     if len(shapes) < len(detections):
-        logger.warning('%d of %d detections of an image are not simple polygons and are left out',
+        logger.warning('%d of %d detections in an image are not simple polygons and are ignored',
                        len(detections) - len(shapes), len(detections))
     return shapes
 
 
 def _intersections(truths: Sequence[Polygon], found: Sequence[Polygon]) -> np.ndarray:
-    """float64 (G, D): areas that truths and detections have in common."""
+    """Computes the intersection areas of truths and detections, float64 (G, D)."""
     areas = np.zeros((len(truths), len(found)))
     for row, truth in enumerate(truths):
         left, top, right, bottom = truth.bounds if not truth.is_empty else (0, 0, -1, -1)
@@ -97,7 +97,7 @@ def _ious(common: np.ndarray, truths: Sequence[Polygon], found: Sequence[Polygon
 
 
 def _counted(regions: Sequence[Region], found: List[Polygon]) -> List[Polygon]:
-    """The detections of which no ignored region has more than half."""
+    """Drops the detections that lie in an ignored region by more than half."""
     ignored = [_repaired(_shape(region.points)) for region in regions if region.ignored]
     common = _intersections(ignored, found)
     return [shape for column, shape in enumerate(found)
@@ -105,7 +105,7 @@ def _counted(regions: Sequence[Region], found: List[Polygon]) -> List[Polygon]:
 
 
 def score_iou(regions: Sequence[Region], detections: Sequence[np.ndarray]) -> Counts:
-    """IoU above 0.5, in file order: the rule of ICDAR2015 for polygons, and of TIoU for CTW1500."""
+    """Scores by IoU above 0.5 in file order, as ICDAR2015 and TIoU for CTW1500 do."""
     found = _counted(regions, _simple(detections))
     truths = [_repaired(_shape(region.points)) for region in regions if not region.ignored]
     ious = _ious(_intersections(truths, found), truths, found)
@@ -114,7 +114,7 @@ def score_iou(regions: Sequence[Region], detections: Sequence[np.ndarray]) -> Co
 
 
 def _greedy(allowed: np.ndarray) -> int:
-    """Pairs that are found when each truth in turn takes the first free detection; bool (G, D)."""
+    """Counts the matches if each truth in turn takes the first free detection; bool (G, D)."""
     free = np.ones(allowed.shape[1], bool)
     hits = 0
     for row in allowed:
@@ -126,7 +126,7 @@ def _greedy(allowed: np.ndarray) -> int:
 
 
 def score_ctw1500(regions: Sequence[Region], detections: Sequence[np.ndarray]) -> Counts:
-    """CTW1500's own script: each detection is held against the truth with the highest IoU alone."""
+    """Scores like CTW1500's script: a detection can only match the truth of highest IoU."""
     found = _simple(detections)
     truths = [_shape(region.points) for region in regions]
     truths = [shape if shape.is_valid else Polygon() for shape in truths]
@@ -140,7 +140,7 @@ def score_ctw1500(regions: Sequence[Region], detections: Sequence[np.ndarray]) -
 
 
 def score_total_text(regions: Sequence[Region], detections: Sequence[np.ndarray]) -> Counts:
-    """Total-Text's DetEval: recall 0.7, precision 0.6, a weight of 0.8 for splits and merges."""
+    """Scores by DetEval of Total-Text: recall 0.7, precision 0.6, weight 0.8 for splits, merges."""
     shapes = _simple(detections)
     for region in regions:
         if region.ignored and len(region.points) > 1:
@@ -160,7 +160,7 @@ def score_total_text(regions: Sequence[Region], detections: Sequence[np.ndarray]
 
 
 class _DetEval:
-    """The three passes, over the shares (G, D) of truths and of detections that are common."""
+    """The three passes of DetEval over the common shares (G, D) of truths and detections."""
 
     RECALL, PRECISION, WEIGHT = 0.7, 0.6, 0.8
 
@@ -176,18 +176,18 @@ class _DetEval:
         self.precision += precision
 
     def one_to_one(self) -> None:
-        """Truths and detections that have nothing else above the bounds."""
+        """Matches truths and detections that exceed the bounds only with each other."""
         above_recall, above_precision = self._sigma > self.RECALL, self._tau > self.PRECISION
         for truth in range(len(self._sigma)):
             by_recall = np.flatnonzero(above_recall[truth])
             by_precision = np.flatnonzero(above_precision[truth])
-            # The two need not be the same detection: so the published script has it.
+            # As in the published script, the two may be different detections.
             if len(by_recall) == len(by_precision) == 1 and above_recall[
                     :, by_recall[0]].sum() == above_precision[:, by_precision[0]].sum() == 1:
                 self._match(truth, by_recall[0])
 
     def splits(self) -> None:
-        """Truths that several detections share."""
+        """Matches truths that are split into several detections."""
         for truth in np.flatnonzero(~self._truth_used):
             if (self._sigma[truth] > 0).sum() < 2:
                 continue
@@ -199,11 +199,11 @@ class _DetEval:
                 self._match(truth, parts, self.WEIGHT, self.WEIGHT * len(parts))
 
     def merges(self) -> None:
-        """Detections that have several truths."""
+        """Matches detections that merge several truths."""
         for found in np.flatnonzero(~self._found_used):
             if (self._tau[:, found] > 0).sum() < 2:
                 continue
-            # By the bound of precision: so the published script has it, not MATLAB's.
+            # The bound is that of precision, as in the published Python script.
             parts = np.flatnonzero(~self._truth_used & (self._sigma[:, found] >= self.PRECISION))
             enough = self._tau[parts, found].sum() >= self.PRECISION - _TIE
             if len(parts) == 1 and enough and self._sigma[parts[0], found] >= self.RECALL:
@@ -220,7 +220,7 @@ class _Box(NamedTuple):
 
 
 def _rotated_box(points: np.ndarray) -> Optional[_Box]:
-    """The rectangle of least area around some points, as the ground truth describes it."""
+    """Fits the minimum-area rectangle to points, in the representation of the ground truth."""
     around = Polygon(points).minimum_rotated_rectangle if len(points) > 2 else None
     if around is None or around.geom_type != 'Polygon':
         return None
@@ -235,7 +235,7 @@ def _rotated_box(points: np.ndarray) -> Optional[_Box]:
 
 
 def _msra_matches(truth: _Box, found: _Box) -> bool:
-    # A rectangle has a second description, a quarter turn away; near pi/4 that may be the nearer.
+    # A rectangle rotated by 90 degrees with swapped sides is the same; near pi/4 it may be closer.
     for turn in (0, np.pi / 2, -np.pi / 2):
         width, height = (found.height, found.width) if turn else (found.width, found.height)
         if abs(found.angle + turn - truth.angle) >= _MSRA_ANGLE:
@@ -250,9 +250,9 @@ def _msra_matches(truth: _Box, found: _Box) -> bool:
 
 
 def score_msra_td500(regions: Sequence[Region], detections: Sequence[np.ndarray]) -> Counts:
-    """MSRA-TD500's paper: boxes turned upright about their centres, IoU above 0.5, angle pi/8.
+    """Scores as in the paper of MSRA-TD500: IoU above 0.5 of unrotated boxes, angle below pi/8.
 
-    A difficult region that is missed does not count; one that is found does.
+    A difficult region counts only if it is found.
     """
     found = [box for box in map(_rotated_box, detections) if box is not None]
     free, hits, regions_counted = list(range(len(found))), 0, 0
@@ -282,12 +282,12 @@ def score(ground_truth_path: str, results_path: str, protocol: str = 'iou') -> D
         precision, recall and hmean, 0..1.
 
     Raises:
-        ProtocolError: a file cannot be used; names it and the line.
+        ProtocolError: a file is invalid; the message names the file and the line.
     """
     truth = {name: list(_regions(source, data)) for name, source, data in
              _files(ground_truth_path, ('.txt', '.mat', '.gt'))}
     if not truth:
-        raise ProtocolError(f'{ground_truth_path} holds no ground truth (.txt, .mat or .gt)')
+        raise ProtocolError(f'{ground_truth_path} has no ground truth (.txt, .mat or .gt)')
     results = {}
     for name, source, data in _files(results_path, ('.txt',)):
         if name not in truth:
@@ -299,7 +299,7 @@ def score(ground_truth_path: str, results_path: str, protocol: str = 'iou') -> D
 
 
 def total(counts: Sequence[Counts]) -> Dict[str, float]:
-    """Precision, recall and hmean, 0..1, over all images."""
+    """Computes precision, recall and hmean, 0..1, over all images."""
     recall_sum, regions, precision_sum, detections = map(sum, zip(*counts))
     recall = recall_sum / regions if regions else 0.0
     precision = precision_sum / detections if detections else 0.0
@@ -308,7 +308,7 @@ def total(counts: Sequence[Counts]) -> Dict[str, float]:
 
 
 def _files(path: str, extensions: Tuple[str, ...]) -> Iterator[Tuple[str, str, bytes]]:
-    """The image's id, a name for messages, and the content of each file."""
+    """Yields image id, name for messages, and contents of each file."""
     seen: Dict[str, str] = {}
     try:
         for name, source, read in _entries(path):
@@ -318,7 +318,7 @@ def _files(path: str, extensions: Tuple[str, ...]) -> Iterator[Tuple[str, str, b
             image = _PREFIX.sub('', os.path.splitext(stem)[0] if stem.lower().endswith(
                 ('.jpg', '.png')) else stem, count=1)
             if image in seen:
-                raise ProtocolError(f'{source}: {shown(image)} is there already ({seen[image]})')
+                raise ProtocolError(f'{source}: duplicate image {shown(image)} ({seen[image]})')
             seen[image] = source
             yield image, source, read()
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
@@ -337,7 +337,7 @@ def _entries(path: str) -> Iterator[Tuple[str, str, Callable[[], bytes]]]:
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
         if len(infos) > MAX_ENTRIES or sum(info.file_size for info in infos) > MAX_ARCHIVE_BYTES:
-            raise ProtocolError(f'{path} is larger than an archive of results can be')
+            raise ProtocolError(f'{path} exceeds the limits for archives')
         for info in sorted(infos, key=lambda info: info.filename):
             yield info.filename, f'{path}:{info.filename}', (
                 lambda info=info: _bounded(archive.open(info), f'{path}:{info.filename}'))
@@ -358,7 +358,7 @@ def _lines(source: str, data: bytes) -> Iterator[Tuple[int, str]]:
 
 
 def _numbers(fields: Sequence[str]) -> List[float]:
-    """The numbers that some fields begin with."""
+    """Parses the leading fields that are numbers."""
     values = []
     for field in fields:
         if not _NUMBER.fullmatch(field):
@@ -384,13 +384,13 @@ def _region(where: str, line: str) -> Region:
         corner, offsets = values[:2], np.reshape(values[4:], (-1, 2))
         return Region(offsets + corner, False)
     if not marked:
-        # The text may hold commas and numbers, as ICDAR2015's "$8,888" does.
+        # The text may contain commas and numbers, such as "$8,888" in ICDAR2015.
         values = _numbers(fields[:-1])
         fields, text = fields[:len(values) // 2 * 2], ','.join(fields[len(values) // 2 * 2:])
         values = values[:len(fields)]
     if len(values) != len(fields) or len(values) % 2 or len(values) < 6:
-        raise ProtocolError(f'{where}: is not x1,y1,..,xn,yn,text with three points or more: '
-                            f'{shown(line)}')
+        raise ProtocolError(f'{where}: expected x1,y1,..,xn,yn,text with three or more points, '
+                            f'found {shown(line)}')
     return Region(np.reshape(values, (-1, 2)), text.strip() == '###')
 
 
@@ -398,16 +398,16 @@ def _detection(where: str, line: str) -> np.ndarray:
     fields = line.split(',')
     values = _numbers(fields)
     if len(values) != len(fields) or len(values) < 6:
-        raise ProtocolError(f'{where}: is not x1,y1,..,xn,yn[,score] with three points or more: '
-                            f'{shown(line)}')
-    # Of an odd count the last is the score, which plays no part in these protocols.
+        raise ProtocolError(f'{where}: expected x1,y1,..,xn,yn[,score] with three or more points, '
+                            f'found {shown(line)}')
+    # The last of an odd number of values is the score, which these protocols do not use.
     return np.reshape(values[:len(values) // 2 * 2], (-1, 2))
 
 
 def _msra(where: str, line: str) -> Region:
     values = _numbers(line.split(None, 7)[:7])
     if len(values) < 7:
-        raise ProtocolError(f'{where}: is not index difficult x y w h angle: {shown(line)}')
+        raise ProtocolError(f'{where}: expected index difficult x y w h angle, found {shown(line)}')
     _, difficult, x, y, width, height, angle = values
     corners = np.array([(-width, -height), (width, -height), (width, height), (-width, height)]) / 2
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -415,7 +415,7 @@ def _msra(where: str, line: str) -> Region:
 
 
 def _total_text(source: str, data: bytes) -> Iterator[Region]:
-    # Only these files need it, and the import takes a while.
+    # Only needed for these files, and slow to import.
     from scipy.io import loadmat
     try:
         content = loadmat(io.BytesIO(data))
@@ -423,13 +423,13 @@ def _total_text(source: str, data: bytes) -> Iterator[Region]:
             orientation = str(np.ravel(row[5])[0]) if np.size(row[5]) else ''
             yield Region(np.column_stack([np.ravel(row[1]), np.ravel(row[3])]).astype(float),
                          orientation.strip() == '#')
-    except Exception as error:  # damaged files make SciPy raise anything, MemoryError as well
-        told = ' '.join(str(error).split()) or type(error).__name__
-        raise ProtocolError(f'{source}: is not a MATLAB file of Total-Text ({told})') from None
+    except Exception as error:  # SciPy raises anything for damaged files, including MemoryError
+        detail = ' '.join(str(error).split()) or type(error).__name__
+        raise ProtocolError(f'{source}: not a MATLAB file of Total-Text ({detail})') from None
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Runs the command; returns its exit code: 0, or 1 after a sentence on stderr."""
+    """Runs the command; returns its exit code: 0, or 1 after a message on stderr."""
     logging.basicConfig(format='%(levelname)s: %(message)s', stream=sys.stderr)
     summary, examples, forms = __doc__.strip().split('\n\n')
     parser = argparse.ArgumentParser(description=summary, epilog=f'{examples}\n\n{forms}',

@@ -1,10 +1,10 @@
-"""Lines of ground truth and results -> boxes, by the rules of ICDAR2015 Task 4.1.
+"""Parses lines of ground truth and results by the rules of ICDAR2015 Task 4.1.
 
-A line of ground truth is ``x1,y1,x2,y2,x3,y3,x4,y4,transcription``, the points clockwise in image
-coordinates (y down); the transcription may hold commas, and ``###`` marks a do-not-care region. A
-file of ground truth may have ICDAR2013's rectangles instead, ``left, top, right, bottom, "text"``.
-A line of results is four points without transcription. Coordinates are integers. Empty lines count
-for nothing; every other line that does not follow the rules is an error that names it.
+A line of ground truth is ``x1,y1,x2,y2,x3,y3,x4,y4,transcription`` with clockwise points in image
+coordinates (y down); the transcription may contain commas, and ``###`` marks a do-not-care region.
+A file may instead have the rectangles of ICDAR2013, ``left, top, right, bottom, "text"``. A line of
+results is four points without transcription. Coordinates are integers. Empty lines are ignored; any
+other invalid line is an error.
 """
 
 import functools
@@ -25,8 +25,8 @@ from evaluation.parameters import (
     shown,
 )
 
-# Pairs of a region and a detection of one sample: bounds time and memory. A page of 10,000 words
-# has 100 million.
+# Limit of the pairs of a region and a detection in one sample; a page of 10,000 words has 100
+# million.
 MAX_PAIRS = 400000000
 
 # Seven digits keep every product of coordinates exact in float64.
@@ -34,13 +34,13 @@ _COORDINATE = r'[ \t]*(-?[0-9]{1,7})[ \t]*'
 _CONFIDENCE = r'[ \t]*((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)[ \t]*'
 _TRANSCRIPTION = r'([^\r\n]*)'
 _DO_NOT_CARE = ('###', '"###"')
-# Ground truth with one column more before the transcription: the script of ICDAR2017 and ICDAR2019
-# MLT, and RCTW-17's flag of a difficult text.
+# Ground truth with an additional column before the transcription: the script in ICDAR2017 and
+# ICDAR2019 MLT, and the flag of a difficult text in RCTW-17.
 _MLT_DO_NOT_CARE = re.compile(
     '(?:Arabic|Latin|Chinese|Japanese|Korean|Bangla|Hindi|Symbols|Mixed|None)'
     '[ \t]*,[ \t]*###[ \t]*')
 _RCTW = re.compile(r'[ \t]*([01])[ \t]*,[ \t]*"(.*)"[ \t]*')
-# A transcription may be a number with commas in it, but no more of it: these are further points.
+# A transcription may be a number with commas, but more numbers than that are further points.
 _FURTHER_POINTS = re.compile(r'(?:[ \t]*-?[0-9]+(?:\.[0-9]*)?[ \t]*(?:,|$)){4}')
 
 
@@ -54,34 +54,34 @@ class GroundTruth(NamedTuple):
 class Detections(NamedTuple):
     """A sample's results: ``quads`` int64 (N, 4, 2), x, y; ``confidences`` float64 (N,), 0..1.
 
-    Without the parameter CONFIDENCES all confidences are 1.
+    All confidences are 1 without the parameter CONFIDENCES.
     """
 
     quads: np.ndarray
     confidences: np.ndarray
 
 
-# A text that begins with a further number would be a line of points with a fault in it.
+# A text that begins with another number indicates an invalid line of points.
 _RECTANGLE = re.compile(
     r'^' + r'[ \t]*[, \t][ \t]*'.join([r'[ \t]*(-?[0-9]{1,7})'] + [r'(-?[0-9]{1,7})'] * 3)
     + r'(?:[ \t]*[, \t][ \t]*(?!-?[0-9.]+[ \t]*[, \t])([^\r\n]*?))?[ \t]*\r?$', re.MULTILINE)
 
 
 class _LineFormat(NamedTuple):
-    pattern: Pattern    # a group a field, coordinates first
-    coordinates: int    # how many
-    expected: str       # for messages
+    pattern: Pattern    # one group per field, coordinates first
+    coordinates: int    # number of coordinates
+    expected: str       # description for messages
 
 
 def with_names_of(path: str, parameters: Parameters) -> Parameters:
-    """Follows the names of the entries of a ground truth where the parameters have the defaults.
+    """Adapts default name patterns to the names in an archive of ground truth.
 
     Args:
         path: zip archive.
-        parameters: of the protocol.
+        parameters: parameters of the protocol.
 
     Returns:
-        The parameters; with the patterns for images of any name where the archive has an entry
+        The parameters; with patterns for images of any name if the archive has an entry
         ``gt_<name>.txt`` that does not match ``gt_img_<number>.txt``.
 
     Raises:
@@ -99,21 +99,21 @@ def with_names_of(path: str, parameters: Parameters) -> Parameters:
 
 
 def read_ground_truth(path: str, parameters: Parameters) -> Dict[str, GroundTruth]:
-    """Reads an archive of ground truth; entries of other names are left out.
+    """Reads an archive of ground truth; entries with other names are ignored.
 
     Args:
         path: zip archive.
         parameters: names, form and line ends of the entries.
 
     Returns:
-        Regions by id of the sample, in the order of the archive; at least one sample.
+        Sample id -> regions, in the order of the archive; at least one sample.
 
     Raises:
-        ProtocolError: the archive cannot be read, a line is wrong, or the archive holds no sample.
+        ProtocolError: the archive cannot be read, a line is invalid, or there is no sample.
     """
     entries = read_archive(path, parameters.GT_SAMPLE_NAME_2_ID, strict=False)
     if not entries:
-        raise ProtocolError(f'{path} holds no ground truth: no entry is named '
+        raise ProtocolError(f'{path} has no ground truth: no entry is named '
                             f'{parameters.GT_SAMPLE_NAME_2_ID}')
     return {sample_id: parse_ground_truth(entry.text, entry.source, parameters)
             for sample_id, entry in entries.items()}
@@ -121,19 +121,19 @@ def read_ground_truth(path: str, parameters: Parameters) -> Dict[str, GroundTrut
 
 def read_detections(path: str, parameters: Parameters,
                     ground_truth: Dict[str, GroundTruth]) -> Dict[str, Detections]:
-    """Reads an archive of results; it need not hold every sample.
+    """Reads an archive of results, which may lack samples.
 
     Args:
         path: zip archive.
         parameters: names, form and line ends of the entries.
-        ground_truth: the samples that there are.
+        ground_truth: the ground truth.
 
     Returns:
-        Detections by id of the sample, in the order of the archive.
+        Sample id -> detections, in the order of the archive.
 
     Raises:
         ProtocolError: the archive cannot be read, an entry is not a sample of the ground truth, a
-            line is wrong, or it has far too many boxes.
+            line is invalid, or there are too many boxes.
     """
     entries = read_archive(path, parameters.DET_SAMPLE_NAME_2_ID, strict=True)
     detections = {}
@@ -150,18 +150,18 @@ def read_detections(path: str, parameters: Parameters,
 
 
 def parse_ground_truth(text: str, source: str, parameters: Parameters) -> GroundTruth:
-    """Reads the regions of one sample.
+    """Parses the regions of a sample.
 
     Args:
-        text: the file.
-        source: how messages name the file.
+        text: contents of the file.
+        source: name of the file in messages.
         parameters: form and line ends.
 
     Returns:
         The regions in file order.
 
     Raises:
-        ProtocolError: a line is not of the form, or its points are in the wrong order.
+        ProtocolError: a line is malformed, or its points are in the wrong order.
     """
     line_format = _line_format(parameters.LTRB, parameters.CRLF, 'transcription')
     rows = _rectangle_rows(text, parameters)
@@ -178,9 +178,9 @@ def parse_ground_truth(text: str, source: str, parameters: Parameters) -> Ground
 
 
 def _ignore_tags(texts: List[str]) -> np.ndarray:
-    """Bool (N,): the do-not-care regions of a file, by what follows their corners."""
+    """Finds the do-not-care regions of a file from the texts after the corners, bool (N,)."""
     of_rctw = [_RCTW.fullmatch(each) for each in texts]
-    # A transcription may look like RCTW's two columns by chance; those of a whole file do not.
+    # A single transcription may look like the columns of RCTW, but not those of a whole file.
     if texts and all(of_rctw):
         return np.array([each.group(1) == '1' or each.group(2) == '###' for each in of_rctw], bool)
     return np.array([each in _DO_NOT_CARE or _MLT_DO_NOT_CARE.fullmatch(each) is not None
@@ -188,19 +188,19 @@ def _ignore_tags(texts: List[str]) -> np.ndarray:
 
 
 def parse_detections(text: str, source: str, parameters: Parameters) -> Detections:
-    """Reads the detections of one sample.
+    """Parses the detections of a sample.
 
     Args:
-        text: the file.
-        source: how messages name the file.
+        text: contents of the file.
+        source: name of the file in messages.
         parameters: form, line ends, and whether there are confidences.
 
     Returns:
         The detections in file order.
 
     Raises:
-        ProtocolError: a line is not of the form, its points are in the wrong order, or its
-            confidence is above 1.
+        ProtocolError: a line is malformed, its points are in the wrong order, or its confidence
+            exceeds 1.
     """
     last_field = 'confidence' if parameters.CONFIDENCES else ''
     line_format = _line_format(parameters.LTRB, parameters.CRLF, last_field)
@@ -228,7 +228,7 @@ def _line_format(ltrb: bool, crlf: bool, last_field: str) -> _LineFormat:
 
 
 def _rectangle_rows(text: str, parameters: Parameters) -> List[Tuple[str, ...]]:
-    """Fields of a file of which every line is a rectangle and none has four points; else none."""
+    """Returns the fields if all lines are rectangles and none has four points, otherwise []."""
     lines = _lines(text)
     quads = _line_format(False, False, 'transcription').pattern
     if parameters.LTRB or parameters.CRLF or not lines or quads.search(text):
@@ -238,7 +238,7 @@ def _rectangle_rows(text: str, parameters: Parameters) -> List[Tuple[str, ...]]:
 
 
 def _rows(text: str, source: str, line_format: _LineFormat) -> List[Tuple[str, ...]]:
-    """Fields of every line that is not empty: one scan, and line by line if it misses one."""
+    """Returns the fields of all non-empty lines in one scan; finds the first invalid line."""
     rows = line_format.pattern.findall(text)
     lines = _lines(text)
     if len(rows) < len(lines):
@@ -249,7 +249,7 @@ def _rows(text: str, source: str, line_format: _LineFormat) -> List[Tuple[str, .
 
 
 def _lines(text: str) -> List[Tuple[int, str]]:
-    """Number (from 1) and text, with its end, of every line that is not empty."""
+    """Lists the number (from 1) and text, with its line end, of all non-empty lines."""
     lines = io.StringIO(text, newline='\n')
     return [(number, line) for number, line in enumerate(lines, start=1) if line.strip('\r\n')]
 
@@ -270,7 +270,7 @@ def _quads(rows: List[Tuple[str, ...]], text: str, source: str,
 
 
 def _refuse(wrong: np.ndarray, text: str, source: str, problem: str) -> None:
-    """Raises for the first row that is wrong; ``wrong`` bool (N,)."""
+    """Raises an error for the first row for which ``wrong``, bool (N,), is True."""
     if wrong.any():
         number, line = _lines(text)[int(wrong.argmax())]
         raise ProtocolError(f'{source}, line {number}: {problem}: {shown(line.rstrip())}')

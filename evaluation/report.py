@@ -1,8 +1,8 @@
-"""Precision, recall, Hmean and average precision of a matching, and what ``-o`` writes."""
+"""Precision, recall, Hmean and average precision of a matching, and the report of ``-o``."""
 
 import json
 import os
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Tuple, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Score(NamedTuple):
         precision: share of the counted detections that match.
         recall: share of the counted regions that are matched.
         hmean: harmonic mean of both.
-        AP: average precision; 0 unless there are confidences.
+        AP: average precision; 0 without confidences.
     """
 
     precision: float
@@ -31,7 +31,7 @@ class Score(NamedTuple):
 
 
 class SampleResult(NamedTuple):
-    """One sample: its boxes, what matching decided, and its own score."""
+    """A sample: its boxes, its matches, and its score."""
 
     ground_truth: GroundTruth
     detections: Detections
@@ -40,14 +40,14 @@ class SampleResult(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The score over all samples, and the samples by id in the order of the ground truth."""
+    """The score over all samples, and sample id -> result in the order of the ground truth."""
 
     score: Score
     samples: Dict[str, SampleResult]
 
 
 class _Counts(NamedTuple):
-    """Counts that scores are computed from; ties in confidence keep the order of detections."""
+    """Counts from which scores are computed; equal confidences keep the order of detections."""
 
     regions: int
     confidences: np.ndarray    # float64 (N,) of the counted detections
@@ -59,12 +59,12 @@ def evaluate(ground_truth: Dict[str, GroundTruth], detections: Dict[str, Detecti
     """Scores detections.
 
     Args:
-        ground_truth: regions by id of the sample.
-        detections: by id of the sample; a sample without any may be missing.
-        parameters: of the protocol.
+        ground_truth: sample id -> regions.
+        detections: sample id -> detections; samples without detections may be missing.
+        parameters: parameters of the protocol.
 
     Returns:
-        The scores, over all samples and of each.
+        The scores over all samples and of each sample.
     """
     found = [detections.get(sample_id, NO_DETECTIONS) for sample_id in ground_truth]
     matches = match_samples(list(ground_truth.values()), found, parameters)
@@ -77,10 +77,10 @@ def evaluate(ground_truth: Dict[str, GroundTruth], detections: Dict[str, Detecti
 
 
 def average_precision(confidences: np.ndarray, matched: np.ndarray, regions: int) -> float:
-    """Mean over the regions of the precision at which each is found, 0 for one that is not.
+    """Computes the mean over the regions of the precision at which each is found, 0 if missed.
 
     Args:
-        confidences: float64 (N,), of the counted detections; equal ones stay in their order.
+        confidences: float64 (N,), of the counted detections; the order of equal ones is kept.
         matched: bool (N,), whether each matches a region.
         regions: number of counted regions.
 
@@ -102,7 +102,7 @@ def _count(regions: GroundTruth, found: Detections, match: SampleMatch) -> _Coun
 
 
 def _sample_score(count: _Counts, parameters: Parameters) -> Score:
-    """A sample without a counted region is perfect when nothing was found in it."""
+    """Scores a sample; one without counted regions is perfect if nothing was detected."""
     if not count.regions:
         precision = 0.0 if len(count.matched) else 1.0
         return Score(precision, 1.0, _hmean(precision, 1.0), precision)
@@ -111,12 +111,8 @@ def _sample_score(count: _Counts, parameters: Parameters) -> Score:
 
 def _total_score(counts: List[_Counts], parameters: Parameters) -> Score:
     return _score(_Counts(sum(count.regions for count in counts),
-                          _joined(count.confidences for count in counts),
-                          _joined(count.matched for count in counts)), parameters)
-
-
-def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    return np.concatenate(list(arrays))
+                          np.concatenate([count.confidences for count in counts]),
+                          np.concatenate([count.matched for count in counts])), parameters)
 
 
 def _score(count: _Counts, parameters: Parameters) -> Score:
@@ -137,21 +133,21 @@ def _hmean(precision: float, recall: float) -> float:
 
 REPORT_NAME = 'results.zip'
 
-# As in ICDAR's interface, the IoU matrix of a sample with more detections is left out (empty); so
-# is one of more cells in all, which no real sample comes near.
+# As in ICDAR's interface, the IoU matrix is empty for more detections than this; also for more
+# cells, which no real sample has.
 MAX_IOU_COLUMNS = 100
 MAX_IOU_CELLS = 1000000
 
 
 def write_report(folder: str, evaluation: Evaluation, parameters: Parameters,
                  inputs: Tuple[str, ...]) -> str:
-    """Writes ``results.zip``: ``method.json`` and, if asked for, ``<id>.json`` for each sample.
+    """Writes ``results.zip``: ``method.json`` and, if requested, ``<id>.json`` for each sample.
 
     Args:
-        folder: where to; is made when it is not there. An earlier report is replaced.
-        evaluation: what to report.
-        parameters: with which it was made.
-        inputs: paths of the archives it was made from; the report does not replace one of them.
+        folder: output folder, created if missing. An earlier report is replaced.
+        evaluation: scores to report.
+        parameters: parameters of the evaluation.
+        inputs: paths of the scored archives, which must not be replaced.
 
     Returns:
         Path of the archive.
@@ -163,8 +159,8 @@ def write_report(folder: str, evaluation: Evaluation, parameters: Parameters,
     try:
         os.makedirs(folder, exist_ok=True)
         if os.path.exists(path) and any(os.path.samefile(path, used) for used in inputs):
-            raise ProtocolError(f'-o={folder} would replace {path}, which is being scored; choose '
-                                'another folder')
+            raise ProtocolError(f'-o={folder} would overwrite {path}, which is being scored; '
+                                'choose another folder')
         write_archive(path, _entries(evaluation, parameters))
     except OSError as error:
         raise ProtocolError(f'cannot write the report {path}: {error.strerror or error}') from None
@@ -184,14 +180,14 @@ def _json(value: Dict[str, Any]) -> bytes:
 
 
 def sample_report(sample: SampleResult, parameters: Parameters) -> Dict[str, Any]:
-    """Describes one sample, with boxes named by their place in its files, from 0.
+    """Describes a sample; boxes are numbered by their position in the files, from 0.
 
     Args:
-        sample: boxes, matching and score.
-        parameters: with which they were made.
+        sample: boxes, matches and score.
+        parameters: parameters of the evaluation.
 
     Returns:
-        What ``<id>.json`` holds, under the names of ICDAR's interface.
+        The contents of ``<id>.json``, with the names of ICDAR's interface.
     """
     regions, detections = sample.ground_truth, sample.detections
     return {
@@ -214,7 +210,7 @@ def _iou_matrix(regions: np.ndarray, detections: np.ndarray) -> List[List[float]
 
 
 def _points(quads: np.ndarray, parameters: Parameters) -> List[List[int]]:
-    """The numbers of each box as its line has them."""
+    """Returns the numbers of each box as in its line."""
     if parameters.LTRB:
         return quads[:, ::2].reshape(-1, 4).tolist()
     return quads.reshape(-1, 8).tolist()

@@ -1,4 +1,4 @@
-"""Scores detections against ground truth, as ICDAR2015 Task 4.1 (text localisation) does.
+"""Scores detections by the protocol of ICDAR2015 Task 4.1 (text localisation).
 
     python evaluation/script.py -g=gt.zip -s=results.zip
     python evaluation/script.py -g=gt.zip -s=results.zip -o=report -p='{"IOU_CONSTRAINT": 0.7}'
@@ -13,7 +13,7 @@ import os
 import sys
 from typing import List, Optional
 
-# Run as a file, a script has its own folder on the path, not the one that holds the package.
+# A script has its own folder on the path, not that of the package.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.parameters import DEFAULT_PARAMETERS, Parameters, ProtocolError, parse_parameters
@@ -28,14 +28,14 @@ def score_archives(ground_truth_path: str, results_path: str,
     Args:
         ground_truth_path: zip with ``gt_img_<number>.txt`` entries, or ``gt_<name>.txt``.
         results_path: zip with ``res_img_<number>.txt`` entries, or ``res_<name>.txt``.
-        parameters: of the protocol; patterns of names that are the defaults follow the ground
-            truth's names.
+        parameters: parameters of the protocol; default name patterns are adapted to the names in
+            the ground truth.
 
     Returns:
-        The scores, over all samples and of each.
+        The scores over all samples and of each sample.
 
     Raises:
-        ProtocolError: an archive cannot be used; names it, the entry and the line.
+        ProtocolError: an archive is invalid; the message names archive, entry and line.
     """
     parameters = with_names_of(ground_truth_path, parameters)
     ground_truth = read_ground_truth(ground_truth_path, parameters)
@@ -44,7 +44,7 @@ def score_archives(ground_truth_path: str, results_path: str,
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends wrong usage as every other error: one sentence, exit code 1."""
+    """Reports wrong usage like any other error: one line, exit code 1."""
 
     def error(self, message: str) -> None:
         raise ProtocolError(f'{message} (--help shows the usage)')
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
                         metavar='ZIP',
                         help='results: res_img_<number>.txt entries, nothing else')
     parser.add_argument('-o', '--output', type=os.path.expanduser, metavar='FOLDER',
-                        help='write results.zip there: method.json, and <number>.json a sample')
+                        help='write results.zip there: method.json, and <number>.json per sample')
     parser.add_argument('-p', '--parameters', metavar='JSON',
                         help='change parameters: ' + ', '.join(
                             f'{name} ({json.dumps(default)})'
@@ -84,10 +84,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Runs the command.
 
     Args:
-        argv: arguments; those of the process when None.
+        argv: arguments; None for those of the process.
 
     Returns:
-        The exit code: 0, or 1 after a sentence on stderr.
+        The exit code: 0, or 1 after a message on stderr.
     """
     logging.basicConfig(format='%(levelname)s: %(message)s', stream=sys.stderr)
     try:

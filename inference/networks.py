@@ -362,8 +362,8 @@ def other_model(model: str, lacking: str) -> PSENetError:
 
 def damaged_model(model: str, kind: str, detail: str) -> PSENetError:
     """Returns the error for a damaged file, or one of another kind."""
-    return PSENetError(f'--model={model} is damaged or not a valid {kind} ({detail}); export it again '
-                       'with tools.export')
+    return PSENetError(f'--model={model} is damaged or not a valid {kind} ({detail}); export it '
+                       'again with tools.export')
 
 
 def too_little_memory(image_shape: Tuple[int, ...]) -> PSENetError:

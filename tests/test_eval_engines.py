@@ -74,7 +74,7 @@ def test_the_thresholds_beside_a_model_are_followed_and_those_of_another_are_not
     content = {'model': 'model.onnx', 'fingerprint': file_digest(onnx_model),
                'seg_map_thresh': 0.5, 'min_area_thresh': 2, 'min_box_side': 33}
     for fingerprint, found, said in ((content['fingerprint'], [], ': --seg_map_thresh=0.5'),
-                                     ('0' * 32, BOXES, 'was made for another model')):
+                                     ('0' * 32, BOXES, 'is for another model of the same name')):
         with open(onnx_model + SUFFIX, 'w') as file:
             json.dump(dict(content, fingerprint=fingerprint), file)
         result = place.evaluate('--engine=onnx', f'--model={onnx_model}')

@@ -69,8 +69,8 @@ def test_what_archivers_add_is_passed_over_with_a_word(make_zip, caplog):
     finally:
         logger.removeHandler(caplog.handler)
     assert {name: entry.text for name, entry in entries.items()} == {'1': 'one', '2': 'two'}
-    assert '2 hidden files and files of macOS are passed over' in caplog.text
-    assert "all entries lie in the directory 'output/', which is passed over" in caplog.text
+    assert 'ignoring 2 hidden files and files of macOS' in caplog.text
+    assert "ignoring the common directory 'output/' of all entries" in caplog.text
     assert list_names(path) == ['res_img_1.txt', 'res_img_2.txt']
 
 
@@ -85,17 +85,17 @@ def test_duplicate_names(tmp_path):
         target.writestr('res_img_1.txt', 'first')
         with pytest.warns(UserWarning, match='Duplicate name'):
             target.writestr('res_img_1.txt', 'second')
-    assert "entry 'res_img_1.txt': sample 1 is there already" in refusal(path)
+    assert "entry 'res_img_1.txt': duplicate sample 1" in refusal(path)
 
 
 def test_one_id_for_two_names(make_zip):
     path = make_zip('a.zip', {'a1.txt': '', 'b1.txt': ''})
-    assert 'sample 1 is there already' in refusal(path, pattern=r'[ab]([0-9])\.txt')
+    assert 'duplicate sample 1' in refusal(path, pattern=r'[ab]([0-9])\.txt')
 
 
 @pytest.mark.parametrize('name', ['../../x.txt', 'a\\b.txt', 'method.txt'])
 def test_ids_that_cannot_name_a_report(make_zip, name):
-    assert 'cannot be the id' in refusal(make_zip('a.zip', {name: ''}), pattern=r'(.*)\.txt')
+    assert 'is not a valid sample id' in refusal(make_zip('a.zip', {name: ''}), pattern=r'(.*)\.txt')
 
 
 def test_missing_archive(tmp_path):
@@ -110,14 +110,14 @@ def test_folder_instead_of_archive(tmp_path):
 def test_not_a_zip(tmp_path, content):
     path = tmp_path / 'a.zip'
     path.write_bytes(content)
-    assert 'is not a zip archive that can be read' in refusal(str(path))
+    assert 'is not a valid zip archive' in refusal(str(path))
 
 
 def test_truncated(make_zip):
     path = make_zip('a.zip', {'res_img_1.txt': os.urandom(1000)})
     with open(path, 'r+b') as file:
         file.truncate(600)
-    assert 'is not a zip archive that can be read' in refusal(path)
+    assert 'is not a valid zip archive' in refusal(path)
 
 
 def test_damaged_entry_is_named(make_zip):
@@ -156,7 +156,7 @@ def test_other_compression(tmp_path):
 def test_bomb_in_one_entry(make_zip):
     path = make_zip('a.zip', {'res_img_1.txt': bytes(archive.MAX_ENTRY_BYTES + 1)})
     assert os.path.getsize(path) < 100000
-    assert "entry 'res_img_1.txt': 8388609 bytes are more than the 8 MiB" in refusal(path)
+    assert "entry 'res_img_1.txt': 8388609 bytes exceed the limit of 8 MiB" in refusal(path)
 
 
 def test_bomb_in_all_entries(make_zip):
@@ -180,14 +180,14 @@ def test_bomb_with_a_lying_header_takes_no_memory(make_zip):
 def test_too_many_entries(make_zip, monkeypatch):
     monkeypatch.setattr(archive, 'MAX_ENTRIES', 2)
     path = make_zip('a.zip', {f'res_img_{i}.txt': '' for i in range(3)})
-    assert 'holds 3 entries, more than the 2' in refusal(path)
+    assert 'has 3 entries, more than the 2' in refusal(path)
 
 
 def test_too_large_a_file(tmp_path):
     path = tmp_path / 'a.zip'
     with open(path, 'wb') as file:
         file.truncate(archive.MAX_ARCHIVE_BYTES + 1)
-    assert 'is larger than the 64 MiB' in refusal(str(path))
+    assert 'exceeds the limit of 64 MiB' in refusal(str(path))
 
 
 def test_random_damage_is_never_a_traceback(make_zip, tmp_path):

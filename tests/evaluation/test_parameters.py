@@ -29,7 +29,7 @@ def test_named_parameters_replace_defaults():
     ('0.5', 'not a JSON object'),
     ('null', 'not a JSON object'),
     ('{"IOU": 0.5}', "no parameter 'IOU'"),
-    ('{"iou_constraint": 0.5}', 'there are IOU_CONSTRAINT'),
+    ('{"iou_constraint": 0.5}', 'available are IOU_CONSTRAINT'),
     ('{"IOU_CONSTRAINT": "0.5"}', 'IOU_CONSTRAINT must be a number from 0 to 1'),
     ('{"IOU_CONSTRAINT": 1.5}', 'from 0 to 1'),
     ('{"IOU_CONSTRAINT": -0.1}', 'from 0 to 1'),
@@ -40,7 +40,7 @@ def test_named_parameters_replace_defaults():
     ('{"CRLF": "yes"}', 'CRLF must be true or false'),
     ('{"GT_SAMPLE_NAME_2_ID": "gt_[0-9]+"}', 'GT_SAMPLE_NAME_2_ID must be a regular expression'),
     ('{"DET_SAMPLE_NAME_2_ID": "res_("}', 'DET_SAMPLE_NAME_2_ID must be a regular expression'),
-    ('{"DET_SAMPLE_NAME_2_ID": 7}', 'must be a regular expression whose first group is the id'),
+    ('{"DET_SAMPLE_NAME_2_ID": 7}', 'must be a regular expression whose first group is the sample id'),
 ])
 def test_everything_else_is_refused_by_name(text, message):
     with pytest.raises(ProtocolError) as error:

@@ -249,7 +249,7 @@ def test_errors_name_archive_entry_and_line(make_zip):
 
 
 def test_ground_truth_without_samples(make_zip):
-    with pytest.raises(ProtocolError, match='holds no ground truth'):
+    with pytest.raises(ProtocolError, match='has no ground truth'):
         read_ground_truth(make_zip('gt.zip', {'gt.txt': ''}), DEFAULT_PARAMETERS)
 
 

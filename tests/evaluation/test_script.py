@@ -166,7 +166,7 @@ def test_report_does_not_replace_what_is_scored(script, archives, tmp_path):
     before = (tmp_path / 'results.zip').read_bytes()
     sentence = refused(run(script, f'-g={archives[0]}', '-s=results.zip', '-o=.',
                            cwd=str(tmp_path)))
-    assert 'would replace' in sentence
+    assert 'would overwrite' in sentence
     assert (tmp_path / 'results.zip').read_bytes() == before
 
 
@@ -183,11 +183,11 @@ def test_report_that_cannot_be_written(script, archives, tmp_path):
     (['-g={gt}', '-s={res}', '-x=1'], 'unrecognized arguments: -x=1'),
     (['-g={gt}', '-s={res}', '-p'], 'expected one argument'),
     (['-g={gt}', '-s={res}', '-p=nonsense'], "-p='nonsense' is not valid JSON"),
-    (['-g={gt}', '-s={res}', '-p={{"IOU":1}}'], "-p knows no parameter 'IOU'"),
+    (['-g={gt}', '-s={res}', '-p={{"IOU":1}}'], "-p has no parameter 'IOU'"),
     (['-g=missing.zip', '-s={res}'], 'the archive missing.zip does not exist'),
     (['-g={gt}', '-s=missing.zip'], 'the archive missing.zip does not exist'),
     (['-g=.', '-s={res}'], 'the archive . is not a file'),
-    (['-g={res}', '-s={res}'], 'res.zip holds no ground truth'),
+    (['-g={res}', '-s={res}'], 'res.zip has no ground truth'),
     (['-g={gt}', '-s={gt}'], "gt.zip, entry 'gt_img_1.txt': the name does not match"),
 ])
 def test_wrong_usage(script, archives, arguments, message):
@@ -197,7 +197,7 @@ def test_wrong_usage(script, archives, arguments, message):
 
 def test_not_a_zip(script, archives, tmp_path):
     (tmp_path / 'a.zip').write_text('no archive')
-    assert 'is not a zip archive that can be read' in refused(
+    assert 'is not a valid zip archive' in refused(
         run(script, f'-g={archives[0]}', f'-s={tmp_path}/a.zip'))
 
 
