@@ -1,4 +1,4 @@
-# Every target sets up what it needs; a set-up that is up to date costs no time.
+# Every target sets up what it needs; a setup that is up to date costs no time.
 
 VENV_PYTHON := .venv/bin/python
 SETUP = python=$$(PYTHON='$(PYTHON)' tools/find_python.sh) && TF='$(TF)' "$$python" tools/setup_env.py

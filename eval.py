@@ -4,10 +4,10 @@
     python eval.py --platform=npu ...      on an Ascend NPU instead of GPUs or the CPU
     python eval.py --engine=onnx --model=./export/psenet.onnx ...     in ONNX Runtime, on the CPU
 
-For every image, res_<image>.txt in --output_dir holds a box a line, x1,y1,x2,y2,x3,y3,x4,y4,
-clockwise, in pixels of the image; beside it lies the image with its boxes drawn. Thresholds that
-tools.sweep --write has left beside the checkpoint count, unless flags give others. The exit code
-is 3 when all is done but some images could not be read; their result files are empty.
+For each image, res_<image>.txt in --output_dir has a box per line, x1,y1,x2,y2,x3,y3,x4,y4,
+clockwise, in pixels of the image; the image with its boxes drawn is saved next to it. Thresholds
+that tools.sweep --write stored with the checkpoint are used unless flags are given. The exit code
+is 3 if some images could not be read; their result files are empty.
 """
 
 from typing import Collection, Dict, List
@@ -30,12 +30,12 @@ EXIT_UNREADABLE = 3
 
 
 def find_platform(config: DetectConfig, npu_options: Dict[str, Value]) -> Platform:
-    """Prepares the environment, which TensorFlow reads when it starts, for the device."""
+    """Prepares the environment of TensorFlow for the device."""
     if config.platform == 'gpu':
         configure_tensorflow(config.gpu_list)
         return Platform(gpu_list=config.gpu_list)
     hide_gpus()
-    # TensorFlow comes with it.
+    # It imports TensorFlow.
     from training.devices.npu.session import inference_session_config
     return Platform(session_config=inference_session_config(npu_options),
                     input_sizes=config.input_sizes)
@@ -43,7 +43,7 @@ def find_platform(config: DetectConfig, npu_options: Dict[str, Value]) -> Platfo
 
 def evaluate(config: DetectConfig, npu_options: Dict[str, Value],
              given: Collection[str]) -> Summary:
-    """Detects in every image of ``config.test_data_path``; thresholds that are given stay."""
+    """Detects text in all images; stored thresholds replace those not given as flags."""
     images = images_by_stem(config.test_data_path)
     platform = find_platform(config, npu_options)
     config = follow_thresholds(config, given)
@@ -58,13 +58,13 @@ def main(_: List[str]) -> int:
     """Runs the script; returns its exit code."""
     config, npu_options = detect_config_from_flags(flags.FLAGS), options_from_flags(flags.FLAGS)
     if npu_options and config.platform != 'npu':
-        raise PSENetError(f'options of the NPU ({", ".join(npu_options)}) have no effect without '
+        raise PSENetError(f'NPU options ({", ".join(npu_options)}) have no effect without '
                           '--platform=npu; give both or neither')
     given = [name for name in flags.FLAGS if flags.FLAGS[name].present]
     summary = evaluate(config, npu_options, given)
     logger.info('%s', summary.line())
     if summary.unreadable:
-        logger.error('%d of %d images could not be read (named above): their result files are '
+        logger.error('%d of %d images could not be read (see above); their result files are '
                      'empty', summary.unreadable, summary.images)
         return EXIT_UNREADABLE
     return 0

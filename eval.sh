@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The published evaluation: detect in the test images, pack the results, score them.
+# The published evaluation: detects text in the test images, packs the results, and scores them.
 #
-#   bash eval.sh                                   the published paths, inside this folder
-#   ckpt_dir=./out gt=./gt.zip bash eval.sh        each path may be given by the environment
-#   bash eval.sh --seg_map_thresh=0.99             arguments go to eval.py, after the ones below
-#   bash eval.sh --platform=npu                    so this detects on an Ascend NPU, not on the CPU
+#   bash eval.sh                                   with the published paths, inside this folder
+#   ckpt_dir=./out gt=./gt.zip bash eval.sh        environment variables set the paths
+#   bash eval.sh --seg_map_thresh=0.99             arguments are passed to eval.py
+#   bash eval.sh --platform=npu                    on an Ascend NPU instead of the CPU
 #
-# It runs from any folder: a relative path that is given counts from where you are, the defaults lie
-# beside this file. PYTHON names the interpreter. Only results of an earlier run are removed from
-# output_dir. The first step that fails ends it, with that step's exit code.
+# It runs from any folder: given relative paths refer to the current folder, and the defaults to the
+# folder of this file. PYTHON selects the interpreter. Only the results of an earlier run are
+# removed from output_dir. If a step fails, the script ends with the exit code of that step.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -16,14 +16,14 @@ output_dir=${output_dir:-$here/output}
 ckpt_dir=${ckpt_dir:-$here/checkpoint/}
 test_data=${test_data:-$here/ocr/ch4_test_images}
 gt=${gt:-$here/evaluation/gt.zip}
-# As a shell expands it at the start of a word; env gt=~/gt.zip does not.
+# The shell does not expand ~ in `env gt=~/gt.zip`.
 output_dir=${output_dir/#\~\//$HOME/}
 gt=${gt/#\~\//$HOME/}
 . "$here/tools/interpreter.sh"
 
-# Known before the images are gone through, which takes minutes.
+# Checked before detection, which takes minutes.
 if [ ! -f "$gt" ]; then
-  echo "error: there is no ground truth at gt=$gt; evaluation/README.md says how to get or make it" >&2
+  echo "error: gt=$gt does not exist; see evaluation/README.md for how to get or make it" >&2
   exit 1
 fi
 
@@ -37,7 +37,7 @@ status=0
   --output_dir="$output_dir" \
   "$@" || status=$?
 if [ "$status" -eq 3 ]; then
-  echo "error: some images could not be read, so nothing is scored; mend them and run again" >&2
+  echo "error: some images could not be read, so nothing was scored; fix them and run again" >&2
 fi
 if [ "$status" -ne 0 ]; then
   exit "$status"

@@ -2,15 +2,14 @@ r"""Trains PSENet on an Ascend NPU, with the TensorFlow adapter of CANN.
 
     python npu_train.py --training_data_path=./ocr/icdar2015/ --checkpoint_path=./checkpoint/ \
         --pretrained_model_path=./pretrain_model/resnet_v1_50.ckpt
-    python npu_train.py --restore ...      go on with the run in --checkpoint_path
-    python npu_train.py --api=estimator --iterations_per_loop=10 ...      through NPUEstimator
+    python npu_train.py --restore ...      continue the run in --checkpoint_path
+    python npu_train.py --api=estimator --iterations_per_loop=10 ...      train with NPUEstimator
 
-ASCEND_DEVICE_ID names the device (DEVICE_ID where it is unset). On several NPUs each has a process
-of its own, as train_npu_8p.sh starts them; RANK_SIZE, RANK_ID, JOB_ID and RANK_TABLE_FILE tell it
-with whom it trains. The flags of training are those of train.py, and so are the exit codes: 0 at
---max_steps, 128 + n after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, n being the signal's number (what was
-trained is saved), and 1 after an error.
-Checkpoints of either script continue in the other.
+ASCEND_DEVICE_ID, or DEVICE_ID if it is unset, selects the device. To train on several NPUs, start
+one process per NPU, as train_npu_8p.sh does, with RANK_SIZE, RANK_ID, JOB_ID and RANK_TABLE_FILE.
+The training flags and the exit codes are those of train.py: 0 at --max_steps, 128 + n after Ctrl-C,
+SIGTERM, SIGHUP or SIGUSR1, where n is the number of the signal (the run is saved), and 1 after an
+error. Either script can continue checkpoints of the other.
 """
 
 from functools import partial
@@ -25,11 +24,11 @@ from utils.tf_env import hide_gpus
 
 
 def main(_: List[str]) -> int:
-    """Trains as the flags say; returns the process's exit code."""
+    """Runs the script; returns its exit code."""
     config = train_config_from_flags(flags.FLAGS)
     npu_config = npu_config_from_flags(flags.FLAGS)
     hide_gpus()
-    # TensorFlow comes with these, and reads the environment when it starts.
+    # These import TensorFlow, which reads the environment at import.
     from training.devices.npu.estimator import in_estimator
     from training.devices.npu.session import NpuDevice
     from training.hooks import FinalFigures

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The published training on one Ascend NPU: the command of the run that scored best.
+# The published training on one Ascend NPU: the command of the best run.
 #
-#   bash train_npu.sh                              the published paths, inside this folder
-#   bash train_npu.sh --restore                    arguments go to npu_train.py, after the ones below
-#   bash train_npu.sh --checkpoint_path=./run2     so one of them replaces what stands below
-#   DEVICE_ID=3 bash train_npu.sh                  another device
+#   bash train_npu.sh                              with the published paths, inside this folder
+#   bash train_npu.sh --restore                    arguments are passed to npu_train.py
+#   bash train_npu.sh --checkpoint_path=./run2     and override the defaults below
+#   DEVICE_ID=3 bash train_npu.sh                  on another device
 #
-# It runs from any folder: a relative path that is given counts from where you are, the defaults lie
-# beside this file. PYTHON names the interpreter. What the environment sets is left as it is.
+# It runs from any folder: given relative paths refer to the current folder, and the defaults to the
+# folder of this file. PYTHON selects the interpreter. Variables that are set already are kept.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2}
 export RANK_SIZE=${RANK_SIZE:-1}
 export RANK_ID=${RANK_ID:-0}
 export JOB_ID=${JOB_ID:-10087}
-# Either names the device; the adapter prefers the former.
+# Either selects the device; the adapter prefers the former.
 export ASCEND_DEVICE_ID=${ASCEND_DEVICE_ID:-${DEVICE_ID:-0}}
 export DEVICE_ID=${DEVICE_ID:-$ASCEND_DEVICE_ID}
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The published training on several Ascend NPUs of a server, all eight unless told otherwise: runs
-# train_npu.sh once for each, as the ranks of one job.
+# The published training on several Ascend NPUs of a server, eight by default: runs train_npu.sh
+# once per NPU, as the ranks of one job.
 #
-#   bash train_npu_8p.sh                           eight devices
-#   bash train_npu_8p.sh --restore                 arguments go to every rank's train_npu.sh
-#   RANK_SIZE=4 bash train_npu_8p.sh               the four devices of rank_table_4p.json
-#   bash train_npu_8p.sh --help                    what the environment may set
+#   bash train_npu_8p.sh                           on eight devices
+#   bash train_npu_8p.sh --restore                 arguments are passed to every train_npu.sh
+#   RANK_SIZE=4 bash train_npu_8p.sh               on the four devices of rank_table_4p.json
+#   bash train_npu_8p.sh --help                    lists the environment variables
 #
-# It runs from any folder: a relative path that is given counts from where you are, the defaults lie
-# beside this file. PYTHON names the interpreter. What the environment sets is left as it is.
+# It runs from any folder: given relative paths refer to the current folder, and the defaults to the
+# folder of this file. PYTHON selects the interpreter. Variables that are set already are kept.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

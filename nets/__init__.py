@@ -1,1 +1,1 @@
-"""The network: image in, score maps of the shrunk text kernels out, and the loss that trains it."""
+"""The network, which predicts score maps of text kernels from an image, and its losses."""

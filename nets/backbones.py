@@ -1,8 +1,8 @@
-"""The networks that the feature pyramid can stand on.
+"""Backbones of the feature pyramid.
 
-A backbone is a function ``(images, weight_decay, is_training, batch_norm_decay)`` that returns its
-features (C2, C3, C4, C5), float32 [N, H/s, W/s, c] at strides s = 4, 8, 16, 32 with any number of
-channels c each. A new one is a file with that function and an entry in BACKBONES.
+A backbone is a function ``(images, weight_decay, is_training, batch_norm_decay)`` that returns the
+features (C2, C3, C4, C5), float32 [N, H/s, W/s, c] at strides s = 4, 8, 16, 32, each with any
+number of channels c. To add one, write such a function and add it to BACKBONES.
 """
 
 import functools
@@ -23,16 +23,16 @@ BACKBONES: Dict[str, Backbone] = {
 
 
 def get_backbone(name: str) -> Backbone:
-    """Looks a backbone up by its name.
+    """Looks up a backbone by name.
 
     Args:
-        name: a key of BACKBONES; it is also the variable scope that the weights live in.
+        name: a key of BACKBONES, and the variable scope of the weights.
 
     Returns:
-        The backbone function; the module's docstring has its contract.
+        The backbone function, as described in the module's docstring.
 
     Raises:
-        PSENetError: there is no such backbone; the message names those that there are.
+        PSENetError: there is no such backbone; the message lists the known ones.
     """
     if name not in BACKBONES:
         known = ', '.join(sorted(BACKBONES))

@@ -19,14 +19,14 @@ def _merge(coarser: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
 def build_feature_pyramid(
     features: Sequence[tf.Tensor], weight_decay: float
 ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Carries the deep features down to the shallow ones, level by level.
+    """Builds the pyramid: merges deep features into shallow ones, level by level.
 
-    Unlike in the paper every convolution is followed by a ReLU (slim's default): the published
-    weights were trained so.
+    Unlike in the paper, every convolution is followed by a ReLU (slim's default), as in the
+    published weights.
 
     Args:
         features: (C2, C3, C4, C5), float32 [N, H/s, W/s, c] at strides s = 4, 8, 16, 32.
-        weight_decay: factor of the L2 regulariser of the convolutions' weights.
+        weight_decay: factor of the L2 regularizer of the convolutions' weights.
 
     Returns:
         (P2, P3, P4, P5), float32 [N, H/s, W/s, 256] at the same strides.
@@ -48,7 +48,7 @@ def build_feature_pyramid(
 
 
 def fuse_feature_pyramid(pyramid: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Resizes every level to the finest one's size and concatenates them, coarsest first.
+    """Resizes all levels to the size of the finest and concatenates them, coarsest first.
 
     Args:
         pyramid: (P2, P3, P4, P5), float32 [N, H/s, W/s, C] at strides s = 4, 8, 16, 32.

@@ -1,4 +1,4 @@
-"""What the backbone and the layers on top of it share: first weights, batch norm, sizes."""
+"""Shared by the backbone and the layers on top: initializers, batch norm, sizes."""
 
 import zlib
 from typing import Any, Callable, Dict, List, Union
@@ -7,23 +7,23 @@ import tensorflow as tf
 
 BATCH_NORM_EPSILON = 1e-5
 
-# [height, width] as ints where the graph knows them, as an int32 tensor of shape (2,) where not.
+# [height, width] as ints if static, else as an int32 tensor of shape (2,).
 SpatialSize = Union[List[int], tf.Tensor]
-# (shape, dtype, partition_info) -> the op that draws a variable's first value.
+# (shape, dtype, partition_info) -> the initial value of a variable.
 Initializer = Callable[..., tf.Tensor]
 
 
 def seeded_by_name(make_initializer: Callable[..., Initializer]) -> Initializer:
-    """An initialiser whose draws depend on the graph's seed and the variable's name alone.
+    """Makes an initializer that depends only on the graph's seed and the variable's name.
 
-    TensorFlow would take the number of ops that the graph holds so far for the second half of the
-    seed, and one seed would give other weights in a graph that begins with another input pipeline.
+    TensorFlow derives the second half of the seed from the number of ops in the graph, so that the
+    same seed would give other weights with another input pipeline.
 
     Args:
-        make_initializer: such as ``slim.xavier_initializer``; called with the seed by name.
+        make_initializer: such as ``slim.xavier_initializer``; called with the keyword ``seed``.
 
     Returns:
-        The initialiser, for ``weights_initializer`` of slim's layers.
+        The initializer, for ``weights_initializer`` of slim's layers.
     """
     def draw(shape: List[int], dtype: tf.DType = tf.float32, partition_info=None) -> tf.Tensor:
         name = tf.get_default_graph().get_name_scope()
@@ -33,11 +33,11 @@ def seeded_by_name(make_initializer: Callable[..., Initializer]) -> Initializer:
 
 
 def batch_norm_params(is_training: bool, decay: float) -> Dict[str, Any]:
-    """Arguments of ``slim.batch_norm`` that every batch norm of the network gets.
+    """Returns the arguments of ``slim.batch_norm`` for all batch norms of the network.
 
     Args:
-        is_training: normalise by the batch's statistics and add the moving statistics' updates to
-            ``tf.GraphKeys.UPDATE_OPS``; otherwise normalise by the moving statistics.
+        is_training: normalize by the statistics of the batch, and add the updates of the moving
+            statistics to ``tf.GraphKeys.UPDATE_OPS``; otherwise normalize by the latter.
         decay: decay of the moving statistics, 0..1.
 
     Returns:
@@ -53,15 +53,15 @@ def batch_norm_params(is_training: bool, decay: float) -> Dict[str, Any]:
 
 
 def spatial_size(features: tf.Tensor) -> SpatialSize:
-    """Height and width of a feature map, without an op where the graph knows them.
+    """Returns the height and width of a feature map, as constants if they are static.
 
-    Accelerators that compile the graph ahead (Ascend) need resize sizes as constants.
+    Accelerators that compile the graph in advance (Ascend) need constant sizes for resizing.
 
     Args:
         features: any dtype, [N, H, W, C].
 
     Returns:
-        ``[H, W]`` as Python ints where both are static, else an int32 tensor of shape (2,).
+        ``[H, W]`` as Python ints if both are static, else an int32 tensor of shape (2,).
     """
     height_width = features.shape[1:3]
     if height_width.is_fully_defined():

@@ -1,8 +1,8 @@
 """The loss of PSENet (paper, section 3.4): masked dice of the text region and of its kernels.
 
-``loss_terms`` is the reference's, which sums over the batch and has no hard negatives.
-``hard_negative_loss_terms`` is nearer to the paper: dice of squares in each image, three hard
-negatives a text pixel; and cross entropy beside it, as dice teaches nothing where there is no text.
+``loss_terms`` is that of the reference, which sums over the batch and has no hard negatives.
+``hard_negative_loss_terms`` is closer to the paper: squared dice per image, with three hard
+negatives per text pixel. It adds cross entropy, as dice has no gradient in images without text.
 """
 
 from typing import List, NamedTuple
@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from utils.utils_tool import cfg
 
-# Weight of the whole text region's loss; the kernels' loss has the rest (paper: lambda = 0.7).
+# Weight of the text region's loss; that of the kernels' loss is the rest (paper: lambda = 0.7).
 TEXT_WEIGHT = 0.7
-# A pixel is predicted text from this score on; only there do the kernels count.
+# Minimum score of predicted text; the kernels' loss covers only predicted text.
 TEXT_THRESHOLD = 0.5
 DICE_EPSILON = 1e-5
-# Of the loss with hard negatives.
+# For the loss with hard negatives.
 NEGATIVES_PER_POSITIVE = 3
 NEGATIVES_WITHOUT_TEXT = 2000
 CROSS_ENTROPY_WEIGHT = 0.3
@@ -25,7 +25,7 @@ _LOG_EPSILON = 1e-7
 
 
 class LossTerms(NamedTuple):
-    """The loss and what it is made of, each a float32 scalar."""
+    """The loss and its terms, float32 scalars."""
 
     text: tf.Tensor
     kernels: tf.Tensor
@@ -35,15 +35,14 @@ class LossTerms(NamedTuple):
 def dice_coefficient(
     seg_maps_gt: tf.Tensor, score_maps: tf.Tensor, training_mask: tf.Tensor
 ) -> tf.Tensor:
-    """Overlap of prediction and truth, 0..1, one value a channel; sums run over the batch.
+    """Computes the dice coefficient of each channel, 0..1, summed over the batch.
 
-    The prediction is not squared in the denominator, unlike in the paper: the published weights
-    were trained so.
+    Unlike in the paper, the denominator is not squared, as in the published training.
 
     Args:
         seg_maps_gt: float32 [N, H, W, C], 0 or 1.
         score_maps: float32 [N, H, W, C], 0..1.
-        training_mask: float32 [N, H, W, 1], 1 where a pixel counts, 0 where not.
+        training_mask: float32 [N, H, W, 1], 1 where a pixel counts, else 0.
 
     Returns:
         float32 [C].
@@ -60,8 +59,8 @@ def dice_coefficient(
 def _kernels_and_text(
     seg_maps_gt: tf.Tensor, score_maps: tf.Tensor, training_mask: tf.Tensor
 ) -> List[List[tf.Tensor]]:
-    """Splits truth and prediction into the kernels and the whole text; checks all shapes."""
-    # Broadcasting would let a mask of the wrong rank through and train on nonsense.
+    """Splits ground truth and prediction into kernels and text region, after checking shapes."""
+    # A mask of the wrong rank would be broadcast without an error.
     score_maps.shape.with_rank(4)[3:].assert_is_compatible_with([cfg.NUM_KERNELS])
     seg_maps_gt.shape.assert_is_compatible_with(score_maps.shape)
     training_mask.shape.assert_is_compatible_with(score_maps.shape[:3].concatenate([1]))
@@ -71,25 +70,25 @@ def _kernels_and_text(
 def loss_terms(
     seg_maps_gt: tf.Tensor, score_maps: tf.Tensor, training_mask: tf.Tensor
 ) -> LossTerms:
-    """The loss of a batch with its two parts.
+    """Computes the loss of the reference.
 
     Args:
-        seg_maps_gt: float32 [N, H, W, 6], 0 or 1, smallest kernel first, whole text region last.
+        seg_maps_gt: float32 [N, H, W, 6], 0 or 1, smallest kernel first, text region last.
         score_maps: float32 [N, H, W, 6], 0..1, the prediction in the same order.
         training_mask: float32 [N, H, W, 1], 0 at ignored text, 1 elsewhere.
 
     Returns:
-        LossTerms of ``text`` = 1 - dice of the last channel; ``kernels`` = 1 - mean dice of the
-        others where the text region is predicted; ``total`` = 0.7 text + 0.3 kernels.
+        ``text`` = 1 - dice of the last channel; ``kernels`` = 1 - mean dice of the others within
+        predicted text; ``total`` = 0.7 text + 0.3 kernels.
 
     Raises:
-        ValueError: the static shapes do not fit one another.
+        ValueError: the static shapes do not match.
     """
     with tf.name_scope('loss'):
         (kernels_gt, text_gt), (kernel_scores, text_scores) = _kernels_and_text(
             seg_maps_gt, score_maps, training_mask)
         text_dice = dice_coefficient(text_gt, text_scores, training_mask)
-        # A comparison has no gradient: where text is predicted is a constant for the kernels' loss.
+        # A comparison has no gradient, so predicted_text is a constant mask.
         predicted_text = tf.cast(text_scores >= TEXT_THRESHOLD, tf.float32)
         kernel_dice = dice_coefficient(kernels_gt, kernel_scores, training_mask * predicted_text)
         text = 1 - tf.squeeze(text_dice, axis=0)
@@ -100,28 +99,28 @@ def loss_terms(
 def loss(
     seg_maps_gt: tf.Tensor, score_maps: tf.Tensor, training_mask: tf.Tensor
 ) -> tf.Tensor:
-    """The loss of a batch, a float32 scalar, without regularisers; see ``loss_terms``."""
+    """Computes the total loss, a float32 scalar without regularization; see ``loss_terms``."""
     return loss_terms(seg_maps_gt, score_maps, training_mask).total
 
 
 def hard_negative_loss_terms(
     seg_maps_gt: tf.Tensor, score_maps: tf.Tensor, training_mask: tf.Tensor
 ) -> LossTerms:
-    """The loss of a batch with hard negatives and its two parts.
+    """Computes the loss with hard negatives.
 
     Args:
-        seg_maps_gt: float32 [N, H, W, 6], 0..1, also fractions; smallest kernel first.
+        seg_maps_gt: float32 [N, H, W, 6], 0..1 with fractions, smallest kernel first.
         score_maps: float32 [N, H, W, 6], 0..1, the prediction in the same order.
         training_mask: float32 [N, H, W, 1], 0 at ignored text, 1 elsewhere.
 
     Returns:
-        LossTerms of ``text``: 1 - dice of squares over text and the hardest three times as many
-        other cells, the mean over images with text; ``kernels``: likewise, where text is or is
-        predicted; ``total`` = 0.7 text + 0.3 kernels + 0.3 cross entropy of the text over the same
-        cells, or the 2,000 hardest of an image without text.
+        ``text``: 1 - squared dice over text cells and three times as many of the hardest other
+        cells, averaged over images with text; ``kernels``: 1 - squared dice over true and
+        predicted text, likewise; ``total`` = 0.7 text + 0.3 kernels + 0.3 cross entropy of the
+        text region over the cells of ``text``, or the hardest 2,000 in an image without text.
 
     Raises:
-        ValueError: the static shapes do not fit one another.
+        ValueError: the static shapes do not match.
     """
     with tf.name_scope('loss'):
         (kernels_gt, text_gt), (kernel_scores, text_scores) = _kernels_and_text(
@@ -146,7 +145,7 @@ def hard_negative_loss_terms(
 
 
 def _squared_dice(truth: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Dice of squares, float32 [N, C]."""
+    """Computes the squared dice of each image and channel, float32 [N, C]."""
     truth, scores, cells = truth * mask, scores * mask, [1, 2]
     common = tf.reduce_sum(truth * scores, axis=cells)
     squares = tf.reduce_sum(truth ** 2, axis=cells) + tf.reduce_sum(scores ** 2, axis=cells)
@@ -154,10 +153,10 @@ def _squared_dice(truth: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor) -> tf.Te
 
 
 def _with_hard_negatives(positives: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Float32 [N, H, W, 1], 1 at text and at the hardest other cells of each image.
+    """Selects text and the hardest other cells of each image: float32 [N, H, W, 1], 0 or 1.
 
-    All sizes are static, as an NPU needs them: the scores are sorted as a whole, and the one that
-    comes last of those that are wanted is the threshold.
+    As an NPU needs static sizes, all scores are sorted, and the lowest score to be selected becomes
+    the threshold.
     """
     height, width = scores.shape.as_list()[1:3]
     cells = height * width
@@ -166,7 +165,7 @@ def _with_hard_negatives(positives: tf.Tensor, scores: tf.Tensor, mask: tf.Tenso
     wanted = tf.where(tf.equal(wanted, 0.),
                       tf.fill(wanted.shape.as_list(), float(NEGATIVES_WITHOUT_TEXT)), wanted)
     wanted = tf.minimum(wanted, tf.reduce_sum(negatives, axis=[1, 2, 3]))
-    # Cells that are no negatives come after every score.
+    # Other cells sort after all negatives.
     hardness = tf.where(negatives > 0, scores, -tf.ones_like(scores))
     ordered, _ = tf.nn.top_k(tf.reshape(hardness, [-1, cells]), cells)
     last = tf.one_hot(tf.to_int32(wanted) - 1, cells)

@@ -1,4 +1,4 @@
-"""PSENet (Wang et al., 2019): backbone, feature pyramid, fusion, one score map a kernel."""
+"""PSENet (Wang et al., 2019): backbone, feature pyramid, fusion, and a score map per kernel."""
 
 from typing import Any, Dict, Sequence
 
@@ -20,17 +20,17 @@ HEAD_DEPTH = 256
 def mean_image_subtraction(
     images: tf.Tensor, means: Sequence[float] = cfg.MEAN_RGB
 ) -> tf.Tensor:
-    """Subtracts each channel's ImageNet mean, without scaling.
+    """Subtracts the ImageNet mean of each channel, without scaling.
 
     Args:
         images: float32 [N, H, W, C], 0..255.
-        means: C values, in the channels' order.
+        means: C values, in the order of the channels.
 
     Returns:
         float32 [N, H, W, C].
 
     Raises:
-        ValueError: the number of channels is not the number of means.
+        ValueError: the numbers of channels and means differ.
     """
     if images.shape.ndims is None or images.shape.as_list()[3:] != [len(means)]:
         raise ValueError(f'images must be of shape [N, H, W, {len(means)}], not {images.shape}')
@@ -48,7 +48,7 @@ def _check_sides(images: tf.Tensor) -> None:
 def _convolve_then_upsample(
     pyramid: Sequence[tf.Tensor], normalizer_params: Dict[str, Any]
 ) -> tf.Tensor:
-    """The head's first layer, for inference: the same variables, and fewer operations."""
+    """Builds the first layer of the head for inference: same variables, fewer operations."""
     p2, p3, p4, p5 = pyramid
     with tf.variable_scope('Conv'):
         kernel = slim.model_variable('weights', [3, 3, 4 * PYRAMID_DEPTH, HEAD_DEPTH])
@@ -95,32 +95,31 @@ def model(
     backbone: str = 'resnet_v1_50',
     upsample_last: bool = False,
 ) -> tf.Tensor:
-    """The network from an image to its score maps.
+    """Builds the network from images to score maps.
 
-    Every size is a Python int where the images' height and width are static; unknown ones work
-    too and give the same numbers, as long as what is fed is a multiple of 32.
+    If the height and width of the images are static, all sizes in the graph are constants.
+    Otherwise the sides of fed images must be multiples of 32.
 
     Args:
         images: float32 [N, H, W, 3], RGB, 0..255; H and W multiples of 32.
-        weight_decay: factor of the L2 regularisers, which go to ``REGULARIZATION_LOSSES``.
-        is_training: whether batch norm uses the batch's statistics, and adds the updates of the
-            moving ones to ``UPDATE_OPS``.
-        batch_norm_decay: decay of the moving statistics, of the backbone and of the head.
+        weight_decay: factor of the L2 regularizers, which go to ``REGULARIZATION_LOSSES``.
+        is_training: batch norm uses the statistics of the batch, and adds the updates of the
+            moving statistics to ``UPDATE_OPS``.
+        batch_norm_decay: decay of the moving statistics of backbone and head.
         backbone: a name in ``nets.backbones.BACKBONES``.
-        upsample_last: for inference alone: the head convolves the levels of the pyramid before they
-            are enlarged. The scores are the same up to 1e-5, and a CPU needs a quarter less time.
+        upsample_last: for inference only: the head convolves the levels of the pyramid before
+            upsampling them. Scores differ by at most 1e-5, and a CPU needs a quarter less time.
 
     Returns:
-        float32 [N, H/4, W/4, 6], 0..1: the score of each kernel, smallest kernel first; channel k
-        is the text region shrunk by ``cfg.KERNEL_SCALES[k]``, the last one the whole region.
+        float32 [N, H/4, W/4, 6], 0..1: scores of the kernels, smallest kernel first; channel k is
+        the text region shrunk by ``cfg.KERNEL_SCALES[k]``, the last one the whole region.
 
     Raises:
-        ValueError: the images' static shape is another, or a network that enlarges last
-            is to be trained.
+        ValueError: the static shape of the images is wrong, or upsample_last is used in training.
         PSENetError: there is no such backbone.
     """
     if upsample_last and is_training:
-        raise ValueError('upsample_last is for inference: the head would lack its weight decay')
+        raise ValueError('upsample_last is for inference: the head would have no weight decay')
     build_backbone = get_backbone(backbone)
     images = mean_image_subtraction(images)
     _check_sides(images)

@@ -1,8 +1,9 @@
-"""A 3x3 convolution of enlarged feature maps that is done before they are enlarged.
+"""A 3x3 convolution of upsampled feature maps, computed before upsampling.
 
-Bilinear enlarging is linear. So each tap of the kernel can be applied to the small map, and what it
-gives be enlarged, shifted to the tap's place and added up; the latter three along one axis are one
-product with a small matrix. For maps enlarged 2, 4 and 8 times that is a quarter of the work.
+Bilinear upsampling is linear. Each tap of the kernel can therefore be applied to the small map, and
+the results upsampled, shifted by the tap's offset and added. Along one axis, the last three steps
+are one multiplication by a small matrix. For maps upsampled by 2, 4 and 8 this takes a quarter of
+the operations.
 """
 
 from typing import Sequence
@@ -13,16 +14,16 @@ _TAPS = 3
 
 
 def upsampled_conv(levels: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
-    """Convolves maps as if they were enlarged to the last one's size and concatenated.
+    """Convolves maps as if they were upsampled to the size of the last one and concatenated.
 
-    Equal, up to rounding, to ``tf.nn.conv2d`` with padding SAME of ``fuse_feature_pyramid``.
+    Equals, up to rounding, ``tf.nn.conv2d`` with padding SAME of ``fuse_feature_pyramid``.
 
     Args:
-        levels: float32 [N, h, w, C] each, of any sizes but one C.
-        kernel: float32 [3, 3, C x the number of levels, D], input channels in the levels' order.
+        levels: float32 [N, h, w, C] each, of any sizes and the same C.
+        kernel: float32 [3, 3, C * len(levels), D], input channels in the order of the levels.
 
     Returns:
-        float32 [N, H, W, D], H and W those of the last level.
+        float32 [N, H, W, D], with H and W of the last level.
     """
     kernels = tf.split(kernel, len(levels), axis=2)
     height, width = tf.unstack(tf.shape(levels[-1])[1:3])
@@ -36,7 +37,7 @@ def upsampled_conv(levels: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _convolve_rows(level: tf.Tensor, kernel: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Each row of the kernel along the rows of a map, which are enlarged: [N, h x 3, width x D]."""
+    """Applies each kernel row to the rows of a map and upsamples them: [N, h * 3, width * D]."""
     channels, depth = kernel.shape.as_list()[2:]
     height, narrow = tf.unstack(tf.shape(level)[1:3])
     enlarge = _enlarging(narrow, width)
@@ -50,13 +51,12 @@ def _convolve_rows(level: tf.Tensor, kernel: tf.Tensor, width: tf.Tensor) -> tf.
 
 
 def _enlarging(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """What enlarges, shifts and adds the three taps of each pixel: float32 [target, source x 3].
+    """Builds the matrix that upsamples, shifts and adds three taps: float32 [target, source * 3].
 
-    Enlarging is that of ``tf.image.resize_bilinear``: a pixel lies between two of the source, and
-    takes of each the more the nearer it is; behind the last one it takes all of that. Beyond the
-    border the convolution sees zeros, as with padding SAME.
+    The interpolation is that of ``tf.image.resize_bilinear``, with clamping after the last pixel.
+    Outside the border the convolution sees zeros, as with padding SAME.
     """
-    # Not by resize_bilinear of unit vectors: converted to ONNX, that gave other numbers.
+    # resize_bilinear of unit vectors gives other values after conversion to ONNX.
     count, last = tf.to_float(source), tf.to_float(source - 1)
     places = tf.to_float(tf.range(target)) * (count / tf.to_float(target))
     distances = tf.abs(tf.minimum(places, last)[:, tf.newaxis] - tf.to_float(tf.range(source)))

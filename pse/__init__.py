@@ -1,8 +1,8 @@
 """Progressive scale expansion: kernels -> labels (PSENet, section 3.2).
 
-The algorithm is C++ in ``pse.cpp``, built for one Python with ``make -C pse PYTHON=...``. Here
-the arguments are checked, so that the C++ sees nothing but contiguous arrays of the right type. The
-functions release the interpreter's lock while they work.
+The algorithm is in ``pse.cpp``, built for one Python with ``make -C pse PYTHON=...``. This module
+checks the arguments, so that the C++ code receives only contiguous arrays of the right type. The
+functions release the GIL.
 """
 
 import operator
@@ -17,7 +17,7 @@ from utils.errors import PSENetError
 
 
 class NotBuiltError(PSENetError, ImportError):
-    """The extension module is missing, or was built for another Python."""
+    """The extension module is missing or was built for another Python."""
 
 
 try:
@@ -33,22 +33,22 @@ __all__ = ['pse', 'pse_from_scores', 'row_extents']
 
 
 def pse(kernels: np.ndarray, min_area: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Grows the connected components of the smallest kernel through the larger ones.
+    """Expands the connected components of the smallest kernel through the larger ones.
 
-    Seeds are the 4-connected components of the smallest kernel. Growth is breadth-first over
-    4-neighbours; a pixel belongs to the label that reaches it first, so touching texts stay apart.
+    Seeds are the 4-connected components of the smallest kernel. They grow breadth-first over
+    4-neighbours; a pixel gets the label that reaches it first, so touching texts stay separate.
 
     Args:
-        kernels: uint8 or bool (K, H, W), K >= 1, largest kernel first; a pixel that is not 0
-            belongs to the kernel. Unchanged.
+        kernels: uint8 or bool (K, H, W), K >= 1, largest kernel first; nonzero pixels belong to
+            the kernel. Unchanged.
         min_area: seeds with fewer pixels are dropped; 0 and 1 keep all.
 
     Returns:
         labels: int32 (H, W); 0 is background.
-        label_values: int32 (n,), ascending: 1..n, in row-major order of the seeds' first pixels.
+        label_values: int32 (n,), 1..n, in row-major order of the seeds' first pixels.
 
     Raises:
-        ValueError: for another type or shape of kernels, or a min_area that is not an integer >= 0.
+        ValueError: kernels has another dtype or shape, or min_area is not an integer >= 0.
     """
     kernels = np.asarray(kernels)
     if kernels.dtype not in (np.uint8, np.bool_):
@@ -56,29 +56,28 @@ def pse(kernels: np.ndarray, min_area: int) -> Tuple[np.ndarray, np.ndarray]:
     if kernels.ndim != 3 or kernels.shape[0] == 0:
         raise ValueError(f'kernels must have shape (K, H, W) with K >= 1, not {kernels.shape}')
     contiguous = np.ascontiguousarray(kernels).view(np.uint8)
-    labels, count = _pse.expand_kernels(contiguous, _checked_area(min_area))
+    labels, count = _pse.expand_kernels(contiguous, _check_area(min_area))
     return labels, _label_values(count)
 
 
 def pse_from_scores(
     score_maps: np.ndarray, threshold: float, min_area: int
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Thresholds score maps and expands the kernels without an array of kernels in between.
+    """Thresholds score maps and expands the kernels, without an intermediate array.
 
-    Equal to ``pse`` on ``score_maps > threshold``, its channels taken as kernels.
+    Equivalent to ``pse`` with the channels of ``score_maps > threshold`` as kernels.
 
     Args:
-        score_maps: float32 (H, W, K), K >= 1, smallest kernel first (the network's order), 0..1.
-            Unchanged.
-        threshold: a pixel belongs to a kernel where its score is above this, compared as float32.
+        score_maps: float32 (H, W, K), K >= 1, 0..1, smallest kernel first as predicted by the
+            network. Unchanged.
+        threshold: pixels with a higher score belong to a kernel; compared as float32.
         min_area: as in ``pse``.
 
     Returns:
-        labels and label_values, as ``pse`` does.
+        labels and label_values, as ``pse``.
 
     Raises:
-        ValueError: for another type or shape of score_maps, or a min_area that is not an
-            integer >= 0.
+        ValueError: score_maps has another dtype or shape, or min_area is not an integer >= 0.
     """
     score_maps = np.asarray(score_maps)
     if score_maps.dtype != np.float32:
@@ -88,14 +87,14 @@ def pse_from_scores(
             f'score_maps must have shape (H, W, K) with K >= 1, not {score_maps.shape}'
         )
     contiguous = np.ascontiguousarray(score_maps)
-    labels, count = _pse.expand_scores(contiguous, float(threshold), _checked_area(min_area))
+    labels, count = _pse.expand_scores(contiguous, float(threshold), _check_area(min_area))
     return labels, _label_values(count)
 
 
 def row_extents(labels: np.ndarray, num_labels: int) -> np.ndarray:
-    """Lists the first and last column of every label in every row that it touches.
+    """Lists the first and last column of each label in each of its rows.
 
-    These pixels have the same convex hull as the whole label, and there are few of them.
+    These few pixels have the same convex hull as all pixels of the label.
 
     Args:
         labels: int32 (H, W), values 0..num_labels; 0 is background.
@@ -105,7 +104,7 @@ def row_extents(labels: np.ndarray, num_labels: int) -> np.ndarray:
         int32 (M, 4): label, row, first column, last column; sorted by label, then row.
 
     Raises:
-        ValueError: for another type or shape of labels, or a label outside 0..num_labels.
+        ValueError: labels has another dtype or shape, or a label outside 0..num_labels.
     """
     labels = np.asarray(labels)
     if labels.dtype != np.int32 or labels.ndim != 2:
@@ -117,12 +116,12 @@ def _label_values(count: int) -> np.ndarray:
     return np.arange(1, count + 1, dtype=np.int32)
 
 
-def _checked_area(min_area: int) -> int:
+def _check_area(min_area: int) -> int:
     try:
         area = operator.index(min_area)
     except TypeError:
         raise ValueError(f'min_area must be an integer, not {min_area!r}') from None
     if area < 0:
         raise ValueError(f'min_area must be 0 or more, not {area}')
-    # The C++ side counts in int64; no map holds more pixels than that.
+    # C++ counts in int64; no map has more pixels.
     return min(area, np.iinfo(np.int64).max)

@@ -1,10 +1,10 @@
 // Progressive scale expansion (PSENet, section 3.2): plain C++ first, Python bindings last.
 //
 // Kernels are numbered in the order of growth: kernel 0 is the smallest one, whose connected
-// components are the seeds. The map is held as one byte a cell with a border of empty cells, so
-// that neighbours need no bounds check. Each bit of a cell says that its pixel belongs to one
-// kernel and has no label yet; a labelled cell is 0. One byte load thus answers the only question
-// that growth asks.
+// components are the seeds. The map has one byte per cell and a border of empty cells, so that
+// neighbours need no bounds check. A set bit of a cell means that its pixel belongs to a kernel and
+// has no label yet; labelled cells are 0. Growth therefore needs to load only one byte per
+// neighbour.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -20,16 +20,16 @@
 
 namespace {
 
-// Kernels that one byte holds; a longer list is grown in several passes.
+// Kernels per byte; more kernels are grown in several passes.
 constexpr int kKernelsPerPass = 7;
-// The bit of a pixel that a kernel of a later pass may still take.
+// The bit of pixels in kernels of later passes.
 constexpr uint8_t kLater = 1 << kKernelsPerPass;
 constexpr uint8_t kSeedBit = 1;
 
-// Pixels that are looked at together where most of them are empty.
+// Pixels that are tested together, as most are empty.
 constexpr int kGroup = 8;
 
-// Whether any of kGroup numbers is not 0.
+// Returns true if any of kGroup numbers is not 0.
 inline bool any_of(const int32_t* numbers) {
   int32_t any = 0;
   for (int i = 0; i < kGroup; ++i) {
@@ -46,12 +46,12 @@ struct Shape {
   size_t pixels() const { return static_cast<size_t>(height) * width; }
 };
 
-// uint8 (K, H, W), largest kernel first; a pixel that is not 0 belongs to the kernel.
+// uint8 (K, H, W), largest kernel first; nonzero pixels belong to the kernel.
 struct Planes {
   const uint8_t* data;
   Shape shape;
 
-  // Sets bit b of each cell of a row whose pixel belongs to kernel first + b, for `count` kernels.
+  // Sets bit b of each cell in a row if its pixel belongs to kernel first + b, for `count` kernels.
   void pack_row(int row, int first, int count, uint8_t* cells) const {
     for (int bit = 0; bit < count; ++bit) {
       const uint8_t* pixels = data + (shape.kernels - 1 - first - bit) * shape.pixels() +
@@ -64,13 +64,14 @@ struct Planes {
   }
 };
 
-// float32 (H, W, K), smallest kernel first; a score above the threshold belongs to the kernel.
+// float32 (H, W, K), smallest kernel first; pixels with a higher score than the threshold belong to
+// the kernel.
 struct Scores {
   const float* data;
   Shape shape;
   float threshold;
 
-  // As Planes::pack_row. Most pixels belong to no kernel: a group of them is looked at as a whole.
+  // As Planes::pack_row. As most pixels belong to no kernel, groups of them are tested at once.
   void pack_row(int row, int first, int count, uint8_t* cells) const {
     const float* scores = data + static_cast<size_t>(row) * shape.width * shape.kernels;
     for (int begin = 0; begin < shape.width; begin += kGroup) {
@@ -84,7 +85,7 @@ struct Scores {
     }
   }
 
-  // Whether any score of kGroup pixels is above the threshold; in lanes, which compilers vectorise.
+  // Returns true if any score of kGroup pixels exceeds the threshold; compilers vectorize the loop.
   bool any_above(const float* scores) const {
     int32_t lanes[kGroup] = {};
     for (int kernel = 0; kernel < shape.kernels; ++kernel, scores += kGroup) {
@@ -104,11 +105,11 @@ struct Scores {
   }
 };
 
-// Consecutive cells [begin, end) of one row that belong to the smallest kernel.
+// Consecutive cells [begin, end) of a row that belong to the smallest kernel.
 struct Run {
   int begin;
   int end;
-  int parent;  // index of another run of the same component, its own for the component's first run
+  int parent;  // index of another run of the same component; the first run's is its own
   int area;    // pixels of the component, valid in its first run
   int label;
 };
@@ -122,7 +123,7 @@ int find_root(std::vector<Run>* runs, int index) {
   return index;
 }
 
-// The component's first run in row-major order becomes its root, so labels follow the first pixels.
+// The root of a component is its first run in row-major order, so labels follow the first pixels.
 void unite(std::vector<Run>* runs, int one, int other) {
   const int a = find_root(runs, one);
   const int b = find_root(runs, other);
@@ -132,24 +133,23 @@ void unite(std::vector<Run>* runs, int one, int other) {
   }
 }
 
-// A pixel, by its indices in the bordered map of cells and in the map of labels.
+// Indices of a pixel in the bordered map of cells and in the map of labels.
 struct Place {
   int cell;
   int pixel;
 };
 
-// Grows labels in int32 (H, W), which belongs to the caller and is overwritten.
+// Grows labels in an int32 (H, W) array of the caller, which is overwritten.
 class Expansion {
  public:
   Expansion(const Shape& shape, int32_t* labels)
       : shape_(shape),
-        // One border cell ends a row and begins the next.
+        // One border cell is both the end of a row and the start of the next.
         stride_(shape.width + 1),
         cells_(static_cast<size_t>(stride_) * (shape.height + 2)),
         labels_(labels) {}
 
-  // Labels the map; returns the number of labels, which are 1, 2, ... in the order of their first
-  // seeds.
+  // Labels the map with 1, 2, ... in the order of the seeds; returns the number of labels.
   template <typename Source>
   int run(const Source& source, int64_t min_area) {
     std::fill_n(labels_, shape_.pixels(), 0);
@@ -221,7 +221,7 @@ class Expansion {
     }
   }
 
-  // The border's empty cells end each row's runs, so the map is read as one line.
+  // Border cells end the runs of each row, so the map can be scanned as one line.
   std::vector<Run> find_runs() const {
     std::vector<Run> runs;
     const int end = static_cast<int>(cells_.size());
@@ -235,8 +235,7 @@ class Expansion {
     return runs;
   }
 
-  // First cell from `cell` on that belongs to the smallest kernel; eight empty ones cost one
-  // comparison.
+  // Returns the first cell of the smallest kernel from `cell` on, testing eight cells at once.
   int next_seed(int cell) const {
     const int end = static_cast<int>(cells_.size());
     const uint64_t seeds = 0x0101010101010101ull * kSeedBit;
@@ -280,10 +279,10 @@ class Expansion {
     return count;
   }
 
-  // Breadth-first growth into one kernel. A pixel that grew nothing stays in the frontier for the
-  // next kernel; one that grew does not, its new pixels stand for it. This decides ties, and is
-  // kept exactly as in the reference. Pixels without an open neighbour can never grow again:
-  // leaving them out early changes neither the order nor the result.
+  // Grows breadth-first into one kernel. Pixels that did not grow stay in the frontier for the next
+  // kernel; those that grew are replaced by their new pixels. This order decides ties, exactly as
+  // in the reference. Pixels without an open neighbour can never grow again, so they are dropped
+  // early without changing the result.
   void grow(uint8_t kernel) {
     std::vector<Place> idle;
     std::vector<Place> grown;
@@ -296,7 +295,7 @@ class Expansion {
   }
 
   void grow_once(uint8_t kernel, std::vector<Place>* grown, std::vector<Place>* idle) {
-    // Locals: a byte that is written might be part of any member, as far as compilers know.
+    // Local copies, because a written byte might alias any member.
     uint8_t* const cells = cells_.data();
     int32_t* const labels = labels_;
     const Place steps[] = {{-1, -1}, {1, 1}, {-stride_, -shape_.width}, {stride_, shape_.width}};
@@ -319,7 +318,7 @@ class Expansion {
     }
   }
 
-  // Kernels that the four neighbours of a cell are open to.
+  // Returns the bits of all unlabelled neighbours of a cell.
   uint8_t open_around(const uint8_t* cell) const {
     return cell[-1] | cell[1] | cell[-stride_] | cell[stride_];
   }
@@ -331,7 +330,7 @@ class Expansion {
   std::vector<Place> frontier_;
 };
 
-// First and last column of one label in one row.
+// First and last column of a label in a row.
 struct Extent {
   int32_t label;
   int32_t row;
@@ -339,7 +338,7 @@ struct Extent {
   int32_t last;
 };
 
-// First column from x on that has a label, or the width.
+// Returns the first labelled column from x on, or the width.
 int next_labelled(const int32_t* labels, int x, int width) {
   while (x + kGroup <= width && !any_of(labels + x)) {
     x += kGroup;
@@ -350,12 +349,12 @@ int next_labelled(const int32_t* labels, int x, int width) {
   return x;
 }
 
-// Finds extents of labels 0..count row by row, and puts them into the order of the labels.
+// Collects the extents of labels 0..count row by row, and sorts them by label.
 class ExtentList {
  public:
   explicit ExtentList(size_t count) : latest_(count + 1, -1), sizes_(count + 1, 0) {}
 
-  // Throws where a label is out of range.
+  // Throws if a label is out of range.
   void add_row(const int32_t* labels, int row, int width) {
     for (int x = next_labelled(labels, 0, width); x < width; x = next_labelled(labels, x, width)) {
       const int32_t label = labels[x];
@@ -400,8 +399,7 @@ class ExtentList {
 
 }  // namespace
 
-// Bindings. The package's Python checks types and shapes, and each call releases the interpreter's
-// lock.
+// Bindings. The Python package checks types and shapes; each call releases the GIL.
 
 namespace {
 
@@ -410,7 +408,7 @@ namespace py = pybind11;
 template <typename T>
 using Array = py::array_t<T, py::array::c_style>;
 
-// Throws where the padded map has more cells than an int counts.
+// Throws if the padded map has more cells than an int can count.
 Shape checked_shape(py::ssize_t kernels, py::ssize_t height, py::ssize_t width) {
   const py::ssize_t limit = std::numeric_limits<int>::max();
   if (kernels > limit || height > limit - 2 || width > limit - 2 ||

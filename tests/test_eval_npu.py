@@ -110,7 +110,7 @@ def test_a_machine_without_the_adapter_gets_one_sentence(place):
     exit_code, log = place.evaluate('no', '--platform=npu', adapter=False)
     assert exit_code == 1
     assert log.startswith('error: npu_bridge')
-    assert log.endswith('GPUs and CPUs take --platform=gpu\n')
+    assert log.endswith('use --platform=gpu for GPUs and CPUs\n')
     assert log.count('\n') == 1
 
 
@@ -118,7 +118,7 @@ def test_a_machine_without_the_adapter_gets_one_sentence(place):
     (('--precision_mode=force_fp16',), {}, 'precision_mode) have no effect without --platform=npu'),
     (('--platform=npu', '--npu_input_sizes=1280x720'), {}, '--npu_input_sizes=1280x720 must be'),
     (('--platform=npu', '--dump_step=1'), {}, '--dump_step has no effect without --enable_dump'),
-    (('--platform=npu',), {'DEVICE_ID': '-1'}, 'DEVICE_ID=-1 must be a whole number'),
+    (('--platform=npu',), {'DEVICE_ID': '-1'}, 'DEVICE_ID=-1 must be an integer'),
     (('--platform=npu',), {'RANK_SIZE': '8'}, 'RANK_SIZE=8'),
     (('--platform=tpu',), {}, '--platform'),
 ])

@@ -82,7 +82,7 @@ def test_each_step_reports_what_it_does_in_session_style(place, session, estimat
 
 
 def test_a_step_that_overflows_is_left_out(estimator):
-    assert re.findall(r'step (\d+): the gradients overflowed, the update is left out', estimator
+    assert re.findall(r'step (\d+): the gradients overflowed, update skipped', estimator
                       ) == ['3']
 
 
@@ -108,7 +108,7 @@ def test_a_session_goes_on_where_it_stopped(place, session, estimator):
 
 def test_it_goes_on_where_a_session_stopped_in_loops(place, session, looping):
     assert re.search(r'restored \S+-2\n', looping)
-    assert re.search(r'up to step 3: the gradients overflowed, the update is left out', looping)
+    assert re.search(r'up to step 3: the gradients overflowed, update skipped', looping)
     assert place.checkpoints('looping') == [2, 5]    # the loop that reaches step 4 ends there
     assert_same_checkpoint(place, 5, 'looping', 'session')
 

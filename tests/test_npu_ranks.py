@@ -177,7 +177,7 @@ def test_a_rank_that_is_killed_ends_the_others_and_the_run_can_be_restored(job, 
     assert re.search(r'restored \S+-3', first[1])
     assert sorted(curve(job, 'total_loss')) == [1, 2, 3, 4]
     last = first[1].strip().splitlines()[-1]
-    assert last.startswith('error: rank 0 of 2 processes lost another one in the middle of a step')
+    assert last.startswith('error: rank 0 of 2 processes lost another one during a step')
     assert re.search(r'HcomAllReduce #\d+: rank 1 has ended', last)
     assert '--restore' in last
     assert 'Traceback' not in first[1]

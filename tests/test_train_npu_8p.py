@@ -150,7 +150,7 @@ def test_a_rank_that_does_not_end_is_killed(job):
     exit_code, _, log = job.run([deaf, AFTER_THE_OTHER + 'exit 5'], ['--checkpoint_path=run'],
                                 GRACE_SECONDS='1')
     assert exit_code == 5
-    assert 'rank 0 on device 4 did not end and is killed' in log
+    assert 'killing rank 0 on device 4, still running' in log
 
 
 @pytest.mark.parametrize('name, passed, exit_code', [
@@ -172,7 +172,7 @@ def test_a_second_signal_ends_patience(job):
         for time in 1 2 3 4 5; do kill -TERM $PPID; sleep 1.5; done"""
     exit_code, _, log = job.run([deaf, ask], ['--checkpoint_path=run'], GRACE_SECONDS='1')
     assert exit_code == 143
-    assert 'rank 0 on device 4, rank 1 on device 5 did not end and are killed' in log
+    assert 'killing rank 0 on device 4, rank 1 on device 5, still running' in log
 
 
 def test_ranks_that_one_of_them_told_to_stop_are_left_to_save(job):
@@ -201,16 +201,16 @@ def test_a_failing_first_rank_speaks_on_the_terminal(job):
 @pytest.mark.parametrize('variables, part', [
     ({'RANK_TABLE_FILE': 'none.json'}, 'RANK_TABLE_FILE=none.json; make one with tools.make_rank'),
     ({'RANK_TABLE_FILE': ''}, 'rank_table_2p.json; make one'),
-    ({'RANK_SIZE': '4'}, 'RANK_SIZE=4, and the rank table table.json has 2 ranks'),
-    ({'RANK_SIZE': 'two'}, 'RANK_SIZE=two must be a whole number from 1 on'),
+    ({'RANK_SIZE': '4'}, 'RANK_SIZE=4, but the rank table table.json has 2 ranks'),
+    ({'RANK_SIZE': 'two'}, 'RANK_SIZE=two must be an integer of at least 1'),
     ({'RANK_SIZE': '0'}, 'RANK_SIZE=0'),
-    ({'FIRST_RANK': '2'}, 'FIRST_RANK=2, and the ranks of table.json end with 1'),
-    ({'FIRST_RANK': '1'}, 'the ranks of server here in table.json are 0, 1, and FIRST_RANK=1'),
-    ({'DEVICES': '0'}, 'DEVICES=0 are 1, and table.json has 2 ranks'),
-    ({'DEVICES': '0,0'}, 'DEVICES=0,0 must be different'),
+    ({'FIRST_RANK': '2'}, 'FIRST_RANK=2, but the last rank of table.json is 1'),
+    ({'FIRST_RANK': '1'}, 'are 0, 1, but must be consecutive from FIRST_RANK=1'),
+    ({'DEVICES': '0'}, 'DEVICES=0 names 1 devices, but table.json has 2 ranks'),
+    ({'DEVICES': '0,0'}, 'DEVICES=0,0 must be distinct'),
     ({'DEVICES': '0-1'}, 'DEVICES=0-1 must be'),
     ({'GRACE_SECONDS': '-1'}, 'GRACE_SECONDS=-1'),
-    ({'RANK_OUTPUT': 'table.json/%r'}, 'the folder of table.json/1 cannot be made'),
+    ({'RANK_OUTPUT': 'table.json/%r'}, 'the folder of table.json/1 cannot be created'),
 ])
 def test_mistakes_get_one_sentence_before_anything_starts(job, variables, part):
     exit_code, own, log = job.run(['echo started'] * 2, ['--checkpoint_path=run'], **variables)
@@ -224,7 +224,7 @@ def test_a_broken_table_is_named(job):
     (job.folder / 'table.json').write_text('{}')
     exit_code, _, log = job.run(['echo started'] * 2)
     assert exit_code == 1
-    assert log.startswith('error: the rank table table.json cannot be used: it has neither')
+    assert log.startswith('error: the rank table table.json is invalid: it has neither')
 
 
 def test_help(job):

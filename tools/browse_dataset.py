@@ -21,7 +21,7 @@ from utils import cli
 from utils.data_provider.augment import SamplePlan
 from utils.data_provider.batching import MAX_DRAWS, BatchBuilder, BatchOptions, check_options
 from utils.data_provider.data_provider import check_dataset, choose_seed
-from utils.data_provider.datasets import Mixture, Sample, load_mixture, opened
+from utils.data_provider.datasets import Mixture, Sample, load_mixture, open_sample
 from utils.errors import PSENetError
 from utils.image_io import write_image
 from utils.utils_tool import cfg, logger
@@ -66,7 +66,7 @@ def make_samples(mixture: Mixture, options: BatchOptions, first_batch: int) -> I
         for message in report.unreadable.values():
             logger.warning('%s; skipped', message)
         for place, (index, plan) in enumerate(zip(report.indices, plans)):
-            caption = _caption(number, place, opened(mixture.samples[index]), plan)
+            caption = _caption(number, place, open_sample(mixture.samples[index]), plan)
             yield Shown(caption, arrays.images[place], arrays.seg_maps[place],
                         arrays.training_masks[place, ..., 0], plan)
         if len(plans) < options.batch_size:

@@ -23,7 +23,7 @@ from training.config import define_folder_flags
 from utils import cli
 from utils.data_provider.batching import BatchOptions, check_options
 from utils.data_provider.data_provider import check_dataset
-from utils.data_provider.datasets import Inspection, inspect_dataset, opened, split_mixture
+from utils.data_provider.datasets import Inspection, inspect_dataset, open_sample, split_mixture
 from utils.data_provider.survey import Survey
 from utils.errors import PSENetError
 from utils.image_io import ImageError, read_image
@@ -46,7 +46,7 @@ def survey_images(inspection: Inspection, survey: Survey, max_image_pixels: int)
         sample = inspection.samples[number]
         try:
             read_image(sample.image_path, max_pixels=max_image_pixels)
-            sample = opened(sample)
+            sample = open_sample(sample)
         except ImageError as error:
             broken.append(str(error))
             counts = counts.without(sample)
@@ -65,8 +65,8 @@ def parse_sizes(texts: List[str], min_crop_side_ratio: float) -> Tuple[int, ...]
         PSENetError: a size is not a multiple of 32, or the ratio is invalid.
     """
     if not texts or not all(text.strip().isdigit() for text in texts):
-        raise PSENetError(f'--input_sizes={",".join(texts)} must be whole numbers with commas '
-                          'between them, such as 512,640')
+        raise PSENetError(f'--input_sizes={",".join(texts)} must be integers separated '
+                          'by commas, such as 512,640')
     for text in texts:
         check_options(BatchOptions(int(text), 1, 0, min_crop_side_ratio))
     return tuple(map(int, texts))

@@ -105,7 +105,7 @@ def table_text(devices: Sequence[RankedDevice], template: int) -> str:
     text = json.dumps(make(devices), indent=2) + '\n'
     try:
         for warning in device_warnings(parse_rank_table(text)):
-            logger.warning('the table breaks a rule of the Ascend 910: %s', warning)
+            logger.warning('the table violates a rule of the Ascend 910: %s', warning)
     except RankTableError as error:
         raise PSENetError(f'no job can run on these devices: {error}') from error
     return text

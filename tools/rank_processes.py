@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from training.signals import SAME_WISH_SECONDS
+from training.signals import SAME_REQUEST_SECONDS
 from utils.errors import PSENetError
 from utils.utils_tool import STOP_SIGNALS, logger
 
@@ -142,7 +142,7 @@ class _Job:
     def _pass_on(self, signum: int) -> None:
         now = time.monotonic()
         if self._asked_at is not None:
-            if now - self._asked_at < SAME_WISH_SECONDS:
+            if now - self._asked_at < SAME_REQUEST_SECONDS:
                 return
             self._set_deadline()
         self._asked_at = now

@@ -79,7 +79,7 @@ def main(group: str = '') -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('error: set-up was interrupted; run it again', file=sys.stderr)
+        print('error: setup was interrupted; run it again', file=sys.stderr)
         return 130
 
 
@@ -91,7 +91,7 @@ def _lock() -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print('set-up: waiting for another set-up of this project', flush=True)
+        print('setup: waiting for another setup of this project', flush=True)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     yield
     os.close(descriptor)
@@ -413,7 +413,7 @@ def _run(*command: str, **variables: str) -> str:
         log.seek(start)
         printed = log.read().decode(errors='replace')
     if code:
-        raise SetupError(f'set-up failed at this command; its output is in {STATE / "log"} and '
+        raise SetupError(f'setup failed at this command; its output is in {STATE / "log"} and '
                          f'ends with:\n$ {quoted}\n' + '\n'.join(printed.splitlines()[-12:]))
     return printed
 
@@ -436,7 +436,7 @@ def _forget(name: str) -> None:
 
 
 def _say(message: str) -> None:
-    print(f'set-up: {message}', flush=True)
+    print(f'setup: {message}', flush=True)
 
 
 if __name__ == '__main__':

@@ -1,1 +1,1 @@
-"""Training: configuration, the device seam, the graph, checkpoints, and the loop that runs them."""
+"""Training: configuration, devices, graph, checkpoints, and the loop."""

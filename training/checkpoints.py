@@ -1,14 +1,12 @@
-"""Checkpoints: found whatever path is given, read whatever the file lacks, and written.
+"""Finds, loads and saves checkpoints.
 
-Published archives come without their ``checkpoint`` index, with an index that names a folder of
-another machine, as a bare prefix, or as one of the files: all of that is found. Moving averages may
-be missing, ``global_step`` may be an integer, optimizer slots may be gone: all of that loads. What
-does not is named in a sentence. Loading has two halves, as some sessions come with a graph that is
-final: ``build_...`` adds the ops and returns the Load that runs them.
+A checkpoint is found from a folder without ``checkpoint`` index, with an index that names a folder
+of another machine, from a prefix, or from any of its files. It loads even without moving averages
+or optimizer slots, and with an integer ``global_step``. Loading has two steps, as the graph of some
+sessions is final: ``build_...`` adds ops and returns the Load that runs them.
 
-One more form is for weights alone: an ``.npz`` file of NumPy, arrays by the names of their
-variables, float16 or float32, moving averages in the place of raw weights. It holds no optimizer
-and no step.
+Weights alone can be stored in an ``.npz`` file of NumPy: float16 or float32 arrays by variable
+name, with moving averages in place of the raw weights, and without optimizer and step.
 """
 
 import glob
@@ -30,17 +28,17 @@ from utils.utils_tool import logger
 
 _FILE_SUFFIX = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
 _ARCHIVES = ('.tar.gz', '.tgz', '.tar', '.zip')
-# What people give for a checkpoint, by how its name ends.
+# Files that users give instead of a checkpoint, by extension.
 _OTHER_FILES = {
-    ('.pth', '.pt', '.pth.tar'): "PyTorch's, which cannot be read; give a checkpoint that "
-                                 'TensorFlow has written',
-    _ARCHIVES: 'an archive; unpack it and give the checkpoint that it holds',
-    ('.pb', '.onnx'): 'an exported model; eval.py takes it as --model',
+    ('.pth', '.pt', '.pth.tar'): 'a PyTorch file, which cannot be read; give a checkpoint from '
+                                 'TensorFlow',
+    _ARCHIVES: 'an archive; unpack it and give the checkpoint that it contains',
+    ('.pb', '.onnx'): 'an exported model; use it as --model of eval.py',
 }
-# What TensorFlow's readers and savers raise for files that are damaged, cut off, or no checkpoint.
+# Exceptions of TensorFlow's readers and savers for files that are damaged or not checkpoints.
 READ_ERRORS = (tf.errors.OpError, ValueError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error,
                EOFError)
-# Weights alone, see above; a directory may hold one of this name instead of a checkpoint.
+# File of weights alone; a directory may contain one of this name instead of a checkpoint.
 _NPZ = '.npz'
 _NPZ_NAME = 'weights.npz'
 
@@ -54,10 +52,10 @@ def resolve_checkpoint(path: str) -> str:
             ``.npz`` file.
 
     Returns:
-        The prefix that TensorFlow's readers take; of a folder, the newest checkpoint.
+        The prefix for TensorFlow's readers; for a folder that of the newest checkpoint.
 
     Raises:
-        CheckpointError: the path does not lead to one.
+        CheckpointError: there is no checkpoint.
     """
     if os.path.isdir(path):
         return _newest_in(path)
@@ -80,30 +78,30 @@ def _newest_in(folder: str) -> str:
     if os.path.isfile(os.path.join(folder, _NPZ_NAME)):
         return os.path.join(folder, _NPZ_NAME)
     archives = sorted(name for name in os.listdir(folder) if name.lower().endswith(_ARCHIVES))
-    raise CheckpointError('no checkpoint in the folder %s (looked for *.index files; a checkpoint '
-                          'that is a single file has to be named itself%s)' % (
-                              folder, f'; {archives[0]} has to be unpacked' if archives else ''))
+    unpack = f'; unpack {archives[0]}' if archives else ''
+    raise CheckpointError(f'no checkpoint in the folder {folder} (looked for *.index files; give '
+                          f'the path of a checkpoint that is a single file{unpack})')
 
 
 def _indexed(folder: str) -> Optional[str]:
-    """The checkpoint that the index file names, in this folder: archives carry foreign paths."""
+    """Returns the checkpoint that the index names, in this folder: the index may be copied."""
     index = os.path.join(folder, INDEX_FILE)
     if not os.path.isfile(index):
         return None
     name = indexed_name(folder)
     if name is None:
-        logger.warning('%s cannot be read; taking the highest step', index)
+        logger.warning('%s cannot be read; using the highest step', index)
         return None
     prefix = os.path.join(folder, name)
     if not os.path.exists(prefix + '.index') and not os.path.isfile(prefix):
-        logger.warning('%s names %s, which is not there; taking the highest step', index, name)
+        logger.warning('%s names %s, which does not exist; using the highest step', index, name)
         return None
     _check_complete(prefix)
     return prefix
 
 
 def indexed_name(folder: str) -> Optional[str]:
-    """The name, without folder, in a folder's index file; None without one that can be read."""
+    """Returns the name, without folder, in a folder's index; None if it cannot be read."""
     try:
         state = tf.train.get_checkpoint_state(folder)
     except READ_ERRORS:
@@ -115,29 +113,29 @@ def _check_complete(prefix: str) -> None:
     has_data = bool(glob.glob(glob.escape(prefix) + '.data-*'))
     if os.path.exists(prefix + '.index'):
         if not has_data:
-            raise CheckpointError(f'{prefix}.index has no {os.path.basename(prefix)}.data-* file '
-                                  'beside it; copy all files of the checkpoint')
+            raise CheckpointError(f'{os.path.basename(prefix)}.data-* is missing next to '
+                                  f'{prefix}.index; copy all files of the checkpoint')
     elif has_data:
-        raise CheckpointError(f'{prefix}.data-* has no {os.path.basename(prefix)}.index beside it; '
-                              'copy all files of the checkpoint')
+        raise CheckpointError(f'{os.path.basename(prefix)}.index is missing next to '
+                              f'{prefix}.data-*; copy all files of the checkpoint')
     elif not os.path.isfile(prefix):
         raise CheckpointError(f'there is no checkpoint at {prefix}; give a folder, a prefix such '
                               'as model.ckpt-1000, or one of its files')
 
 
 def write_index(folder: str, prefixes: List[str]) -> None:
-    """Makes the index file of a folder name these checkpoints of it, the last one as the newest.
+    """Writes the index of a folder, with the last checkpoint as the newest.
 
     Args:
-        folder: holds the checkpoints.
-        prefixes: one or more.
+        folder: folder of the checkpoints.
+        prefixes: one or more checkpoints.
 
     Raises:
         CheckpointError: it cannot be written.
     """
     names = [os.path.basename(prefix) for prefix in prefixes]
     try:
-        # TensorFlow rewrites names where the folder's own path is relative.
+        # TensorFlow would rewrite the names if the folder's path were relative.
         tf.train.update_checkpoint_state(os.path.abspath(folder), names[-1], names)
     except (tf.errors.OpError, OSError) as error:
         raise CheckpointError(f'{os.path.join(folder, INDEX_FILE)} cannot be written '
@@ -147,26 +145,26 @@ def write_index(folder: str, prefixes: List[str]) -> None:
 AVERAGE_SUFFIX = '/ExponentialMovingAverage'
 BACKBONE_PREFIX = 'resnet_v1_'
 GLOBAL_STEP = 'global_step'
-# Adam's powers of its decay rates. An optimizer that applies gradients within tf.cond, as the NPU's
-# loss scaling does, puts that scope before their names: cond/beta1_power.
+# Adam's powers of its decay rates. If gradients are applied within tf.cond, as with loss scaling on
+# NPUs, the names have that scope: cond/beta1_power.
 _ADAM_POWERS = ('beta1_power', 'beta2_power')
-# TensorFlow takes the path of a checkpoint for a pattern with these characters.
+# TensorFlow treats the path of a checkpoint with these characters as a pattern.
 _PATTERN = re.compile(r'[][*?\\]')
-# Gives variables of a session their values; raises CheckpointError when the data is damaged.
+# Sets variables of a session; raises CheckpointError if the data is damaged.
 Load = Callable[[tf.Session], None]
 
 
 class Checkpoint(NamedTuple):
-    """An opened checkpoint: where it is and what it holds."""
+    """An opened checkpoint."""
 
     prefix: str
     reader: tf.train.NewCheckpointReader
     shapes: Dict[str, list]
-    readable: str    # the prefix, or another path to the same files that TensorFlow can read
-    links: Optional[tempfile.TemporaryDirectory] = None    # keeps the other path in place
+    readable: str    # the prefix, or links to the files under a path that TensorFlow can read
+    links: Optional[tempfile.TemporaryDirectory] = None    # directory of the links
 
     def global_step(self) -> int:
-        """The step it was saved at, from a float32 or int64 variable; 0 where it has none.
+        """Returns the step, from a float32 or int64 variable; 0 without one.
 
         Raises:
             CheckpointError: the data cannot be read.
@@ -187,13 +185,13 @@ def _damage_named(prefix: str) -> Iterator[None]:
 
 
 def open_checkpoint(path: str) -> Checkpoint:
-    """Resolves a path and reads the checkpoint's table of contents.
+    """Finds a checkpoint and reads its table of contents.
 
     Args:
         path: as for ``resolve_checkpoint``.
 
     Raises:
-        CheckpointError: nothing is there, or it cannot be read.
+        CheckpointError: there is no checkpoint, or it cannot be read.
     """
     prefix = resolve_checkpoint(path)
     readable, links = _readable(prefix)
@@ -202,16 +200,16 @@ def open_checkpoint(path: str) -> Checkpoint:
         reader = _NpzReader(readable) if is_npz else tf.train.NewCheckpointReader(readable)
         shapes = reader.get_variable_to_shape_map()
     except READ_ERRORS as error:
-        raise CheckpointError(f'{prefix} is damaged or no TensorFlow checkpoint '
+        raise CheckpointError(f'{prefix} is damaged or not a TensorFlow checkpoint '
                               f'({first_line(error)})') from error
     return Checkpoint(prefix, reader, shapes, readable, links)
 
 
 class _NpzReader:
-    """The weights of an .npz file, with the interface of TensorFlow's checkpoint reader."""
+    """Weights in an .npz file, with the interface of TensorFlow's checkpoint reader."""
 
     def __init__(self, path: str):
-        # NumPy itself refuses arrays of objects, which would have to be unpickled.
+        # NumPy refuses object arrays, which would need unpickling.
         self._arrays = np.load(path)
         if not hasattr(self._arrays, 'files'):
             raise ValueError('a single array')
@@ -224,7 +222,7 @@ class _NpzReader:
 
 
 def _readable(prefix: str) -> Tuple[str, Optional[tempfile.TemporaryDirectory]]:
-    """A prefix without the characters of patterns, and the directory of links that it needs."""
+    """Returns a prefix without pattern characters, and the directory of links if necessary."""
     if not _PATTERN.search(prefix):
         return prefix, None
     try:
@@ -233,29 +231,29 @@ def _readable(prefix: str) -> Tuple[str, Optional[tempfile.TemporaryDirectory]]:
         for path in files_of(prefix) or [prefix]:
             os.symlink(os.path.abspath(path), readable + path[len(prefix):])
     except OSError as error:
-        raise CheckpointError(f'{prefix} has one of the characters []*?\\ in its path, and no '
-                              f'links to it can be made ({error}); rename it, or name a directory '
-                              'that can be written in TMPDIR') from None
+        raise CheckpointError(f'{prefix} has one of the characters []*?\\ in its path, and links '
+                              f'to it cannot be created ({error}); rename it, or set TMPDIR to a '
+                              'writable directory') from None
     return readable, links
 
 
 def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
-    """Builds the ops that copy a checkpoint's values into variables of the default graph.
+    """Builds ops that copy values of a checkpoint to variables of the default graph.
 
     Args:
-        checkpoint: where they come from.
+        checkpoint: source of the values.
         sources: name in the checkpoint -> variable; ``global_step`` may differ in dtype.
 
     Returns:
-        What copies them.
+        A function that copies the values.
 
     Raises:
         CheckpointError: a shape differs.
     """
     for name, variable in sources.items():
         if checkpoint.shapes[name] != variable.shape.as_list():
-            raise CheckpointError(f'{checkpoint.prefix} holds {name} with shape '
-                                  f'{checkpoint.shapes[name]}, and the network needs '
+            raise CheckpointError(f'{checkpoint.prefix} has {name} with shape '
+                                  f'{checkpoint.shapes[name]}, but the network needs '
                                   f'{variable.shape.as_list()}')
     plain = {name: variable for name, variable in sources.items() if name != GLOBAL_STEP}
     is_npz = isinstance(checkpoint.reader, _NpzReader)
@@ -273,23 +271,23 @@ def build_load(checkpoint: Checkpoint, sources: Dict[str, tf.Variable]) -> Load:
 
 
 def backbone_of(path: str) -> str:
-    """The backbone of a checkpoint by the names of its variables; else the published network's."""
+    """Finds the backbone of a checkpoint by its variable names; the default one if unknown."""
     scopes = {name.split('/', 1)[0] for name in open_checkpoint(path).shapes}
     return next((name for name in BACKBONES if name in scopes), BACKBONES[0])
 
 
 def load_values(session: tf.Session, variables: Iterable[tf.Variable],
                 values: Iterable[np.ndarray]) -> None:
-    """Gives variables their values in one run; a run for each would prepare the graph each time."""
+    """Sets variables in a single run, as separate runs would prepare the graph each time."""
     initializers = [variable.initializer for variable in variables]
     session.run(initializers, {op.inputs[1]: value for op, value in zip(initializers, values)})
 
 
 def restore_for_inference(session: tf.Session, path: str) -> None:
-    """Loads the weights that a network is judged by into all variables of the session's graph.
+    """Loads the averaged weights of a checkpoint into all variables of the session's graph.
 
     Args:
-        session: a session whose graph holds the inference network and nothing else.
+        session: a session whose graph contains only the inference network.
         path: as for ``resolve_checkpoint``.
 
     Raises:
@@ -302,8 +300,8 @@ def restore_for_inference(session: tf.Session, path: str) -> None:
         averaged = {name for name in trainable if name + AVERAGE_SUFFIX in checkpoint.shapes}
         _check_holds(checkpoint, set(variables) - averaged)
         if len(averaged) < len(trainable) and not isinstance(checkpoint.reader, _NpzReader):
-            logger.warning('%s has no moving averages for %d of %d weights: their raw values are '
-                           'used, which usually score lower', checkpoint.prefix,
+            logger.warning('%s has no moving averages for %d of %d weights: using their raw '
+                           'values, which usually score lower', checkpoint.prefix,
                            len(trainable - averaged), len(trainable))
         build_load(checkpoint, {
             name + AVERAGE_SUFFIX if name in averaged else name: variable
@@ -318,24 +316,24 @@ def _check_holds(checkpoint: Checkpoint, names) -> None:
                      and all(not name.startswith(BACKBONE_PREFIX) for name in missing))
     if only_backbone:
         raise CheckpointError(
-            f'{checkpoint.prefix} holds only the backbone, not a trained detector: it is for '
-            '--pretrained_model_path; --checkpoint_path takes what training has saved')
+            f'{checkpoint.prefix} contains only the backbone, not a trained detector: it is for '
+            '--pretrained_model_path; give a checkpoint from training as --checkpoint_path')
     raise CheckpointError(f'{checkpoint.prefix} is a checkpoint of another network: {len(missing)} '
                           f'variables are missing, {missing[0]} among them')
 
 
 def build_restore(checkpoint: Checkpoint, average: tf.train.ExponentialMovingAverage) -> Load:
-    """Builds the ops that restore a run: weights, moving averages, optimizer and step.
+    """Builds ops that restore a run: weights, moving averages, optimizer and step.
 
-    A checkpoint without moving averages or optimizer slots (one made for inference) is accepted:
-    averages start from the weights and slots from zero, with a warning.
+    A checkpoint without moving averages or optimizer slots (one made for inference) is accepted
+    with a warning: averages start from the weights and slots from zero.
 
     Args:
-        checkpoint: where the values come from.
+        checkpoint: source of the values.
         average: the moving average of the training graph, which is the default graph.
 
     Returns:
-        What loads them, once all variables are initialised.
+        A function that loads the values once all variables are initialised.
 
     Raises:
         CheckpointError: see ``restore_for_inference``.
@@ -351,15 +349,16 @@ def build_restore(checkpoint: Checkpoint, average: tf.train.ExponentialMovingAve
     def restore(session: tf.Session) -> None:
         load(session)
         if missing:
-            logger.warning('%s holds no value for %d training variables (%s among them): they '
-                           'start afresh', checkpoint.prefix, len(missing), min(missing))
+            logger.warning('%s has no values for %d training variables, such as %s, which start '
+                           'from their initial values', checkpoint.prefix, len(missing),
+                           min(missing))
         session.run(start_averages)
         logger.info('restored %s', checkpoint.prefix)
     return restore
 
 
 def _stored_name(name: str, checkpoint: Checkpoint) -> Optional[str]:
-    """The name by which a checkpoint holds a variable; None where it does not."""
+    """Returns the name of a variable in a checkpoint; None if it is missing."""
     if name in checkpoint.shapes:
         return name
     last = name.rsplit('/', maxsplit=1)[-1]
@@ -371,34 +370,32 @@ def _stored_name(name: str, checkpoint: Checkpoint) -> Optional[str]:
 
 def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage,
                      with_statistics: bool = False) -> Load:
-    """Builds the ops that start a run from the weights of another network.
+    """Builds ops that start a run from the weights of another network.
 
-    A trained detector, which holds all of the network, gives its moving averages where it has them
-    and its batch-norm statistics: what it detects with. From any other file (slim's ImageNet
-    checkpoint) come the trainable variables that it holds, without statistics, as in the
-    published runs, unless they are wanted.
+    From a trained detector, which has all variables, its moving averages (if any) and its
+    batch-norm statistics are loaded. From any other file, such as slim's ImageNet checkpoint, the
+    trainable variables are loaded, without statistics by default, as in the published runs.
 
     Args:
         path: as for ``resolve_checkpoint``.
         average: the moving average of the training graph, which is the default graph; it starts
             from the loaded weights.
-        with_statistics: take a backbone's batch-norm statistics too.
+        with_statistics: whether to load a backbone's batch-norm statistics too.
 
     Returns:
-        What loads them, once all variables are initialised.
+        A function that loads the values once all variables are initialised.
 
     Raises:
-        CheckpointError: nothing matches, or the file cannot be read.
+        CheckpointError: no variable matches, or the file cannot be read.
     """
     checkpoint = open_checkpoint(path)
     trainable, statistics = tf.trainable_variables(), moving_statistics()
     present = [variable for variable in trainable if variable.op.name in checkpoint.shapes]
     if not present:
         raise CheckpointError(
-            f'--pretrained_model_path={path} holds none of the {len(trainable)} trainable '
-            'variables of the network (but '
-            f'{", ".join(sorted(checkpoint.shapes)[:3]) or "nothing"}); it takes the '
-            'resnet_v1_50.ckpt of slim, or a trained detector')
+            f'--pretrained_model_path={path} has none of the {len(trainable)} trainable variables '
+            f'of the network (it has {", ".join(sorted(checkpoint.shapes)[:3]) or "nothing"}); '
+            "give slim's resnet_v1_50.ckpt, or a trained detector")
     sources = {variable.op.name: variable for variable in present}
     kind = 'a backbone'
     if with_statistics:
@@ -425,37 +422,37 @@ def build_pretrained(path: str, average: tf.train.ExponentialMovingAverage,
 
 
 def model_variables() -> List[tf.Variable]:
-    """The network's own variables: neither step, averages nor optimizer slots."""
+    """Lists the variables of the network, without step, averages and optimizer slots."""
     return tf.trainable_variables() + moving_statistics()
 
 
 def moving_statistics() -> List[tf.Variable]:
-    """The moving means and variances of batch normalisation."""
+    """Lists the moving means and variances of batch normalisation."""
     return [variable for variable in tf.global_variables()
             if variable.op.name.endswith(('/moving_mean', '/moving_variance'))]
 
 
 def _averages_start(average: tf.train.ExponentialMovingAverage, names) -> List[tf.Tensor]:
-    """Builds the op that sets the moving averages in ``names`` to their variables' values."""
+    """Builds ops that set the moving averages in ``names`` to their variables' values."""
     pairs = ((average.average(variable), variable) for variable in tf.trainable_variables())
     return [tf.assign(shadow, variable) for shadow, variable in pairs if shadow.op.name in names]
 
 
 def build_start(config: TrainConfig, start: Optional[Checkpoint],
                 average: tf.train.ExponentialMovingAverage) -> Load:
-    """Builds the ops that give a run's variables their pretrained or restored values.
+    """Builds ops that set a run's variables to their pretrained or restored values.
 
     Args:
-        config: the run.
-        start: what ``run_folder.find_start`` returned.
+        config: configuration of the run.
+        start: result of ``run_folder.find_start``.
         average: the moving average of the training graph, which is the default graph.
 
     Returns:
-        What gives them, once all variables are initialised; for a run from random weights it does
-        nothing.
+        A function that sets the values once all variables are initialised; it does nothing for a
+        run from random weights.
 
     Raises:
-        CheckpointError: a file does not fit the network; where its data is damaged, the Load says.
+        CheckpointError: a file does not fit the network; damaged data is reported by the Load.
     """
     if start is not None:
         return build_restore(start, average)
@@ -467,12 +464,12 @@ def build_start(config: TrainConfig, start: Optional[Checkpoint],
 
 def initialise(session: tf.Session, config: TrainConfig, start: Optional[Checkpoint],
                average: tf.train.ExponentialMovingAverage) -> None:
-    """Gives every variable its first value: random, then pretrained or restored.
+    """Initialises all variables: random, then pretrained or restored.
 
     Args:
         session: a session with the training graph.
-        config: the run.
-        start: what ``run_folder.find_start`` returned.
+        config: configuration of the run.
+        start: result of ``run_folder.find_start``.
         average: the graph's moving average.
 
     Raises:
@@ -484,13 +481,13 @@ def initialise(session: tf.Session, config: TrainConfig, start: Optional[Checkpo
 
 
 def build_saver(step: Any = None) -> tf.train.Saver:
-    """Builds the saving ops of all variables in the default graph, for ``CheckpointWriter``.
+    """Builds the saver of all variables in the default graph, for ``CheckpointWriter``.
+
+    The saver does not remove checkpoints: TensorFlow would treat their paths as patterns, which
+    match nothing in a directory ``run[1]``, and files of other runs in ``run*``.
 
     Args:
-        step: what is saved in the place of ``global_step``; the variable itself when None.
-
-    The saver itself removes no checkpoint: TensorFlow takes the path of what it removes for a
-    pattern, which in a directory ``run[1]`` finds nothing, and in ``run*`` other runs' files.
+        step: saved in place of ``global_step``; None for the variable itself.
     """
     saved = [variable if step is None or variable.op.name != GLOBAL_STEP else step
              for variable in tf.global_variables()]

@@ -1,7 +1,7 @@
 """The training graph: placeholders, towers, Adam, batch-norm updates and the moving average.
 
-Every shape is static, and one fetch list serves every step: the scalars and the small picture that
-the hooks need come with the update, so that no step is computed twice for the sake of a summary.
+Every shape is static, and one fetch list serves every step: the scalars and the small image that
+the hooks need are fetched with the update, so that no step is computed twice for a summary.
 """
 
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -26,15 +26,15 @@ from utils.utils_tool import cfg
 
 
 class Inputs(NamedTuple):
-    """One step's batch, uint8, H = W = input_size, all dims static."""
+    """The batch of one step, uint8, H = W = input_size, static shapes."""
 
     images: tf.Tensor          # [N, H, W, 3], RGB, 0..255
-    seg_maps: tf.Tensor        # [N, H/4, W/4, 6], smallest kernel first; 0 or 1, soft labels to 16
-    training_masks: tf.Tensor  # [N, H/4, W/4, 1], 0 where the loss does not look
+    seg_maps: tf.Tensor        # [N, H/4, W/4, 6], smallest kernel first; 0 or 1, soft labels 0..16
+    training_masks: tf.Tensor  # [N, H/4, W/4, 1], 0 where the loss ignores the pixel
 
 
 class Scalars(NamedTuple):
-    """What a step reports, float32 scalars, the losses as means over towers and processes."""
+    """Results of a step, float32 scalars; the losses are means over towers and processes."""
 
     learning_rate: tf.Tensor
     model_loss: tf.Tensor
@@ -50,25 +50,26 @@ class Fetches(NamedTuple):
     update: tf.Operation
     global_step: tf.Tensor    # scalar of the variable's dtype, after the update
     scalars: Scalars
-    score_maps: tf.Tensor     # [H/4, W/4, 6], the batch's first sample, for the pictures
-    stop_votes: tf.Tensor           # float32 [2], see TrainGraph.stop_votes
-    device_scalars: Dict[str, tf.Tensor] = {}  # noqa: RUF012 - what Device.step_scalars() adds
+    score_maps: tf.Tensor     # [H/4, W/4, 6], the batch's first sample, for the summaries
+    stop_votes: tf.Tensor     # float32 [2], see TrainGraph.stop_votes
+    device_scalars: Dict[str, tf.Tensor] = {}  # noqa: RUF012 - of Device.step_scalars()
 
 
 class TrainGraph(NamedTuple):
     """The parts of the graph that the loop uses."""
 
     inputs: Inputs
-    # float32 [2], fed with each step: 1 where this process was asked to stop, and where it cannot
-    # go on. Fetched, it is the mean over the processes, so that all of them stop after one step.
+    # float32 [2], fed at each step: 1 if this process was asked to stop, and 1 if it cannot
+    # continue. When fetched, it is the mean over the processes, so that all of them stop after the
+    # same step.
     stop_votes: tf.Tensor
     fetches: Fetches
     average: tf.train.ExponentialMovingAverage
-    # Give every process rank 0's values; None where there is one process.
+    # Broadcast the values of rank 0; None if there is one process.
     share_all: Optional[tf.Operation]
-    share_statistics: Optional[tf.Operation]    # batch normalisation's moving ones
-    # Each moving statistic, and what its update would subtract from it: (1 - decay) times the
-    # distance to the batch's value.
+    share_statistics: Optional[tf.Operation]    # the moving statistics of batch norm alone
+    # Each moving statistic with the amount that its update subtracts: (1 - decay) times the
+    # difference from the batch's value.
     statistics: Sequence[Tuple[tf.Variable, tf.Tensor]] = ()
 
 
@@ -89,11 +90,11 @@ def build_train_graph(config: TrainConfig, device: Device, inputs: Optional[Inpu
 
     Args:
         config: sizes, rates and decays.
-        device: where each tower goes and what wraps the optimizer.
-        inputs: a batch of ``batch_size_per_gpu x num_towers`` from tf.data; placeholders when None.
+        device: places the towers and wraps the optimizer.
+        inputs: a batch of ``batch_size_per_gpu x num_towers`` from tf.data; placeholders if None.
 
     Returns:
-        The inputs and what to fetch. With inputs from tf.data nothing is to be fed.
+        The inputs and the fetches. With inputs from tf.data nothing has to be fed.
     """
     fed = inputs is None
     if fed:
@@ -144,11 +145,10 @@ def input_specs(config: TrainConfig, device: Device) -> Inputs:
 
 
 def _get_or_create_global_step() -> tf.Variable:
-    # An Estimator has made its own, int64. Otherwise float32: so it stands in the published
-    # checkpoints.
-    of_estimator = tf.train.get_global_step()
-    if of_estimator is not None:
-        return of_estimator
+    # An Estimator creates its own, int64. Otherwise it is float32, as in published checkpoints.
+    existing = tf.train.get_global_step()
+    if existing is not None:
+        return existing
     return tf.get_variable('global_step', [], tf.float32, trainable=False,
                            initializer=tf.zeros_initializer(),
                            collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP])
@@ -173,8 +173,8 @@ def _build_tower(config: TrainConfig, share: Inputs) -> _Tower:
     score_maps = model(images, is_training=True, batch_norm_decay=config.batch_norm_decay,
                        backbone=config.backbone)
     terms = _LOSSES[config.loss](seg_maps, score_maps, training_masks)
-    # Regularisers belong to the variables: only the first tower adds them, every tower counts them.
-    # AdamW has a weight decay of its own.
+    # Regularization losses belong to the variables: the first tower creates them, and every tower
+    # adds them to its loss. AdamW decays the weights itself.
     regularizers = [] if config.optimizer == 'adamw' else tf.losses.get_regularization_losses()
     total_loss = tf.add_n([terms.total, *regularizers])
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)[len(seen_updates):]
@@ -186,7 +186,7 @@ def _tower_gradients(device: Device, towers: List[_Tower], optimizer: tf.train.O
                      ) -> List[GradientsAndVariables]:
     gradients = []
     for index, tower in enumerate(towers):
-        # The slash enters the scope that the tower was built in.
+        # The trailing slash re-enters the scope in which the tower was built.
         with device.tower_scope(index), tf.name_scope(f'tower_{index}/'):
             gradients.append(optimizer.compute_gradients(tower.total_loss))
     return gradients
@@ -194,7 +194,7 @@ def _tower_gradients(device: Device, towers: List[_Tower], optimizer: tf.train.O
 
 def _average_after(ops: List[tf.Operation], global_step: tf.Variable, decay: float
                    ) -> Tuple[tf.train.ExponentialMovingAverage, tf.Operation]:
-    """The moving average of the trainable variables, ordered after ``ops``."""
+    """Updates the moving average of the trainable variables after ``ops``."""
     with tf.control_dependencies(ops):
         average = tf.train.ExponentialMovingAverage(decay, num_updates=global_step.read_value())
         return average, average.apply(tf.trainable_variables())

@@ -1,4 +1,4 @@
-"""Hooks after each step: divergence guard, log line, summaries, checkpoints, figures."""
+"""Hooks of the training loop: divergence guard, log line, summaries, checkpoints, statistics."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from training.config import TrainConfig
 from training.devices.device import UNLIMITED, Limits
 from training.graph import Fetches, TrainGraph
 from training.run_folder import CheckpointWriter
-from training.summaries import SummaryWriter, map_picture
+from training.summaries import SummaryWriter, map_image
 from utils.errors import PSENetError
 from utils.utils_tool import logger
 
@@ -21,7 +21,7 @@ LOG_STEPS = 10
 
 
 class Batch(NamedTuple):
-    """What the readers hand over; see ``get_batch``."""
+    """A batch of the readers; see ``get_batch``."""
 
     images: np.ndarray
     paths: List[str]
@@ -32,36 +32,36 @@ class Batch(NamedTuple):
 class StepResult(NamedTuple):
     """A finished step, or one whose update the device skipped.
 
-    Some devices take several steps by themselves; then it is the last of them that is seen here.
+    If the device takes several steps per run, this is the last of them.
     """
 
     step: int                        # global_step after it
     values: Fetches                  # evaluated
-    batch: Batch                     # where several steps were taken, its first sample alone
-    data_seconds: Optional[float]    # how long it waited for its batch; None: not known
-    taken: int = 1                   # updates since the result before
-    skipped: int = 0                 # updates that were left out since then
+    batch: Batch                     # of several steps: the first sample of the last one's batch
+    data_seconds: Optional[float]    # spent waiting for the batch; None: not known
+    taken: int = 1                   # updates applied since the previous result
+    skipped: int = 0                 # updates skipped since then
 
     def reaches(self, every: int) -> bool:
-        """Whether a step since the result before is a multiple of ``every``."""
+        """Returns True if a step since the previous result is a multiple of ``every``."""
         return self.step // every > (self.step - self.taken) // every
 
 
 class DivergenceError(PSENetError):
-    """The loss or its gradient is NaN or infinite, too large, or overflows step after step."""
+    """The loss or gradient is NaN, infinite or too large, or the gradients overflow repeatedly."""
 
 
 class Hook:
-    """Something to do after every step; the loop calls hooks in order."""
+    """Callbacks of the training loop, which calls all hooks in order."""
 
     def after_step(self, session: tf.Session, result: StepResult) -> None:
         """Called after a step; an exception ends the run."""
 
     def after_skip(self, session: tf.Session, result: StepResult) -> None:
-        """Called after a step that the device skipped; not even ``global_step`` has changed."""
+        """Called after a step that the device skipped; no variable has changed."""
 
     def end(self, session: tf.Session, step: int) -> None:
-        """Called once when the run ends in good order, with the last step done."""
+        """Called once, with the last step, if the run ends normally."""
 
 
 def tell(hooks: Sequence[Hook], session: tf.Session, result: StepResult) -> None:
@@ -74,12 +74,13 @@ def tell(hooks: Sequence[Hook], session: tf.Session, result: StepResult) -> None
 class DivergenceGuard(Hook):
     """Ends a diverged run before it is saved.
 
-    The signs are a loss or gradient norm of NaN or Inf, and, as some devices saturate where others
-    overflow, a loss beyond a bound, and updates that overflow one after the other.
+    A run has diverged if the loss or the gradient norm is NaN or Inf; on devices that saturate
+    instead of overflowing, also if the loss exceeds a bound or if too many consecutive updates
+    overflow.
     """
 
     def __init__(self, limits: Limits = UNLIMITED):
-        """Takes the device's limits."""
+        """Stores the device's limits."""
         self._limits = limits
         self._skipped = 0
         self._scales = []
@@ -87,55 +88,56 @@ class DivergenceGuard(Hook):
     def after_step(self, _: tf.Session, result: StepResult) -> None:
         """Raises DivergenceError naming the step and the batch's files."""
         if result.skipped:
-            self._note(result)
+            self._log_skip(result)
         self._skipped, self._scales = 0, []
         scalars = result.values.scalars
         bad = [f'{name} is {value}' for name, value in scalars._asdict().items()
                if not math.isfinite(value)]
         if not bad and scalars.total_loss > self._limits.max_loss:
-            bad = [f'total_loss is {scalars.total_loss:g}, beyond '
+            bad = [f'total_loss is {scalars.total_loss:g}, above '
                    f'--max_loss={self._limits.max_loss:g}']
         if bad:
             raise DivergenceError(
                 f'training diverged at step {result.step} ({", ".join(bad)}) on the batch of '
-                f'{", ".join(result.batch.paths)}; no checkpoint holds it: lower --learning_rate, '
-                'and go on with --restore from what was saved before')
+                f'{", ".join(result.batch.paths)}; this step was not saved: lower --learning_rate '
+                'and continue from the last checkpoint with --restore')
 
     def after_skip(self, _: tf.Session, result: StepResult) -> None:
-        """Counts; raises DivergenceError with the loss scale's history when it is too often."""
+        """Raises DivergenceError with the history of loss scales after too many skipped steps."""
         self._skipped += result.skipped
-        self._note(result)
+        self._log_skip(result)
         if self._skipped > self._limits.max_skipped_steps:
             raise DivergenceError(
-                f'training is stuck after step {result.step}: {self._skipped} steps in a row '
-                f'overflowed, more than --max_skipped_steps={self._limits.max_skipped_steps}, with '
-                f'the loss scale at {" -> ".join(self._scales)}, the last on the batch of '
-                f'{", ".join(result.batch.paths)}; go on with --restore from what was saved before '
-                'and a lower --loss_scale or --learning_rate')
+                f'training is stuck after step {result.step}: the gradients of {self._skipped} '
+                'consecutive steps overflowed, more than '
+                f'--max_skipped_steps={self._limits.max_skipped_steps}, with the loss scale at '
+                f'{" -> ".join(self._scales)}, the last on the batch of '
+                f'{", ".join(result.batch.paths)}; continue from the last checkpoint with '
+                '--restore and a lower --loss_scale or --learning_rate')
 
-    def _note(self, result: StepResult) -> None:
+    def _log_skip(self, result: StepResult) -> None:
         scale = f"{result.values.device_scalars.get('loss_scale', float('nan')):g}"
         if self._scales[-1:] != [scale]:
             self._scales.append(scale)
         place = f'up to step {result.step}' if result.taken else f'step {result.step + 1}'
-        left_out = 'the update is' if result.skipped == 1 else f'{result.skipped} updates are'
-        logger.info('%s: the gradients overflowed, %s left out; loss scale %s', place, left_out,
+        updates = 'update' if result.skipped == 1 else f'{result.skipped} updates'
+        logger.info('%s: the gradients overflowed, %s skipped; loss scale %s', place, updates,
                     scale)
 
 
 class LogHook(Hook):
-    """The log line every 10 steps, in the published form that scripts parse.
+    """The log line every 10 steps, in the published format that scripts parse.
 
-    A step that the device left out takes time and makes no progress: its seconds count to the
-    steps of its window, and the line tells how many there were.
+    The time of skipped steps counts towards the others of the same 10, and the line gives the
+    number of skipped steps.
     """
 
     def __init__(self, batch_size: int, max_steps: int):
         """Starts the clock.
 
         Args:
-            batch_size: examples a step.
-            max_steps: where the run ends, for the time left.
+            batch_size: examples per step.
+            max_steps: the last step of the run, for the remaining time.
         """
         self._batch_size = batch_size
         self._max_steps = max_steps
@@ -161,11 +163,11 @@ class LogHook(Hook):
             self._start_window()
 
     def after_skip(self, _: tf.Session, result: StepResult) -> None:
-        """Counts the step to the window."""
+        """Counts the step."""
         self._count(result)
 
     def line(self, result: StepResult, seconds: float) -> str:
-        """The log line of a window that took ``seconds``."""
+        """Returns the log line of the steps since the last one, which took ``seconds``."""
         per_step = seconds / self._steps
         left = timedelta(seconds=round(per_step * max(0, self._max_steps - result.step)))
         skipped = f', skipped {self._skipped}' if self._skipped else ''
@@ -177,90 +179,90 @@ class LogHook(Hook):
 
 
 class SummaryHook(Hook):
-    """TensorBoard scalars and pictures every ``every`` steps."""
+    """TensorBoard scalars and images every ``every`` steps."""
 
     def __init__(self, writer: SummaryWriter, every: int):
-        """Takes the writer and the interval in steps."""
+        """Stores the writer and the interval in steps."""
         self._writer = writer
         self._every = every
 
     def after_step(self, _: tf.Session, result: StepResult) -> None:
-        """Writes when it is time."""
+        """Writes if the interval has passed."""
         if not result.reaches(self._every):
             return
         batch = result.batch
         self._writer.add_scalars(result.step, {**result.values.scalars._asdict(),
                                                **result.values.device_scalars})
-        self._writer.add_pictures(result.step, {
+        self._writer.add_images(result.step, {
             'input_image': np.uint8(batch.images[0]),
-            # Soft labels go up to the pixels of a cell.
-            'seg_map_gt': map_picture(batch.seg_maps[0] / max(1, batch.seg_maps[0].max())),
-            'seg_map_pred': map_picture(result.values.score_maps),
-            'training_mask': map_picture(batch.training_masks[0]),
+            # Soft labels are 0..16.
+            'seg_map_gt': map_image(batch.seg_maps[0] / max(1, batch.seg_maps[0].max())),
+            'seg_map_pred': map_image(result.values.score_maps),
+            'training_mask': map_image(batch.training_masks[0]),
         })
 
 
 class CheckpointHook(Hook):
     """Saves every ``every`` steps and at the end.
 
-    The last step is saved at the end alone, where the statistics have been measured.
+    The last step is saved only at the end, after the statistics have been measured.
     """
 
     def __init__(self, writer: CheckpointWriter, every: int, max_steps: int):
-        """Takes the writer, the interval in steps, and the last step."""
+        """Stores the writer, the interval in steps, and the last step."""
         self._writer = writer
         self._every = every
         self._max_steps = max_steps
 
     def after_step(self, session: tf.Session, result: StepResult) -> None:
-        """Saves when it is time."""
+        """Saves if the interval has passed."""
         if result.reaches(self._every) and result.step < self._max_steps:
             self._writer.save(session, result.step)
 
     def end(self, session: tf.Session, step: int) -> None:
-        """Saves the last step unless that has been done."""
+        """Saves the last step unless it is saved already."""
         if self._writer.last_saved_step != step:
             self._writer.save(session, step)
 
 
 class ShareStatisticsHook(Hook):
-    """Gives every process rank 0's batch-norm statistics whenever rank 0 is about to save.
+    """Broadcasts the batch norm statistics of rank 0 whenever rank 0 is about to save.
 
-    Gradients are shared by all processes, these statistics are each one's own. After a save every
-    process stands where a restored one would.
+    The processes share gradients, but each has its own statistics. After a save every process has
+    the state of a restored one.
     """
 
     def __init__(self, share: tf.Operation, every: int):
-        """Takes the op, which every process runs, and the interval in steps."""
+        """Stores the broadcast, which every process runs, and the interval in steps."""
         self._share = share
         self._every = every
 
     def after_step(self, session: tf.Session, result: StepResult) -> None:
-        """Runs the op when it is time to save."""
+        """Broadcasts if the interval has passed."""
         if result.reaches(self._every):
             session.run(self._share)
 
     def end(self, session: tf.Session, step: int) -> None:
-        """Runs the op for the last save."""
+        """Broadcasts before the last save."""
         session.run(self._share)
 
 
 class MeasureStatisticsHook(Hook):
-    """Re-estimates batch norm's statistics for the averaged weights when a run is complete.
+    """Measures the batch norm statistics of the averaged weights when a run is complete.
 
-    The moving ones follow the raw weights, which are not those that detection uses. A signal ends
-    the measuring; what has been measured then counts.
+    The moving statistics are those of the raw weights, but detection uses the averaged ones. A
+    signal ends the measurement; the batches measured until then count.
     """
 
     def __init__(self, graph: TrainGraph, feeds: Iterator[Dict[tf.Tensor, np.ndarray]],
                  config: TrainConfig, wanted: Callable[[], bool]):
-        """Takes what to measure and on what.
+        """Stores the arguments.
 
         Args:
             graph: of training.
-            feeds: what to feed for each batch; nothing where the graph reads its data itself.
+            feeds: the feed dict of each batch; empty if the graph reads its data itself.
             config: of the run.
-            wanted: whether a signal asks for the end.
+            wanted: returns True after a signal.
         """
         self._graph = graph
         self._feeds = feeds
@@ -268,7 +270,7 @@ class MeasureStatisticsHook(Hook):
         self._is_ending = wanted
 
     def end(self, session: tf.Session, step: int) -> None:
-        """Measures, where the run has come to its end."""
+        """Measures, if the run is complete."""
         if step < self._config.max_steps:
             return
         trainable = tf.trainable_variables()
@@ -284,7 +286,7 @@ class MeasureStatisticsHook(Hook):
                     count)
 
     def _measure(self, session: tf.Session) -> Tuple[List[np.ndarray], int]:
-        """Sums of the batches' statistics, float64, and over how many batches."""
+        """Returns the sums of the batches' statistics, float64, and the number of batches."""
         moving = session.run([variable for variable, _ in self._graph.statistics])
         steps = [delta for _, delta in self._graph.statistics]
         share = 1 - self._config.batch_norm_decay
@@ -298,10 +300,10 @@ class MeasureStatisticsHook(Hook):
 
 
 class LeaveTogetherHook(Hook):
-    """Keeps every process until rank 0 has saved; it is the last hook of each.
+    """Makes every process wait until rank 0 has saved; the last hook of each process.
 
-    Launchers take a process that leaves, after a signal say, for a failed one, and end what is left
-    of the job within seconds: before rank 0 has written its checkpoint.
+    A launcher regards a process that exits, for instance after a signal, as failed, and ends the
+    rest of the job within seconds, possibly before rank 0 has written its checkpoint.
     """
 
     def __init__(self, share: tf.Operation):
@@ -314,24 +316,24 @@ class LeaveTogetherHook(Hook):
 
 
 class FinalFigures(Hook):
-    """Writes four lines at the end of a run, in the form that the model zoos' scripts parse.
+    """Writes four lines at the end of a run, in the format that the model zoos' scripts parse.
 
-        Final Train Accuracy 0.2346             the last total loss: the name is the zoos' own
-        E2E Training Duration sec 3661.20       from the hook's making to the last save
+        Final Train Accuracy 0.2346             the last total loss; the zoos chose the name
+        E2E Training Duration sec 3661.20       from the creation of this hook to the last save
         avg time per step 0.3012                seconds, over the applied steps after the first
-        FPS 46.48                               examples of all processes per second, over the same
+        FPS 46.48                               examples of all processes per second, likewise
 
-    The first step compiles the graph, for minutes on some devices, so the averages leave it out
-    (or those that the device took with it by itself). Time spent in steps that were left out
-    counts, and so does that of saving in between.
+    The first step compiles the graph, which takes minutes on some devices, so the averages exclude
+    it (with any further steps of the same device run). They include the time of skipped steps and
+    of saving.
     """
 
     def __init__(self, batch_size: int, write: Callable[[str], None]):
         """Starts the clock.
 
         Args:
-            batch_size: examples a step, of all processes together.
-            write: gets each line, without a line break.
+            batch_size: examples per step, of all processes together.
+            write: called with each line, without a line break.
         """
         self._batch_size = batch_size
         self._write = write
@@ -351,7 +353,7 @@ class FinalFigures(Hook):
             self._steps += result.taken
 
     def end(self, _: tf.Session, step: int) -> None:
-        """Writes the lines; the averages are nan where no step came after the first."""
+        """Writes the lines; the averages are nan if there was only one step."""
         per_step = (self._last_ended - self._first_ended) / self._steps if self._steps else math.nan
         self._write(f'Final Train Accuracy {self._loss:.4f}')
         self._write(f'E2E Training Duration sec {time.perf_counter() - self._made:.2f}')

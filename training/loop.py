@@ -1,4 +1,4 @@
-"""The training loop, the same for every device: readers, graph, steps, hooks, an orderly end."""
+"""The training loop, the same for every device: readers, graph, steps, hooks and a clean stop."""
 
 import time
 from contextlib import contextmanager
@@ -28,10 +28,10 @@ from training.hooks import (
 from training.ranks import PeerError, check_same_step, named_peer_failures, rank_log
 from training.run_folder import (
     CheckpointWriter,
+    choose_seed,
     find_start,
     folder_lock,
     remove_earlier_run,
-    seed_to_go_on_with,
 )
 from training.signals import GracefulStop, StopTraining
 from training.summaries import SummaryWriter
@@ -41,18 +41,18 @@ from utils.utils_tool import logger
 
 
 class RunContext(NamedTuple):
-    """A run whose readers work: what is known before its graph is built."""
+    """A run with its readers started, before its graph is built."""
 
     config: TrainConfig
     device: Device
-    start: Optional[Checkpoint]    # to go on from
+    start: Optional[Checkpoint]    # to continue from
     first_step: int
     batches: Batches
     stop: GracefulStop
-    hooks: Sequence[Hook]          # further ones, for the process of rank 0
+    hooks: Sequence[Hook]          # further hooks of rank 0
 
 
-# Builds the graph, gives the variables their values, and trains to the end.
+# Builds the graph, initializes the variables, and trains to the end.
 TakeSteps = Callable[[RunContext], None]
 
 
@@ -62,27 +62,27 @@ def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = (),
 
     Args:
         config: the run.
-        device: what it runs on.
-        hooks: further ones, for the process of rank 0.
-        take_steps: how; ``in_session`` when None.
+        device: to train on.
+        hooks: further hooks of rank 0.
+        take_steps: the training itself; ``in_session`` if None.
 
     Returns:
-        The process's exit code: 0, or 128 + the number of the signal that stopped it.
+        The exit code of the process: 0, or 128 + the number of the signal that stopped it.
 
     Raises:
-        PSENetError: the run cannot start or go on; what was trained has been saved.
+        PSENetError: the run cannot start or continue; the steps so far have been saved.
     """
     with rank_log(config.checkpoint_path, device.rank), \
             folder_lock(config.checkpoint_path, device.rank):
         start = find_start(config)
         first_step = start.global_step() if start else 0
-        config = config._replace(seed=seed_to_go_on_with(config, start))
+        config = config._replace(seed=choose_seed(config, start))
         if first_step >= config.max_steps:
-            logger.info('nothing to do: %s is at step %d and --max_steps=%d; a larger --max_steps '
-                        'goes on', start.prefix, first_step, config.max_steps)
+            logger.info('nothing to do: %s is at step %d and --max_steps=%d; raise --max_steps to '
+                        'continue', start.prefix, first_step, config.max_steps)
             return 0
         try:
-            # Readers first: some devices forbid new processes once they are initialised.
+            # Readers first: some devices forbid new processes once they are initialized.
             with GracefulStop(alone=device.world_size == 1) as stop, \
                     _start_readers(config, device, first_step) as batches, \
                     named_peer_failures(device):
@@ -97,7 +97,7 @@ def train(config: TrainConfig, device: Device, hooks: Sequence[Hook] = (),
 
 
 def in_session(run: RunContext) -> None:
-    """Takes the steps in a session that is fed with each batch."""
+    """Trains in a session that is fed with each batch."""
     tf.set_random_seed(run.batches.seed)
     graph = build_train_graph(run.config, run.device)
     with tf.Session(config=run.device.session_config()) as session:
@@ -125,18 +125,18 @@ def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batc
 
 @contextmanager
 def open_hooks(run: RunContext, graph: TrainGraph, saver: tf.train.Saver) -> Iterator[List[Hook]]:
-    """The hooks of this process; rank 0 alone has those that write into the checkpoint folder.
+    """Creates the hooks of this process; only those of rank 0 write into the checkpoint folder.
 
     Args:
-        run: what they look at; its variables have their values.
+        run: the run; its variables are initialized.
         graph: of its steps.
-        saver: made by ``build_saver``.
+        saver: of ``build_saver``.
 
     Yields:
         The hooks, in order.
 
     Raises:
-        PSENetError: an earlier run is to be removed and cannot be.
+        PSENetError: an earlier run cannot be removed.
     """
     config, device = run.config, run.device
     batch_size = config.batch_size_per_gpu * device.num_towers * device.world_size
@@ -150,7 +150,7 @@ def open_hooks(run: RunContext, graph: TrainGraph, saver: tf.train.Saver) -> Ite
     if device.rank:
         yield hooks + last
         return
-    # Only now is an earlier run removed.
+    # An earlier run is removed only now, when nothing else can fail.
     if config.overwrite:
         remove_earlier_run(config.checkpoint_path)
     writer = CheckpointWriter(config.checkpoint_path, config.keep_checkpoints, saver,
@@ -162,7 +162,7 @@ def open_hooks(run: RunContext, graph: TrainGraph, saver: tf.train.Saver) -> Ite
 
 
 def _feeds_of_images(run: RunContext, graph: TrainGraph) -> Iterator[Dict[tf.Tensor, np.ndarray]]:
-    """Feeds of further batches; empty ones where the graph reads its data itself."""
+    """Yields the feed dicts of further batches, empty if the graph reads its data itself."""
     images = graph.inputs.images
     while True:
         yield {images: next(run.batches)[0]} if images.op.type == 'Placeholder' else {}
@@ -170,10 +170,10 @@ def _feeds_of_images(run: RunContext, graph: TrainGraph) -> Iterator[Dict[tf.Ten
 
 @contextmanager
 def named_lack_of_memory(inputs: Inputs) -> Iterator[None]:
-    """Turns the device's lack of memory for a step into a sentence.
+    """Turns TensorFlow's error about too little device memory into a clear message.
 
     Raises:
-        PSENetError: there was too little.
+        PSENetError: the device has too little memory for a step.
     """
     try:
         yield
@@ -184,7 +184,7 @@ def named_lack_of_memory(inputs: Inputs) -> Iterator[None]:
 
 
 class _Run:
-    """The steps of one process, between the first value of every variable and the last save."""
+    """The steps of one process, from the initialized variables to the last save."""
 
     def __init__(self, session: tf.Session, graph: TrainGraph, batches: Batches,
                  stop: GracefulStop, hooks: List[Hook]):
@@ -195,11 +195,11 @@ class _Run:
         self._hooks = hooks
         self._step = 0
         self._batch: Optional[Batch] = None
-        self._failure: Optional[Exception] = None    # of the readers; the others are to be told
-        self._agreed = False                         # all processes end after the same step
+        self._failure: Optional[Exception] = None    # of the readers, to be announced to the others
+        self._agreed = False                         # all processes stop after the same step
 
     def run(self, first_step: int, max_steps: int) -> None:
-        """Takes steps until the end, and saves however they ended, unless the weights are lost."""
+        """Trains to the end, and saves on any failure except divergence or a lost process."""
         self._step = first_step
         try:
             while self._step < max_steps:
@@ -214,7 +214,7 @@ class _Run:
 
     def _may_save_after(self, ending: BaseException) -> bool:
         at_once = isinstance(ending, StopTraining) and ending.at_once
-        # Ending takes collectives: a process that ends for a reason of its own has no partner.
+        # Saving runs collectives, in which all processes must take part.
         return (self._stop.alone or self._agreed) and not at_once
 
     def _take_step(self) -> None:
@@ -227,7 +227,7 @@ class _Run:
             taken = self._step - before
             tell(self._hooks, self._session,
                  StepResult(self._step, values, batch, waited, taken, skipped=1 - taken))
-        self._heed(values.stop_votes)
+        self._stop_if_voted(values.stop_votes)
 
     def _next_batch(self) -> Batch:
         try:
@@ -235,20 +235,20 @@ class _Run:
         except (PSENetError, RuntimeError) as error:
             if self._stop.alone or self._batch is None:
                 raise
-            # The other processes wait for this one: it takes the step with the batch that it has,
-            # so that all of them can save and stop after it.
+            # The other processes wait for this one: it takes the step with its previous batch, so
+            # that all of them can save and stop afterwards.
             self._failure = error
         return self._batch
 
-    def _heed(self, stop_votes: np.ndarray) -> None:
-        """Ends the run where any process was asked to stop or cannot go on."""
+    def _stop_if_voted(self, stop_votes: np.ndarray) -> None:
+        """Ends the run if any process was asked to stop or cannot continue."""
         asked, failed = stop_votes > 0
         self._agreed = asked or failed
         if self._failure is not None:
             raise self._failure
         if failed:
-            raise PeerError('another process cannot go on, and its log says why; what was trained '
-                            'has been saved: go on with --restore')
+            raise PeerError('another process failed, and its log gives the reason; the steps so '
+                            'far have been saved: continue with --restore')
         if asked:
             self._stop.raise_agreed()
 

@@ -11,16 +11,16 @@ from training.devices.device import Device
 
 LEARNING_RATE_DECAY_STEPS = 10000
 LEARNING_RATE_DECAY_RATE = 0.94
-# Of AdamW, on the weights of convolutions.
+# Of AdamW, for the weights of convolutions.
 WEIGHT_DECAY = 0.01
 
 
 def build_learning_rate(config: TrainConfig, device: Device, global_step: tf.Variable
                         ) -> tf.Tensor:
-    """The learning rate of a step, a float32 scalar.
+    """Builds the learning rate of a step, a float32 scalar.
 
-    ``exponential``: times 0.94 every 10,000 steps. ``cosine``: from the whole rate to 0 at
-    ``max_steps``. Both rise over the first ``warmup_steps``.
+    ``exponential`` multiplies it by 0.94 every 10,000 steps; ``cosine`` decreases it to 0 at
+    ``max_steps``. Both start with a linear warm-up of ``warmup_steps``.
     """
     rate = config.learning_rate * (device.world_size if config.scale_learning_rate else 1)
     if config.schedule == 'cosine':
@@ -35,7 +35,7 @@ def build_learning_rate(config: TrainConfig, device: Device, global_step: tf.Var
 
 
 def build_optimizer(config: TrainConfig, learning_rate: tf.Tensor) -> tf.train.Optimizer:
-    """Adam, or AdamW, with the rate of the backbone that the configuration asks for."""
+    """Builds Adam or AdamW, with the configured learning rate of the backbone."""
     decay = WEIGHT_DECAY if config.optimizer == 'adamw' else 0.0
     if not decay and config.backbone_rate == 1:
         return tf.train.AdamOptimizer(learning_rate)
@@ -43,17 +43,18 @@ def build_optimizer(config: TrainConfig, learning_rate: tf.Tensor) -> tf.train.O
 
 
 class AdamW(tf.train.AdamOptimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019) and a rate by variable.
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019) and two learning rates.
 
-    It has the slots and names of Adam, so that checkpoints of one go on with the other.
+    Its slots have the names of Adam's, so that either can continue the other's checkpoints.
     """
 
     def __init__(self, learning_rate: tf.Tensor, weight_decay: float, backbone_rate: float):
-        """Sets the rates.
+        """Stores the rates.
 
         Args:
             learning_rate: float32 scalar.
-            weight_decay: what a step takes from weights of convolutions, times the rate.
+            weight_decay: fraction by which a step shrinks the weights of convolutions, times the
+                learning rate.
             backbone_rate: factor of the learning rate for the backbone's variables.
         """
         super().__init__(learning_rate, name='Adam')
@@ -61,7 +62,7 @@ class AdamW(tf.train.AdamOptimizer):
         self._backbone_rate = backbone_rate
 
     def _apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
-        # The one rate that Adam's own method reads, for as long as it builds this variable's op.
+        # Adam's own method reads the rate from this attribute.
         whole = self._lr_t
         if var.op.name.startswith(BACKBONE_PREFIX):
             self._lr_t = whole * self._backbone_rate
@@ -77,7 +78,7 @@ class AdamW(tf.train.AdamOptimizer):
 
 def clip_gradients(gradients: List[Tuple[tf.Tensor, tf.Variable]], norm: float
                    ) -> List[Tuple[tf.Tensor, tf.Variable]]:
-    """Gradients that are scaled down, all together, to at most a global norm; 0 leaves them."""
+    """Scales gradients down to at most a global norm; 0 leaves them unchanged."""
     if not norm:
         return gradients
     clipped, _ = tf.clip_by_global_norm([gradient for gradient, _ in gradients], norm)

@@ -1,7 +1,7 @@
-"""What a process owes to the others that it trains with: a log of its own, and one word for all.
+"""Training with several processes: a log file per rank, and errors of the other processes.
 
-Every process runs the same steps. Rank 0 alone writes checkpoints, events and the console; what a
-run does at the same step in every process is agreed within it (see ``TrainGraph.stop_votes``).
+Every process runs the same steps. Only rank 0 writes checkpoints, events and to the console. The
+processes agree within a step when to stop (see ``TrainGraph.stop_votes``).
 """
 
 import logging
@@ -17,7 +17,7 @@ from utils.utils_tool import log_to, logger
 
 
 class PeerError(PSENetError):
-    """A run that several processes share cannot go on because of another process."""
+    """This process cannot continue because of another one."""
 
 
 def log_path(folder: str, rank: int) -> str:
@@ -27,11 +27,11 @@ def log_path(folder: str, rank: int) -> str:
 
 @contextmanager
 def rank_log(folder: str, rank: int) -> Iterator[None]:
-    """Sends the log of every process but rank 0 into a file of its own.
+    """Redirects the log of every process except rank 0 to a file of its own.
 
     Args:
-        folder: of the run; made when it does not exist.
-        rank: this process's.
+        folder: of the run; created if it does not exist.
+        rank: of this process.
 
     Raises:
         PSENetError: the file cannot be written.
@@ -59,36 +59,36 @@ def rank_log(folder: str, rank: int) -> Iterator[None]:
 
 @contextmanager
 def named_peer_failures(device: Device) -> Iterator[None]:
-    """Turns the failure of an op that needs other processes into a sentence.
+    """Turns the failure of an op that needs other processes into a clear message.
 
     Raises:
-        PeerError: one of them has gone. Some of a step's gradients may have been applied and
-            others not, so nothing may be saved after it.
+        PeerError: a process was lost. The gradients of the step may have been applied in part, so
+            nothing may be saved afterwards.
     """
     try:
         yield
     except tf.errors.OpError as error:
         if not device.is_peer_failure(error):
             raise
-        # The first sentence says it; advice for programmers follows.
+        # The first sentence gives the cause; advice for programmers follows.
         cause = error.message.strip().splitlines()[0].split('. ')[0]
         raise PeerError(
-            f'rank {device.rank} of {device.world_size} processes lost another one in the middle '
-            f'of a step ({cause}); earlier checkpoints are intact: see what the other logs end '
-            'with, and go on with --restore') from error
+            f'rank {device.rank} of {device.world_size} processes lost another one during a step '
+            f'({cause}); earlier checkpoints are intact: look at the end of the other logs, and '
+            'continue with --restore') from error
 
 
 def check_same_step(session: tf.Session, own_step: int) -> None:
-    """Refuses a process that would go on from another checkpoint than rank 0 does.
+    """Checks that this process continues from the same checkpoint as rank 0.
 
     Args:
-        session: has rank 0's variables.
-        own_step: where this process found the run to go on from, and reads its data from.
+        session: has the variables of rank 0.
+        own_step: step of the checkpoint that this process found.
 
     Raises:
-        PeerError: they differ.
+        PeerError: the steps differ.
     """
     step = int(session.run(tf.get_collection(tf.GraphKeys.GLOBAL_STEP)[0]))
     if step != own_step:
-        raise PeerError(f'this process found step {own_step} in --checkpoint_path and rank 0 step '
-                        f'{step}; give all processes the same folder, or copies of it')
+        raise PeerError(f'this process found step {own_step} in --checkpoint_path, but rank 0 '
+                        f'found step {step}; give all processes the same folder, or copies of it')

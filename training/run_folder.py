@@ -1,11 +1,10 @@
-"""What a run's directory holds: its checkpoints, its seed and flags, its start, and its lock.
+"""The folder of a training run: checkpoints, seed and flags, the start of a run, and the lock.
 
-The checkpoints that training writes into ``--checkpoint_path`` are listed there, in
-``training_files.json``, and its event files have a suffix of their own. Nothing else is ever
-removed, so a downloaded checkpoint, notes, or another program's events in the same directory are
-safe from rotation and from ``--overwrite``. The list also holds the seed and the flags of the run,
-for ``--restore`` without them. TensorFlow is not imported with this module: flags are read before
-it starts.
+``training_files.json`` lists the checkpoints that training wrote into ``--checkpoint_path``, and
+its event files have a suffix of their own. Nothing else is ever removed, so a downloaded
+checkpoint, notes, or another program's events in the same folder are safe from rotation and from
+``--overwrite``. The file also stores the seed and the flags of the run, for ``--restore`` without
+them. This module does not import TensorFlow, because flags are read before TensorFlow starts.
 """
 
 import contextlib
@@ -31,45 +30,45 @@ if TYPE_CHECKING:
 
 
 PREFIX = 'model.ckpt'
-# TensorFlow's name for the file that says which checkpoint of a directory is the newest.
+# TensorFlow's name of the file that names the newest checkpoint of a folder.
 INDEX_FILE = 'checkpoint'
-# Of the event files that training writes.
+# Suffix of training's event files.
 EVENTS_SUFFIX = '.psenet'
-# Below a run's folder; TensorBoard reads one file at a time of a folder, and shows this one beside.
+# A subfolder, because TensorBoard reads one event file at a time of each folder.
 VALIDATION_FOLDER = 'eval'
 MANIFEST = 'training_files.json'
 
 
 class CheckpointError(PSENetError):
-    """A checkpoint that is not there, is damaged, or is of something else."""
+    """A checkpoint is missing, damaged, or of another network."""
 
 
 def checkpoint_name(step: int) -> str:
-    """The name that the checkpoint of a step gets."""
+    """The name of the checkpoint of a step."""
     return f'{PREFIX}-{step}'
 
 
 def find_checkpoints(folder: str) -> List[str]:
-    """Prefixes of all checkpoints in a folder, the highest step last (name order within a step)."""
+    """Finds the prefixes of all checkpoints in a folder, sorted by step, then by name."""
     pattern = os.path.join(glob.escape(folder), '*.index')
     return sorted((path[:-len('.index')] for path in glob.glob(pattern)),
                   key=lambda prefix: (step_of(prefix), prefix))
 
 
 def step_of(prefix: str) -> int:
-    """The step in a checkpoint's name, ``model.ckpt-<step>``; -1 where it has none."""
+    """The step in a checkpoint's name, ``model.ckpt-<step>``; -1 if it has none."""
     match = re.search(r'-(\d+)$', prefix)
     return int(match.group(1)) if match else -1
 
 
 def files_of(prefix: str) -> List[str]:
-    """The files of a checkpoint that exist, the one that makes it a checkpoint last."""
+    """The existing files of a checkpoint, the index last."""
     return (sorted(glob.glob(glob.escape(prefix) + '.data-?????-of-?????'))
             + glob.glob(glob.escape(prefix) + '.index'))
 
 
 def leftovers_of(prefix: str) -> List[str]:
-    """The files of a checkpoint that was being saved when a process was killed or a disk full."""
+    """The files of a checkpoint whose saving was interrupted."""
     escaped = glob.escape(prefix)
     left = glob.glob(escaped + '.*.tempstate*')
     if not os.path.exists(prefix + '.index'):
@@ -78,10 +77,10 @@ def leftovers_of(prefix: str) -> List[str]:
 
 
 def fingerprint(prefix: str) -> str:
-    """Identifies a checkpoint by what it holds, whatever its name and time.
+    """Computes a hash of the contents of a checkpoint.
 
     Args:
-        prefix: of a whole checkpoint.
+        prefix: of a complete checkpoint.
 
     Returns:
         32 hexadecimal digits.
@@ -89,7 +88,7 @@ def fingerprint(prefix: str) -> str:
     Raises:
         CheckpointError: it cannot be read.
     """
-    # The index holds a checksum of every tensor. A V1 file has none, and is hashed itself.
+    # The index has a checksum of every tensor. A V1 checkpoint is a single file.
     path = prefix + '.index' if os.path.exists(prefix + '.index') else prefix
     try:
         return file_digest(path)
@@ -98,15 +97,15 @@ def fingerprint(prefix: str) -> str:
 
 
 class Manifest:
-    """The names of the checkpoints that training wrote into a directory, its seed and its flags.
+    """The checkpoints that training wrote into a folder, with the seed and the flags of the run.
 
     Attributes:
-        seed: int, 0 .. 2**32 - 1; None where none is stored.
-        flags: values by the names of flags; empty where none are stored.
+        seed: int, 0 .. 2**32 - 1; None if none is stored.
+        flags: flag name -> value; empty if none are stored.
     """
 
     def __init__(self, folder: str):
-        """Reads the directory's list; one without a list has none of our checkpoints."""
+        """Reads the folder's file; without a file there are no checkpoints of training."""
         self._folder = folder
         self._path = os.path.join(folder, MANIFEST)
         self._names: List[str] = []
@@ -119,7 +118,7 @@ class Manifest:
             with open(self._path, encoding='utf-8') as file:
                 content = json.load(file)
             names = [os.path.basename(name) for name in content['checkpoints']]
-            seed, flags = _checked_seed(content.get('seed')), dict(content.get('flags') or {})
+            seed, flags = _check_seed(content.get('seed')), dict(content.get('flags') or {})
             self._names, self.seed, self.flags = names, seed, flags
         except FileNotFoundError:
             pass
@@ -129,20 +128,20 @@ class Manifest:
 
     @property
     def prefixes(self) -> List[str]:
-        """Prefixes of the listed checkpoints, oldest first, whether they were completed or not."""
+        """Prefixes of the listed checkpoints, complete or not, oldest first."""
         return [os.path.join(self._folder, name) for name in self._names]
 
     @property
     def checkpoints(self) -> List[str]:
-        """Prefixes of our checkpoints that still exist, oldest first."""
+        """Prefixes of the listed checkpoints that exist, oldest first."""
         return [prefix for prefix in self.prefixes if os.path.exists(prefix + '.index')]
 
     def add(self, prefix: str) -> None:
-        """Lists a checkpoint; called before it is written."""
+        """Adds a checkpoint, before it is written."""
         self.replace([other for other in self.checkpoints if other != prefix] + [prefix])
 
     def replace(self, prefixes: List[str]) -> None:
-        """Lists these checkpoints and no others, with the seed and the flags."""
+        """Writes the file, with these checkpoints only."""
         self._names = [os.path.basename(prefix) for prefix in prefixes]
         with replacing(self._path, named=False) as temporary, \
                 open(temporary, 'w', encoding='utf-8') as file:
@@ -150,39 +149,39 @@ class Manifest:
                       indent=1)
 
 
-def _checked_seed(seed: Any) -> Optional[int]:
+def _check_seed(seed: Any) -> Optional[int]:
     if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2 ** 32):
         raise ValueError(f'invalid seed {seed!r}')
     return seed
 
 
 def find_start(config: 'TrainConfig') -> Optional['Checkpoint']:
-    """Checks the checkpoint folder and the files to start from; changes nothing in them.
+    """Checks the checkpoint folder and the files to start from, without changing them.
 
     Args:
         config: the run.
 
     Returns:
-        The checkpoint to go on from; None for a new run.
+        The checkpoint to continue from; None for a new run.
 
     Raises:
-        PSENetError: the folder cannot be written, holds a checkpoint that neither ``--restore`` nor
-            ``--overwrite`` speaks of, or what is to be loaded cannot be read.
+        PSENetError: the folder cannot be written, holds a checkpoint although neither ``--restore``
+            nor ``--overwrite`` is given, or a file to load cannot be read.
     """
-    # TensorFlow comes with it.
+    # It imports TensorFlow.
     from training.checkpoints import open_checkpoint
 
     folder = config.checkpoint_path
     _check_writable(folder)
     if config.restore:
         start = _checkpoint_to_restore(config)
-        _check_nothing_in_the_way(config, start.global_step())
+        _check_name_conflicts(config, start.global_step())
         return start
     if not config.overwrite and (find_checkpoints(folder)
                                  or os.path.exists(os.path.join(folder, INDEX_FILE))):
-        raise PSENetError(f'--checkpoint_path={folder} holds a checkpoint already: go on with '
-                          '--restore, start anew with --overwrite, or name another folder')
-    _check_nothing_in_the_way(config, 0)
+        raise PSENetError(f'--checkpoint_path={folder} already holds a checkpoint: continue with '
+                          '--restore, start again with --overwrite, or choose another folder')
+    _check_name_conflicts(config, 0)
     if config.pretrained_model_path:
         open_checkpoint(config.pretrained_model_path)
     return None
@@ -197,12 +196,12 @@ def _check_writable(folder: str) -> None:
         raise PSENetError(f'--checkpoint_path={folder} cannot be written ({error.strerror}); '
                           'choose another folder') from error
     if os.path.isdir(os.path.join(folder, INDEX_FILE)):
-        raise PSENetError(f'--checkpoint_path={folder} has a folder named {INDEX_FILE}, where '
+        raise PSENetError(f'--checkpoint_path={folder} has a folder named {INDEX_FILE}, but '
                           'TensorFlow writes a file of that name; choose another folder')
 
 
-def _check_nothing_in_the_way(config: 'TrainConfig', first_step: int) -> None:
-    """Refuses a run whose checkpoints would take the names of somebody else's."""
+def _check_name_conflicts(config: 'TrainConfig', first_step: int) -> None:
+    """Checks that the run would not overwrite checkpoints that training did not write."""
     folder = config.checkpoint_path
     ours = Manifest(folder).checkpoints
     for prefix in find_checkpoints(folder):
@@ -210,9 +209,9 @@ def _check_nothing_in_the_way(config: 'TrainConfig', first_step: int) -> None:
         if (prefix not in ours and name == checkpoint_name(step)
                 and first_step < step <= config.max_steps):
             raise PSENetError(
-                f'--checkpoint_path={folder} holds {name}, which {MANIFEST} does not list as '
-                'written by training here and which this run would write over; move it away or '
-                'name another folder')
+                f'--checkpoint_path={folder} holds {name}, which this run would overwrite but '
+                f'which {MANIFEST} does not list as written by training; move it away or choose '
+                'another folder')
 
 
 def _checkpoint_to_restore(config: 'TrainConfig') -> 'Checkpoint':
@@ -220,34 +219,34 @@ def _checkpoint_to_restore(config: 'TrainConfig') -> 'Checkpoint':
     try:
         checkpoint = open_checkpoint(config.checkpoint_path)
     except CheckpointError as error:
-        # Nobody whose checkpoint is damaged is to be told to start anew: that would lose it.
-        way_out = _way_out(config.checkpoint_path)
-        raise CheckpointError(f'--restore: {error}; {way_out}') from error
+        raise CheckpointError(
+            f'--restore: {error}; {_advice(config.checkpoint_path)}') from error
     if config.pretrained_model_path:
-        logger.info('--pretrained_model_path is not loaded again: %s has the weights',
+        logger.info('--pretrained_model_path is ignored: the weights are those of %s',
                     checkpoint.prefix)
     return checkpoint
 
 
-def _way_out(folder: str) -> str:
+def _advice(folder: str) -> str:
+    # With a damaged checkpoint, nobody should be told to start again and lose the run.
     found = find_checkpoints(folder)
     if len(found) > 1:
-        return (f'move the files of {os.path.basename(found[-1])} away to go on from '
+        return (f'move the files of {os.path.basename(found[-1])} away to continue from '
                 f'{os.path.basename(found[-2])}')
     if found or os.path.exists(os.path.join(folder, INDEX_FILE)):
-        return 'copy its files again from where they are intact'
-    return 'without --restore a new run starts'
+        return 'copy its files again from an intact copy'
+    return 'omit --restore to start a new run'
 
 
-def seed_to_go_on_with(config: 'TrainConfig', start: Optional['Checkpoint']) -> Optional[int]:
-    """The seed of a run: the one given, or else that of the run whose checkpoint it goes on from.
+def choose_seed(config: 'TrainConfig', start: Optional['Checkpoint']) -> Optional[int]:
+    """Chooses the seed of a run: the given one, or that of the run which it continues.
 
     Args:
         config: the run.
-        start: what ``find_start`` returned.
+        start: the result of ``find_start``.
 
     Returns:
-        0 .. 2**32 - 1; None where none is known, and one is to be drawn.
+        0 .. 2**32 - 1; None if a new seed is to be drawn.
     """
     if config.seed is not None or start is None:
         return config.seed
@@ -259,7 +258,7 @@ def seed_to_go_on_with(config: 'TrainConfig', start: Optional['Checkpoint']) -> 
 
 
 def remove_earlier_run(folder: str) -> None:
-    """Removes the checkpoints and event files that training wrote into a folder, nothing else.
+    """Removes the checkpoints and event files that training wrote into a folder, and only those.
 
     Args:
         folder: the run's folder; exists.
@@ -281,12 +280,12 @@ def remove_earlier_run(folder: str) -> None:
         manifest.replace([])
     except OSError as error:
         raise PSENetError(f'--overwrite: the earlier run in {folder} cannot be removed ({error}); '
-                          'remove it yourself or name another folder') from error
+                          'remove it yourself or choose another folder') from error
     logger.info('--overwrite: removed %d files of an earlier run from %s', len(paths), folder)
 
 
 def _leftovers(manifest: Manifest) -> List[str]:
-    """Files of listed checkpoints that were not completed."""
+    """Files of listed checkpoints that are incomplete."""
     return [path for prefix in manifest.prefixes for path in leftovers_of(prefix)]
 
 
@@ -295,18 +294,18 @@ def _event_files(folder: str) -> List[str]:
 
 
 class CheckpointWriter:
-    """Saves ``model.ckpt-<step>``, keeps the newest few of this folder's own."""
+    """Saves ``model.ckpt-<step>`` and keeps the newest checkpoints that training wrote."""
 
     def __init__(self, folder: str, keep: int, saver: Optional['tf.train.Saver'] = None,
                  seed: Optional[int] = None, run_flags: Optional[Dict[str, Any]] = None):
-        """Reads which checkpoints of the folder are its own; removes those that did not get done.
+        """Reads the folder's manifest and removes incomplete checkpoints.
 
         Args:
             folder: exists and is writable.
-            keep: how many checkpoints stay.
-            saver: made by ``checkpoints.build_saver``; built here when None.
-            seed: to be written down with the checkpoints.
-            run_flags: values of the run's flags, to be written down as well.
+            keep: number of checkpoints to keep.
+            saver: of ``checkpoints.build_saver``, which is called if None.
+            seed: to store in the manifest.
+            run_flags: values of the run's flags, to store in the manifest.
         """
         from training.checkpoints import build_saver
         self._folder = folder
@@ -322,8 +321,8 @@ class CheckpointWriter:
         """Saves all variables.
 
         Args:
-            session: holds them.
-            step: the number in the file's name.
+            session: holds the variables.
+            step: for the file name.
 
         Returns:
             The checkpoint's prefix.
@@ -339,22 +338,22 @@ class CheckpointWriter:
                                      write_state=False)
             self._keep_newest()
         except (*READ_ERRORS, PSENetError) as error:
-            # They would keep a full disk full.
+            # A full disk would stay full.
             _remove_if_possible(_leftovers(self._manifest))
-            raise PSENetError(self._account_of(error, step)) from error
+            raise PSENetError(self._describe(error, step)) from error
         self.last_saved_step = step
         logger.info('saved %s', saved)
         return saved
 
-    def _account_of(self, error: Exception, step: int) -> str:
-        account = f'the checkpoint of step {step} cannot be written to {self._folder}'
+    def _describe(self, error: Exception, step: int) -> str:
+        problem = f'the checkpoint of step {step} cannot be written to {self._folder}'
         if not os.path.isdir(self._folder):
-            return account + ': the folder is gone'
-        return (f'{account} ({first_line(error)}); earlier checkpoints are intact: free the disk '
-                'or choose another folder and go on with --restore')
+            return problem + ': the folder no longer exists'
+        return (f'{problem} ({first_line(error)}); earlier checkpoints are intact: free some disk '
+                'space or choose another folder, and continue with --restore')
 
     def _keep_newest(self) -> None:
-        """Names the newest checkpoints in the index, then removes the others of this folder."""
+        """Lists the newest checkpoints in the index, then removes the other ones of training."""
         from training.checkpoints import write_index
         ours = self._manifest.checkpoints
         kept = ours[-self._keep:]
@@ -377,22 +376,22 @@ _HELD = (errno.EACCES, errno.EAGAIN)
 
 @contextlib.contextmanager
 def folder_lock(folder: str, rank: int) -> Iterator[None]:
-    """Keeps every other training out of a checkpoint folder.
+    """Locks a checkpoint folder against other training runs.
 
-    Where the file system has no locks, a warning says so and the run goes on.
+    If the file system has no locks, a warning is logged and the run continues.
 
     Args:
-        folder: of the run; made when it does not exist.
-        rank: of this process; rank 0, which alone writes checkpoints, holds the lock for all.
+        folder: of the run; created if it does not exist.
+        rank: of this process; only rank 0, which writes the checkpoints, holds the lock.
 
     Raises:
-        PSENetError: another training holds it, or the folder cannot be written.
+        PSENetError: another run holds the lock, or the folder cannot be written.
     """
     if rank:
         yield
         return
     with _locked(folder) as file:
-        _sign(file)
+        _write_holder(file)
         try:
             yield
         finally:
@@ -400,7 +399,7 @@ def folder_lock(folder: str, rank: int) -> Iterator[None]:
 
 
 def _locked(folder: str) -> TextIO:
-    """The lock's file, open and locked; closing it, this way or any other, lets go of the lock."""
+    """Opens and locks the lock file; closing it, even by the end of the process, unlocks it."""
     while True:
         file = _open(folder)
         try:
@@ -408,23 +407,23 @@ def _locked(folder: str) -> TextIO:
         except OSError as error:
             if error.errno in _HELD:
                 with file:
-                    holder = file.read().strip()[:100] or 'which just starts'
+                    holder = file.read().strip()[:100] or 'which is starting'
                 raise PSENetError(
-                    f'--checkpoint_path={folder} is in use by another training ({holder}); wait '
-                    'for its end or stop it, or name another folder') from None
-            logger.warning('%s cannot be locked (%s): nothing keeps a second training out of the '
-                           'folder', file.name, error.strerror)
+                    f'--checkpoint_path={folder} is in use by another training run ({holder}); '
+                    'wait until it ends, stop it, or choose another folder') from None
+            logger.warning('%s cannot be locked (%s): a second training run in this folder would '
+                           'go unnoticed', file.name, error.strerror)
             return file
         if _is_in_place(file):
             return file
-        # It was removed by the run that ended between our opening and locking it.
+        # A run that just ended removed the file after it was opened here.
         file.close()
 
 
 def _open(folder: str) -> TextIO:
     try:
         os.makedirs(folder, exist_ok=True)
-        # 'a' makes the file and keeps what is in it; Python's descriptors do not survive an exec.
+        # 'a+' creates the file, and keeps the contents of an existing one.
         file = open(os.path.join(folder, LOCK_FILE), 'a+', encoding='utf-8',  # noqa: SIM115
                     errors='replace')
     except OSError as error:
@@ -442,15 +441,15 @@ def _is_in_place(file: TextIO) -> bool:
 
 
 def _remove(file: TextIO) -> None:
-    """Removes the file while it is still locked; one that took its place is left alone."""
+    """Removes the file while it is locked, unless another file has taken its place."""
     with contextlib.suppress(OSError):
         if _is_in_place(file):
             os.remove(file.name)
 
 
-def _sign(file: TextIO) -> None:
-    """Writes who holds the lock, for the message of those that are refused."""
-    with contextlib.suppress(OSError):  # on a full disk, that message lacks the name
+def _write_holder(file: TextIO) -> None:
+    """Writes which process holds the lock, for the error message of another run."""
+    with contextlib.suppress(OSError):  # on a full disk, the message does not name it
         file.truncate(0)
         file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
         file.flush()

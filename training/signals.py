@@ -1,9 +1,9 @@
-"""Signals as an orderly end: the step in progress finishes, then training stops.
+"""Signals: training finishes the step in progress, saves, and stops.
 
-While the loop waits for data a signal ends it at once. While a step or a checkpoint is being
-computed the signal is kept until that is done; a second one, a second or more later, ends the run
-without waiting and without saving. A process that trains with others only keeps the signal: the
-loop tells the others with the next step, and all of them stop after it.
+While the loop waits for data, a signal stops it immediately. During a step or a save, the signal is
+deferred; a second signal, a second or more later, ends the run without waiting or saving. A process
+that trains with others always defers the signal: the loop announces it to the others in the next
+step, and all of them stop after it.
 """
 
 import signal
@@ -13,22 +13,22 @@ from typing import Iterator, Optional
 
 from utils.utils_tool import STOP_SIGNALS, logger
 
-# timeout(1) signals its child and then the child's whole group: one wish, two signals.
-SAME_WISH_SECONDS = 1.0
+# timeout(1) signals its child and then the child's process group: two signals for one request.
+SAME_REQUEST_SECONDS = 1.0
 
 
 class StopTraining(BaseException):
-    """Raised where training can stop, after a signal asked for it.
+    """Raised after a signal, at a point where training can stop.
 
-    As KeyboardInterrupt, it is not an error, and ``except Exception`` must not swallow it.
+    Like KeyboardInterrupt it is not an error, and ``except Exception`` must not catch it.
     """
 
     def __init__(self, signum: int, at_once: bool = False):
-        """Keeps what the signal asks for.
+        """Stores the arguments.
 
         Args:
-            signum: the signal's number.
-            at_once: it was not the first: there is no time to save anything.
+            signum: number of the signal.
+            at_once: it was the second signal: stop without saving.
         """
         super().__init__(signal.Signals(signum).name)
         self.exit_code = 128 + signum
@@ -38,11 +38,11 @@ class StopTraining(BaseException):
 class GracefulStop:
     """Context manager that turns STOP_SIGNALS into StopTraining; main thread only.
 
-    A SIGHUP that is ignored, as under nohup, stays ignored.
+    If SIGHUP is ignored, as under nohup, it stays ignored.
     """
 
     def __init__(self, alone: bool = True) -> None:
-        """Takes whether this process trains alone; otherwise the first signal raises nothing."""
+        """Stores whether this process trains alone; if not, the first signal raises nothing."""
         self.alone = alone
         self._pending: Optional[int] = None
         self._first_at = 0.0
@@ -62,27 +62,27 @@ class GracefulStop:
     def _handle(self, signum: int, _frame) -> None:
         now = time.monotonic()
         if self._pending is not None:
-            if now - self._first_at < SAME_WISH_SECONDS:
+            if now - self._first_at < SAME_REQUEST_SECONDS:
                 return
             raise StopTraining(signum, at_once=True)
         self._pending, self._first_at = signum, now
         if self.alone and not self._deferred:
             raise StopTraining(signum)
-        logger.warning('%s: finishing the step in progress, then saving; once more to stop without',
-                       signal.Signals(signum).name)
+        logger.warning('%s: finishing the step in progress and saving; repeat to stop without '
+                       'saving', signal.Signals(signum).name)
 
     @property
     def wanted(self) -> bool:
-        """Whether a signal has asked for the end."""
+        """True after a signal."""
         return self._pending is not None
 
     def raise_agreed(self) -> None:
-        """Raises StopTraining, for a signal that this process or another has got."""
+        """Raises StopTraining, for a signal to this process or another."""
         raise StopTraining(self._pending or signal.SIGTERM)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Keeps signals until the body is done, then raises StopTraining if there was one."""
+        """Defers signals until the body has finished, then raises StopTraining if there was one."""
         self._deferred = True
         try:
             yield

@@ -1,7 +1,7 @@
-"""TensorBoard events written from Python: scalars of a step, and pictures of its first sample.
+"""TensorBoard events written from Python: scalars of a step, and images of its first sample.
 
-No summary op stands in the graph: string ops cannot run on every device, and a second fetch list
-would compute the step twice.
+The graph has no summary ops: string ops cannot run on every device, and a second fetch list would
+compute the step twice.
 """
 
 import time
@@ -15,18 +15,18 @@ from training.run_folder import EVENTS_SUFFIX
 
 
 class SummaryWriter:
-    """Writes events of one run into a folder; a restarted run goes on in the same curves."""
+    """Writes the events of a run into a folder; a restarted run continues the same curves."""
 
     def __init__(self, folder: str, first_step: int):
         """Opens a new event file.
 
         Args:
-            folder: where it goes.
-            first_step: the step that training starts from; what an earlier process wrote beyond it
-                is marked as void.
+            folder: for the file.
+            first_step: the step at which training starts; TensorBoard discards later points of an
+                earlier process.
         """
-        # TensorFlow names the file by the second, and would write over that of a run that ended
-        # within the same one. Later files still sort behind earlier ones.
+        # TensorFlow's file names have a resolution of a second, so a restarted run could overwrite
+        # the file of the one before. With this suffix, later files still sort after earlier ones.
         suffix = f'.{time.time_ns():019}{EVENTS_SUFFIX}'
         self._writer = tf.summary.FileWriter(folder, filename_suffix=suffix)
         started = tf.SessionLog(status=tf.SessionLog.START)
@@ -37,10 +37,10 @@ class SummaryWriter:
         self._add(step, [tf.Summary.Value(tag=tag, simple_value=float(value))
                          for tag, value in scalars.items()])
 
-    def add_pictures(self, step: int, pictures: Dict[str, np.ndarray]) -> None:
-        """Adds pictures, uint8 (H, W) or RGB (H, W, 3), as PNG."""
-        self._add(step, [tf.Summary.Value(tag=tag, image=_encode(picture))
-                         for tag, picture in pictures.items()])
+    def add_images(self, step: int, images: Dict[str, np.ndarray]) -> None:
+        """Adds images, uint8 (H, W) or RGB (H, W, 3), as PNG."""
+        self._add(step, [tf.Summary.Value(tag=tag, image=_encode(image))
+                         for tag, image in images.items()])
 
     def _add(self, step: int, values) -> None:
         self._writer.add_summary(tf.Summary(value=values), step)
@@ -57,16 +57,16 @@ class SummaryWriter:
         self._writer.close()
 
 
-def _encode(picture: np.ndarray) -> tf.Summary.Image:
-    channels = 1 if picture.ndim == 2 else picture.shape[2]
-    bgr = picture if channels == 1 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+def _encode(image: np.ndarray) -> tf.Summary.Image:
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    bgr = image if channels == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode('.png', bgr)[1].tobytes()
-    return tf.Summary.Image(height=picture.shape[0], width=picture.shape[1], colorspace=channels,
+    return tf.Summary.Image(height=image.shape[0], width=image.shape[1], colorspace=channels,
                             encoded_image_string=encoded)
 
 
-def map_picture(seg_map: np.ndarray) -> np.ndarray:
-    """Kernel maps as one grey picture: the mean over the kernels, so that each shows as a step.
+def map_image(seg_map: np.ndarray) -> np.ndarray:
+    """Renders kernel maps as one gray image: their mean, in which each kernel is a step brighter.
 
     Args:
         seg_map: float32 (H, W, C), 0..1.

@@ -1,6 +1,6 @@
-"""Gradients and updates of several towers, and updates that a device may leave out.
+"""Gradients and updates of several towers, and updates that a device may skip.
 
-One step applies the mean of all towers' gradients, and the mean of their batch-norm updates.
+A step applies the mean of all towers' gradients, and the mean of their batch norm updates.
 """
 
 from typing import List, Sequence, Tuple
@@ -11,14 +11,14 @@ GradientsAndVariables = List[Tuple[tf.Tensor, tf.Variable]]
 
 
 def average_gradients(towers: Sequence[GradientsAndVariables]) -> GradientsAndVariables:
-    """The mean over the towers of each variable's gradient.
+    """Averages the gradient of each variable over the towers.
 
     Args:
-        towers: for each tower what ``Optimizer.compute_gradients`` returned, same variable order.
+        towers: the results of ``Optimizer.compute_gradients``, with the same variable order.
 
     Returns:
-        One list of the same form. None, what a loss that does not depend on the variable has for a
-        gradient, counts as zero; a variable that no tower has a gradient for is left out.
+        One list of the same form. A gradient of None counts as zero; variables for which all
+        towers have None are omitted.
     """
     averaged = []
     for pairs in zip(*towers):
@@ -30,26 +30,27 @@ def average_gradients(towers: Sequence[GradientsAndVariables]) -> GradientsAndVa
 
 
 def mean(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The mean of tensors of one shape; a single one is passed through."""
+    """Averages tensors of one shape; a single one is returned as it is."""
     return tensors[0] if len(tensors) == 1 else tf.add_n(list(tensors)) / len(tensors)
 
 
 def combine_update_ops(towers: Sequence[Sequence[tf.Operation]]) -> List[tf.Operation]:
-    """Batch normalisation's updates of several towers as one update of each moving statistic.
+    """Combines the towers' batch norm updates into one update of each moving statistic.
 
-    Each tower's op is ``statistic -= (statistic - batch value) * (1 - decay)``. Running all of them
-    would decay a statistic once a tower, running the last tower's alone would ignore the other
-    towers' batches; the mean of what they subtract moves it once, towards the mean of the batches.
+    The op of a tower is ``statistic -= (statistic - batch value) * (1 - decay)``. Running the ops
+    of all towers would apply the decay once per tower, and running those of one tower would ignore
+    the batches of the others. Subtracting the mean of their differences moves a statistic once,
+    towards the mean of the batches.
 
     Args:
-        towers: for each tower the update ops it added, in the order of the graph.
+        towers: update ops of each tower, in graph order.
 
     Returns:
-        The ops to run with each step.
+        The ops to run at each step.
 
     Raises:
-        ValueError: the towers' numbers of ops differ, or an op is no AssignSub on the same variable
-            in every tower.
+        ValueError: the towers differ in the number of ops, or an op is not an AssignSub on the same
+            variable in every tower.
     """
     if len(towers) == 1:
         return list(towers[0])
@@ -69,38 +70,38 @@ def _combine(ops: Sequence[tf.Operation]) -> tf.Operation:
 def apply_then(optimizer: tf.train.Optimizer, gradients: GradientsAndVariables,
                global_step: tf.Variable, updates: List[tf.Operation], decay: float
                ) -> Tuple[tf.train.ExponentialMovingAverage, tf.Operation]:
-    """Applies gradients; where that took place, updates the statistics and the moving average.
+    """Applies gradients and, unless that was skipped, updates statistics and moving average.
 
     Args:
-        optimizer: its ``apply_gradients`` may do nothing, and then leaves ``global_step`` as it is.
-        gradients: what to apply.
-        global_step: float32 scalar, at most 2**24 (beyond, adding 1 changes nothing), or int64.
-        updates: ``AssignSub`` ops of the moving statistics. They are built anew where they can be
-            left out; these themselves must not run.
+        optimizer: may skip ``apply_gradients``, leaving ``global_step`` unchanged.
+        gradients: to apply.
+        global_step: float32 scalar, at most 2**24 (above, adding 1 changes nothing), or int64.
+        updates: ``AssignSub`` ops of the moving statistics. They are rebuilt in a branch that can
+            be skipped; these ops themselves must not run.
         decay: of the moving average of the trainable variables.
 
     Returns:
-        The moving average, and the op that does all of the step.
+        The moving average, and the op of the whole step.
     """
-    # Added before the update and not after: a plain read of a variable shares its memory, and might
-    # show the new value.
+    # The sum is computed before the update: a plain read of the variable shares its memory, and
+    # could return the new value.
     step_if_applied = tf.add(global_step, tf.ones([], global_step.dtype.base_dtype))
     with tf.control_dependencies([step_if_applied]):
         applied = optimizer.apply_gradients(gradients, global_step=global_step)
     with tf.control_dependencies([applied]):
         step_after = global_step.read_value()
         average = tf.train.ExponentialMovingAverage(decay, num_updates=step_after)
-        took_place = tf.equal(step_after, step_if_applied)
+        was_applied = tf.equal(step_after, step_if_applied)
 
-    def follow() -> tf.Operation:
-        again = [tf.assign_sub(op.inputs[0], op.inputs[1]) for op in map(_operation, updates)]
-        return tf.group(average.apply(tf.trainable_variables()), *again)
+    def update() -> tf.Operation:
+        rebuilt = [tf.assign_sub(op.inputs[0], op.inputs[1]) for op in map(_operation, updates)]
+        return tf.group(average.apply(tf.trainable_variables()), *rebuilt)
 
-    return average, tf.cond(took_place, follow, tf.no_op).op
+    return average, tf.cond(was_applied, update, tf.no_op).op
 
 
 def _operation(update) -> tf.Operation:
     op = update.op if isinstance(update, tf.Tensor) else update
     if op.type != 'AssignSub':
-        raise ValueError(f'{op.name} is no AssignSub, so it cannot be left out')
+        raise ValueError(f'{op.name} is not an AssignSub, so it cannot be skipped')
     return op

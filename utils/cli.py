@@ -1,8 +1,8 @@
-"""What every entry script shares: flags, help, the log, and how a user's mistake ends.
+"""Shared by all entry scripts: flags, help, logging and error messages.
 
 An entry script defines its flags in groups (``flags.DEFINE_integer(..., **group('data'))``) and
-ends with ``cli.run(main, usage)``. A PSENetError becomes one sentence on stderr and a non-zero
-exit; any other exception is a defect and keeps its traceback.
+ends with ``cli.run(main, usage)``. A PSENetError is printed to stderr as one sentence, with a
+non-zero exit code; any other exception is a bug and keeps its traceback.
 """
 
 import os
@@ -16,18 +16,18 @@ from utils.errors import PSENetError, lack_of_tensorflow
 from utils.utils_tool import configure_logging
 
 _GROUP_PREFIX = 'psenet: '
-# Name of a flag that is gone -> what to give in its place.
+# Name of a removed flag -> its replacement.
 MOVED_FLAGS: Dict[str, str] = {}
 _HELP_ARGUMENTS = ('-h', '-?', '-help', '--help', '--helpshort', '--helpfull')
 
 
 def group(title: str) -> Dict[str, str]:
-    """Keyword arguments for ``flags.DEFINE_*`` that put the flag under a title of ``--help``."""
+    """Returns keyword arguments for ``flags.DEFINE_*`` that list the flag under a title."""
     return {'module_name': _GROUP_PREFIX + title}
 
 
 class _PathParser(flags.ArgumentParser):
-    """A path, with ~ for the home directory as a shell would have it."""
+    """Expands ~ to the home directory, as a shell does."""
 
     def parse(self, argument: str) -> str:
         return os.path.expanduser(argument)
@@ -39,11 +39,11 @@ class _PathParser(flags.ArgumentParser):
 def define_path(name: str, default: Optional[str], help_sentence: str, **kwargs: Any) -> None:
     """Defines a flag that takes a path.
 
-    A shell expands ~ at the beginning of a word alone, not behind ``--flag=``.
+    It expands ~, which a shell expands only at the start of a word, not after ``--flag=``.
 
     Args:
         name: of the flag.
-        default: its value when it is not given.
+        default: value if the flag is not given.
         help_sentence: for ``--help``.
         **kwargs: as of ``flags.DEFINE_string``.
     """
@@ -55,10 +55,10 @@ def help_text(usage: str) -> str:
     """Formats the project's own flags, group by group, with their defaults.
 
     Args:
-        usage: what the script does and how it is called; stands above the flags.
+        usage: what the script does and how to call it; printed above the flags.
 
     Returns:
-        The whole text of ``--help``.
+        The text of ``--help``.
     """
     lines = [usage.strip()]
     for module, members in flags.FLAGS.flags_by_module_dict().items():
@@ -81,12 +81,12 @@ def _flag_lines(flag: flags.Flag) -> List[str]:
 def _default_text(flag: flags.Flag) -> str:
     if flag.default is None:
         return 'none'
-    # absl puts quotes around every value; around a number or a boolean they mislead.
+    # absl quotes every value; around a number or a boolean the quotes are misleading.
     return flag.default_as_str if isinstance(flag.default, str) else flag.default_as_str.strip("'")
 
 
 def print_text(text: str) -> None:
-    """Prints text that may hold file names; their bytes that are no UTF-8 come as escapes."""
+    """Prints text that may contain file names; bytes that are not UTF-8 are escaped."""
     print(text.encode('utf-8', 'backslashreplace').decode('utf-8'))
 
 
@@ -94,8 +94,8 @@ def _print_help(usage: str) -> None:
     try:
         print(help_text(usage), flush=True)
     except BrokenPipeError:
-        # Whoever reads (head, a pager) has seen enough. What is left in the buffer goes nowhere:
-        # Python would try to write it once more at exit, and complain.
+        # The reader (head, a pager) has closed the pipe. Python would try to write the rest of the
+        # buffer at exit and report an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -108,7 +108,7 @@ def _parse_flags(usage: str, argv: List[str]) -> List[str]:
     except flags.Error as error:
         name = getattr(error, 'flagname', '')
         if name in MOVED_FLAGS:
-            _fail(f'--{name} is given as {MOVED_FLAGS[name]}', 1)
+            _fail(f'--{name} no longer exists; use {MOVED_FLAGS[name]}', 1)
         _fail(f'{error} ({argv[0]} --help lists the flags)', 1)
     if len(rest) > 1:
         _fail(f'{rest[1]!r} is not a flag; every argument has the form --flag=value ({argv[0]} '
@@ -133,20 +133,20 @@ def _guarded(main: Callable[[List[str]], Optional[int]], argv: List[str]) -> int
             raise
         _fail(lack_of_tensorflow(error), 1)
     except FileNotFoundError as error:
-        # Of Python's tempfile, which TensorFlow, too, asks when it is imported.
+        # Raised by Python's tempfile, also while TensorFlow is imported.
         if 'No usable temporary directory' not in str(error):
             raise
-        _fail('no directory for temporary files can be written '
-              f'({error.strerror.partition(" in ")[2].strip("[]")}); name one in TMPDIR', 1)
+        _fail('no directory for temporary files is writable '
+              f'({error.strerror.partition(" in ")[2].strip("[]")}); set TMPDIR to one that is', 1)
     return 0
 
 
 def run(main: Callable[[List[str]], Optional[int]], usage: str) -> None:
-    """Parses the flags, runs ``main(argv)`` and exits with what it returns.
+    """Parses the flags, runs ``main(argv)`` and exits with its return value.
 
     Args:
-        main: the script's main function; None means success.
-        usage: shown above the flags by ``--help``; usually the script's docstring.
+        main: the script's main function; returning None means success.
+        usage: printed above the flags by ``--help``; usually the script's docstring.
     """
     configure_logging()
     app.run(lambda argv: _guarded(main, argv),

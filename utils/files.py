@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and identified by their content."""
+"""Files: atomic replacement and content hashes."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ _BLOCK = 1 << 20
 
 
 def file_digest(path: str) -> str:
-    """Content hash of a file.
+    """Computes the content hash of a file.
 
     Args:
         path: file to read.
@@ -20,7 +20,7 @@ def file_digest(path: str) -> str:
         32 hexadecimal digits.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
@@ -31,18 +31,18 @@ def file_digest(path: str) -> str:
 
 @contextlib.contextmanager
 def replacing(path: str, named: bool = True) -> Iterator[str]:
-    """Offers a temporary path; what is written there then replaces ``path`` atomically.
+    """Replaces a file atomically with one that the body writes.
 
     Args:
-        path: a file that is there or not.
-        named: turn an OSError into a sentence that names the file.
+        path: file to replace or create.
+        named: turn an OSError into a PSENetError that names the file.
 
     Yields:
-        A path beside it. After an error in the body, ``path`` is what it was.
+        A temporary path in the same folder. After an error in the body, ``path`` is unchanged.
 
     Raises:
         PSENetError: the body raised an OSError, or the file cannot be replaced.
-        OSError: the same, where ``named`` is false.
+        OSError: the same, if ``named`` is false.
     """
     temporary = os.path.join(os.path.dirname(path), f'.{os.path.basename(path)}.{os.getpid()}.tmp')
     try:

@@ -1,15 +1,15 @@
 """Plane geometry of text regions.
 
-A polygon is an array of its points, shape (P, 2) with P >= 3, x before y, in pixels of an image
-whose y axis points down. Regions of one image need not have the same number of points, so that
-several polygons are a list of such arrays, or one array (N, P, 2) where all of them have P points.
+A polygon is an array of points, shape (P, 2) with P >= 3, x before y, in pixels of an image whose y
+axis points down. Several polygons are a list of such arrays, or one array (N, P, 2) if all of them
+have P points.
 """
 
 from typing import List, Sequence, Tuple
 
 import numpy as np
 
-# A region smaller than this many square pixels is a slip of the annotator's hand.
+# Regions below this area, in square pixels, are annotation errors.
 _MIN_AREA = 1.0
 
 
@@ -20,10 +20,10 @@ def signed_area(polygon: np.ndarray) -> float:
         polygon: numbers (P, 2), x and y.
 
     Returns:
-        Square pixels; positive when the points run clockwise as seen on the screen (y down).
+        Square pixels; positive if the points are clockwise on the screen (y down).
     """
     x, y = np.asarray(polygon, np.float64).T
-    # Relative to one point: coordinates far from the origin would cost digits.
+    # Relative to one point, as coordinates far from the origin would cost precision.
     x, y = x - x[0], y - y[0]
     return float(x @ _following(y) - y @ _following(x)) / 2
 
@@ -31,20 +31,20 @@ def signed_area(polygon: np.ndarray) -> float:
 def truncated_area(polygon: np.ndarray) -> float:
     """Computes the area of a polygon whose points are truncated to integers.
 
-    The reference decides by this area which regions are valid, and how far each is shrunk: its
-    points reach Clipper as integers.
+    The reference passes its points to Clipper as integers, so this area determines which regions
+    are valid and how far each is shrunk.
 
     Args:
         polygon: numbers (P, 2), x and y.
 
     Returns:
-        Square pixels, without a sign.
+        Square pixels, not negative.
     """
     return abs(signed_area(np.trunc(polygon)))
 
 
 def perimeter(polygon: np.ndarray) -> float:
-    """Adds up the lengths of the edges, the closing one included.
+    """Adds up the lengths of the edges, including the closing one.
 
     Args:
         polygon: numbers (P, 2), x and y.
@@ -57,12 +57,12 @@ def perimeter(polygon: np.ndarray) -> float:
 
 
 def _following(values: np.ndarray) -> np.ndarray:
-    """Returns the successor of each point; np.roll would take longer than all of the rest."""
+    """Returns the successor of each point; np.roll is much slower."""
     return np.concatenate([values[1:], values[:1]])
 
 
 def clip_to_image(polygon: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    """Moves each point that lies outside of the image to the nearest pixel centre inside.
+    """Moves each point outside the image to the nearest pixel centre inside.
 
     Args:
         polygon: numbers (P, 2), x and y.
@@ -76,7 +76,7 @@ def clip_to_image(polygon: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 
 
 def orient_clockwise(polygon: np.ndarray) -> np.ndarray:
-    """Orders the points clockwise as seen on the screen, keeping the first point the first.
+    """Orders the points clockwise on the screen; the first point stays first.
 
     Args:
         polygon: array (P, 2), x and y.
@@ -91,17 +91,17 @@ def orient_clockwise(polygon: np.ndarray) -> np.ndarray:
 
 def validate_polygons(polygons: Sequence[np.ndarray], size: Tuple[int, int],
                       ) -> Tuple[List[np.ndarray], np.ndarray]:
-    """Clips polygons to the image, drops those without area, orients the rest alike.
+    """Clips polygons to the image, drops those without area, and orients the others clockwise.
 
-    A region has no area when that of its points, truncated to integers, is below one pixel.
+    A polygon has no area if that of its points, truncated to integers, is below one pixel.
 
     Args:
         polygons: arrays (P, 2) of finite numbers, x and y.
         size: (height, width) of the image.
 
     Returns:
-        The valid polygons, float32 (P, 2) each, clockwise; and bool (N,), which of the given ones
-        they are.
+        The valid polygons, float32 (P, 2) each, clockwise; and bool (N,), True for the given
+        polygons that are valid.
     """
     clipped = [clip_to_image(polygon, size) for polygon in polygons]
     valid = np.array([truncated_area(polygon) >= _MIN_AREA for polygon in clipped], np.bool_)
@@ -119,7 +119,7 @@ def bounds(polygons: Sequence[np.ndarray]) -> np.ndarray:
     """
     if not len(polygons):
         return np.empty((0, 4), np.float32)
-    # All points at once: a call for each of some dozen polygons would take longer.
+    # One call for all points is faster than a call per polygon.
     points = np.concatenate(polygons)
     starts = np.cumsum([0] + [len(polygon) for polygon in polygons[:-1]])
     lows, highs = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)

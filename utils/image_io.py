@@ -1,8 +1,8 @@
-"""Reading, writing and listing images, whatever characters their paths hold.
+"""Reading, writing and listing images, with any characters in their paths.
 
-OpenCV's own file functions take paths through the C locale and answer a failure with None; here the
-bytes are read by numpy, decoded in memory, and a failure is an ImageError that names the file. What
-an image would take when decoded is known from its header, and limited, before anything is taken.
+OpenCV's own file functions convert paths to the C locale and return None on failure. Here files are
+read by NumPy and decoded in memory, and a failure is an ImageError that names the file. The number
+of pixels is read from the header and limited before any memory is allocated.
 """
 
 import contextlib
@@ -19,23 +19,22 @@ from utils.utils_tool import logger
 
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.jpe', '.png', '.bmp', '.dib', '.webp', '.tif', '.tiff',
                     '.gif', '.jp2', '.pbm', '.pgm', '.ppm', '.pnm')
-# Images as well, which cannot be read: they are named, and not taken for something else.
+# Image formats that cannot be read; files with these extensions are named in a warning.
 _UNREADABLE_EXTENSIONS = ('.heic', '.heif', '.avif', '.jxl', '.svg', '.psd', '.pdf', '.eps', '.ico',
                           '.raw', '.dng', '.cr2', '.nef', '.arw', '.exr', '.hdr', '.tga')
-# Decoded, that many take half a gigabyte; Pillow takes the same number for an attack.
+# Half a gigabyte when decoded; above this, Pillow assumes a decompression bomb.
 MAX_IMAGE_PIXELS = 178956970
-# A pixel of four channels of 16 bits, stored as it is, beside a generous room for metadata.
+# Four uncompressed channels of 16 bits.
 _MAX_FILE_BYTES_PER_PIXEL = 8
 _MAX_METADATA_BYTES = 2 ** 26
 
-# Most annotations were drawn on the stored pixels: the EXIF orientation turns them only on demand.
+# Most annotations refer to the stored pixels, so the EXIF orientation is applied only on request.
 _DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _DECODE_HALF_FLAGS = cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION
 
 _EXIF_ORIENTATION = 0x112
 _UPRIGHT = 1
-# By orientation (EXIF 2.32, 4.6.4): whether rows and columns change places, and then which axes are
-# reversed.
+# EXIF orientation (EXIF 2.32, 4.6.4) -> (transpose?, axes to reverse afterwards).
 _TURNS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)),
           5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
 
@@ -45,7 +44,7 @@ class ImageError(PSENetError):
 
 
 class ImageTooLargeError(ImageError):
-    """An image with more pixels than one may have."""
+    """An image with more pixels than allowed."""
 
 
 class ImageHeader(NamedTuple):
@@ -53,36 +52,35 @@ class ImageHeader(NamedTuple):
 
     size: Tuple[int, int]       # (height, width) in stored pixels
     orientation: int            # EXIF orientation, 1..8; 1 is upright
-    is_transparent: bool        # whether pixels may be transparent
+    is_transparent: bool        # pixels may be transparent
 
     def size_as_read(self, apply_exif_orientation: bool) -> Tuple[int, int]:
-        """(height, width) of what read_image returns."""
+        """Returns the (height, width) of read_image's result."""
         is_turned = apply_exif_orientation and _TURNS[self.orientation][0]
         return self.size[::-1] if is_turned else self.size
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name has one of IMAGE_EXTENSIONS, in any case, and is not hidden."""
+    """Returns True if a file name has one of IMAGE_EXTENSIONS, in any case, and is not hidden."""
     return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS and not is_hidden(name)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file name begins with a dot, as those do that macOS puts beside others."""
+    """Returns True if a file name begins with a dot, like the files that macOS adds."""
     return name.startswith('.')
 
 
 def read_image(path: str, halved: bool = False, max_pixels: int = MAX_IMAGE_PIXELS,
                apply_exif_orientation: bool = False) -> np.ndarray:
-    """Reads an image as three 8-bit channels; grey and 16-bit files are converted.
+    """Reads an image as three 8-bit channels; greyscale and 16-bit images are converted.
 
-    Transparent pixels are composed onto white.
+    Transparent pixels are blended onto white.
 
     Args:
         path: file to read.
-        halved: decode it to half its size, odd sides rounded up or down, which is faster for a
-            JPEG.
-        max_pixels: an image whose header says that it has more is not decoded.
-        apply_exif_orientation: turn the image as its EXIF orientation says.
+        halved: decode to half the size, odd sides rounded up or down; faster for a JPEG.
+        max_pixels: maximum of pixels according to the header.
+        apply_exif_orientation: rotate and flip the image to its EXIF orientation.
 
     Returns:
         uint8 (H, W, 3), BGR.
@@ -97,11 +95,11 @@ def read_image(path: str, halved: bool = False, max_pixels: int = MAX_IMAGE_PIXE
 
 
 def decode_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
-    """Decodes an image in memory as read_image decodes a file.
+    """Decodes an image in memory, like read_image.
 
     Args:
-        data: what the file would hold.
-        name: what errors call it.
+        data: contents of an image file.
+        name: for error messages.
         max_pixels: as for read_image.
 
     Returns:
@@ -116,7 +114,7 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> 
 
 
 def check_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Tuple[int, int]:
-    """Finds the size of an image in memory from its header.
+    """Reads the size of an image in memory from its header.
 
     Args:
         data: as for decode_image.
@@ -127,7 +125,7 @@ def check_image(data: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> T
         (height, width) in pixels.
 
     Raises:
-        ImageError: as decode_image; where the pixels cannot be decoded, only that finds out.
+        ImageError: as decode_image, except for damaged pixels, which are not decoded here.
     """
     return _check(name, io.BytesIO(data), len(data), max_pixels).size
 
@@ -136,21 +134,21 @@ def read_image_header(path: str, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageHea
     """Reads the header of an image file.
 
     Args:
-        path: file to look into; any format that read_image reads.
+        path: file in any format of read_image.
         max_pixels: as for read_image.
 
     Returns:
         Size, orientation and transparency.
 
     Raises:
-        ImageError: as read_image; where the pixels cannot be decoded, only read_image finds out.
+        ImageError: as read_image, except for damaged pixels, which are not decoded here.
     """
     with _checked(path, max_pixels) as (_, header):
         return header
 
 
 def read_image_size(path: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Tuple[int, int]:
-    """Finds the size of an image from the header of the file.
+    """Reads the size of an image from the header of the file.
 
     Args, Raises: as read_image_header.
 
@@ -167,12 +165,11 @@ def _decode(name: str, data: np.ndarray, header: ImageHeader, halved: bool = Fal
         if not header.is_transparent:
             image = cv2.imdecode(data, _DECODE_HALF_FLAGS if halved else _DECODE_FLAGS)
         if image is None:
-            # OpenCV shows transparent pixels in whatever colour they have, and not every build of
-            # it has every format.
+            # OpenCV ignores transparency, and not every build of it supports every format.
             image = _decode_by_pillow(data, halved)
     except cv2.error as error:
         raise ImageError(f'cannot decode the image {name}: {error.err}') from None
-    except Exception:  # damaged pixels make Pillow's decoders raise anything
+    except Exception:  # with damaged pixels, Pillow's decoders may raise anything
         raise _undecodable(name) from None
     if not halved and image.shape[:2] != header.size:
         raise _undecodable(name)
@@ -180,7 +177,7 @@ def _decode(name: str, data: np.ndarray, header: ImageHeader, halved: bool = Fal
 
 
 def _decode_by_pillow(data: np.ndarray, halved: bool) -> np.ndarray:
-    """uint8 (H, W, 3), BGR: the first frame of a file of any format, composed onto white."""
+    """Decodes the first frame of any format, blended onto white: uint8 (H, W, 3), BGR."""
     with _opened_by_pillow(io.BytesIO(data.tobytes())) as image:
         rgba = np.asarray(image.convert('RGBA'))
     alpha = rgba[..., 3:] / np.float32(255)
@@ -200,7 +197,7 @@ def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
 
 @contextmanager
 def _checked(path: str, max_pixels: int) -> Iterator[Tuple[BinaryIO, ImageHeader]]:
-    """Opens an image that is not too large: the stream, at its start, and the header."""
+    """Opens an image after checking its size; yields the stream, at its start, and the header."""
     try:
         with open(path, 'rb') as stream:
             header = _check(path, stream, os.fstat(stream.fileno()).st_size, max_pixels)
@@ -211,19 +208,18 @@ def _checked(path: str, max_pixels: int) -> Iterator[Tuple[BinaryIO, ImageHeader
 
 
 def _check(path: str, stream: BinaryIO, num_bytes: int, max_pixels: int) -> ImageHeader:
-    """The header of an image that is not too large."""
+    """Reads the header of an image and checks its size."""
     if not num_bytes:
         raise ImageError(f'the image {path} is empty (0 bytes); replace or remove it')
     header = _read_header(path, stream)
     height, width = header.size
     if height * width > max_pixels:
         raise ImageTooLargeError(
-            f'the image {path} has {width} x {height} pixels, more than the {max_pixels} that '
-            'one may have; make it smaller or, where it is what it should be, raise '
-            '--max_image_pixels')
+            f'the image {path} has {width} x {height} pixels, more than the maximum of '
+            f'{max_pixels}; resize it, or raise --max_image_pixels')
     if num_bytes > max_pixels * _MAX_FILE_BYTES_PER_PIXEL + _MAX_METADATA_BYTES:
         raise ImageError(f'the image {path} has {num_bytes} bytes, more than any image of '
-                         f'{max_pixels} pixels; replace or remove it')
+                         f'{max_pixels} pixels needs; replace or remove it')
     return header
 
 
@@ -234,10 +230,10 @@ def _read_header(path: str, stream: BinaryIO) -> ImageHeader:
             transparent = image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in (
                 image.info)
             orientation = _UPRIGHT
-            # Some parsers of metadata raise anything on damage that does not harm the pixels.
+            # With damaged metadata, Pillow may raise anything although the pixels are intact.
             with contextlib.suppress(Exception):
                 orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
-    except Exception:  # a damaged header makes Pillow's parsers raise anything
+    except Exception:  # with a damaged header, Pillow may raise anything
         raise _undecodable(path) from None
     return ImageHeader(size, orientation if orientation in _TURNS else _UPRIGHT, transparent)
 
@@ -245,7 +241,7 @@ def _read_header(path: str, stream: BinaryIO) -> ImageHeader:
 @contextmanager
 def _opened_by_pillow(stream: BinaryIO) -> Iterator['Image.Image']:  # noqa: F821 - imported below
     from PIL import Image
-    # Pillow's own limit, of the whole process, knows no flag; sizes are limited in _check.
+    # Pillow's own limit is global to the process; _check limits sizes instead.
     Image.MAX_IMAGE_PIXELS = None
     with Image.open(stream) as image:
         yield image
@@ -253,11 +249,11 @@ def _opened_by_pillow(stream: BinaryIO) -> Iterator['Image.Image']:  # noqa: F82
 
 def _undecodable(path: str) -> ImageError:
     return ImageError(
-        f'cannot decode the image {path}: it is truncated, or not of a format that can be read')
+        f'cannot decode the image {path}: it is truncated, or its format is not supported')
 
 
 def write_image(path: str, image: np.ndarray) -> None:
-    """Writes an image in the format that the extension of the path names.
+    """Writes an image in the format given by the extension of the path.
 
     Args:
         path: file to write; its folder must exist.
@@ -270,8 +266,8 @@ def write_image(path: str, image: np.ndarray) -> None:
     try:
         encoded = cv2.imencode(extension, image)[1]
     except cv2.error:
-        raise ImageError(f'cannot write the image {path}: no encoder makes "{extension}" of an '
-                         f'array {image.dtype} {image.shape}') from None
+        raise ImageError(f'cannot write the image {path}: there is no encoder of "{extension}" for '
+                         f'an array {image.dtype} {image.shape}') from None
     try:
         encoded.tofile(path)
     except OSError as error:
@@ -279,34 +275,34 @@ def write_image(path: str, image: np.ndarray) -> None:
 
 
 def warn_of_other_formats(folder: str, names: Iterable[str]) -> None:
-    """Names those files of a directory that are images of formats that cannot be read."""
+    """Logs a warning that names the files of unsupported image formats."""
     others = [name for name in names
               if os.path.splitext(name)[1].lower() in _UNREADABLE_EXTENSIONS]
     if others:
         shown = ', '.join(others[:10]) + (', ...' if others[10:] else '')
-        logger.warning('%d files in %s are of formats that cannot be read, and are left out: %s',
+        logger.warning('%d files in %s have unsupported image formats and are ignored: %s',
                        len(others), folder, shown)
 
 
 def can_write(extension: str) -> bool:
-    """Whether write_image knows the format of an extension such as '.jpg'."""
+    """Returns True if write_image supports an extension such as '.jpg'."""
     return cv2.haveImageWriter('image' + extension)
 
 
 def list_images(path: str) -> List[str]:
-    """Lists the image files that stand directly in a directory, or the one that is named.
+    """Lists the image files of a folder, without its subfolders.
 
-    Images of formats that cannot be read are named in a warning. Hidden files are passed over. A
-    link that leads nowhere is listed, so that reading it tells of it.
+    Unsupported formats are named in a warning. Hidden files are ignored. Broken links are listed,
+    so that reading them gives an error.
 
     Args:
-        path: directory to look into, whose sub-directories are not entered; or one image.
+        path: folder, or one image.
 
     Returns:
-        Paths (the directory joined with each name), sorted by name; at least one.
+        Paths (the folder joined with each name), sorted by name; at least one.
 
     Raises:
-        ImageError: the path is missing, unreadable, or holds no image.
+        ImageError: the path is missing, unreadable, or contains no image.
     """
     if os.path.isfile(path):
         return [path]
@@ -318,6 +314,6 @@ def list_images(path: str) -> List[str]:
     warn_of_other_formats(path, names)
     names = [name for name in names if is_image_name(name)]
     if not names:
-        raise ImageError(f'the folder {path} holds no image '
+        raise ImageError(f'the folder {path} contains no image '
                          f'({", ".join(IMAGE_EXTENSIONS)}, in any case)')
     return [os.path.join(path, name) for name in names]

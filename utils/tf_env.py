@@ -1,6 +1,6 @@
-"""The environment that TensorFlow starts in: visible GPUs and a quiet log.
+"""The environment of TensorFlow: visible GPUs and the level of its log.
 
-TensorFlow itself is not imported here: workers and entry scripts call this first.
+This module does not import TensorFlow, which reads the environment when it is imported.
 """
 
 import logging
@@ -18,21 +18,21 @@ def define_gpu_flag() -> None:
     """Defines ``--gpu_list`` (absl; call once, in an entry script)."""
     flags.DEFINE_string(
         'gpu_list', '0',
-        'GPUs to run on, as nvidia-smi numbers them, separated by commas (0,1); empty for the CPU.',
+        'GPUs to use, numbered as in nvidia-smi and separated by commas (0,1); empty for the CPU.',
         **group('device'))
 
 
 def parse_gpu_list(gpu_list: str) -> List[int]:
-    """Reads ``--gpu_list``.
+    """Parses ``--gpu_list``.
 
     Args:
         gpu_list: comma-separated GPU numbers, each once; empty for the CPU.
 
     Returns:
-        The numbers in the order given.
+        The numbers in the given order.
 
     Raises:
-        PSENetError: it holds something else.
+        PSENetError: it contains anything else.
     """
     names = [name.strip() for name in gpu_list.split(',')] if gpu_list.strip() else []
     numbers = [int(name) for name in names if name.isdecimal()]
@@ -43,46 +43,46 @@ def parse_gpu_list(gpu_list: str) -> List[int]:
 
 
 def configure_tensorflow(gpu_list: str) -> None:
-    """Chooses the GPUs that TensorFlow will see and keeps its start-up chatter off the screen.
+    """Makes GPUs visible to TensorFlow and suppresses its startup messages.
 
-    Values of CUDA_DEVICE_ORDER and TF_CPP_MIN_LOG_LEVEL that the user has set are left alone.
+    CUDA_DEVICE_ORDER and TF_CPP_MIN_LOG_LEVEL keep any values that the user has set.
 
     Args:
-        gpu_list: comma-separated GPU numbers as nvidia-smi shows them; empty for none.
+        gpu_list: comma-separated GPU numbers as in nvidia-smi; empty for none.
 
     Raises:
         PSENetError: see ``parse_gpu_list``.
     """
     gpus = parse_gpu_list(gpu_list)
     os.environ['CUDA_VISIBLE_DEVICES'] = ','.join(map(str, gpus))
-    # CUDA's own order is by speed; nvidia-smi's is by bus.
+    # By default CUDA orders GPUs by speed, and nvidia-smi by bus.
     os.environ.setdefault('CUDA_DEVICE_ORDER', 'PCI_BUS_ID')
-    # A machine without a GPU is told so by TensorFlow at level 2 ("failed call to cuInit"), which
-    # is not new to somebody who asked for the CPU.
+    # At level 2, TensorFlow reports the lack of a GPU as an error ("failed call to cuInit"), which
+    # is of no use to a user who chose the CPU.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2' if gpus else '3')
     logging.getLogger('tensorflow').setLevel(logging.ERROR)
 
 
 def hide_gpus() -> None:
-    """Keeps TensorFlow off the GPUs of a machine whose other devices are to be used.
+    """Hides the GPUs from TensorFlow, for another kind of device.
 
-    The adapter of such a device reports its errors through TensorFlow's log, so those stay on; a
-    value of TF_CPP_MIN_LOG_LEVEL that the user has set is left alone.
+    The device's adapter reports errors through TensorFlow's log, so errors stay visible.
+    TF_CPP_MIN_LOG_LEVEL keeps any value that the user has set.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     configure_tensorflow('')
 
 
 def warn_of_missing_gpus(gpu_list: str, device_types: Iterable[str]) -> None:
-    """Logs a warning when TensorFlow sees fewer GPUs than were asked for and so takes the CPU.
+    """Logs a warning if TensorFlow finds fewer GPUs than were requested.
 
     Args:
-        gpu_list: as given on the command line.
+        gpu_list: value of ``--gpu_list``.
         device_types: ``device_type`` of each of ``tf.Session.list_devices()``.
     """
     wanted = len(parse_gpu_list(gpu_list))
     found = sum(device_type == 'GPU' for device_type in device_types)
     if found < wanted:
-        logger.warning('--gpu_list=%s asks for %d GPU(s) and TensorFlow sees %d: the CPU does the '
-                       'rest, which takes many times longer (--gpu_list="" if that is meant)',
+        logger.warning('--gpu_list=%s requests %d GPU(s), but TensorFlow finds %d: the CPU does '
+                       'the rest, many times more slowly (--gpu_list="" if that is intended)',
                        gpu_list, wanted, found)

@@ -1,4 +1,4 @@
-"""The project's logger and the constants of the network that more than one layer needs."""
+"""The project's logger and the constants of the network that several packages use."""
 
 import logging
 import signal
@@ -7,23 +7,23 @@ from typing import NamedTuple, Tuple
 
 
 class Constants(NamedTuple):
-    """The constants of the network, each defined here alone."""
+    """The constants of the network; all of them are defined here."""
 
     # Shrink ratio of each score map, smallest kernel first (paper, section 3.3; m = 0.5, n = 6).
     KERNEL_SCALES: Tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     NUM_KERNELS: int = 6
     # Input pixels per score-map pixel.
     STRIDE: int = 4
-    # Both sides of the network's input are multiples of this.
+    # The sides of the network's input must be multiples of this.
     SIDE_MULTIPLE: int = 32
-    # ImageNet channel means that slim's checkpoints were trained with, in RGB order.
+    # ImageNet channel means with which slim's checkpoints were trained, in RGB order.
     MEAN_RGB: Tuple[float, float, float] = (123.68, 116.78, 103.94)
     EMA_DECAY: float = 0.997
 
 
 cfg = Constants()
-# What asks a run to end in good order: a person, a job manager, a terminal that closes, and a
-# scheduler that is about to take the machine away.
+# Signals after which a run saves and stops: from a user, a job manager, a closing terminal, and a
+# scheduler that is about to reclaim the machine.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 logger = logging.getLogger('psenet')
 

@@ -1,4 +1,4 @@
-"""Pictures for people: boxes drawn on an image, and several images on one sheet."""
+"""Visualization: boxes drawn on images, tinted regions, and contact sheets."""
 
 import math
 from typing import Sequence, Tuple
@@ -6,7 +6,7 @@ from typing import Sequence, Tuple
 import cv2
 import numpy as np
 
-# BGR. A bright line between dark edges stands out from light, dark and busy grounds alike.
+# BGR. A bright line with dark edges is visible on any background.
 LINE_COLOUR = (0, 255, 255)
 EDGE_COLOUR = (32, 0, 64)
 _SHEET_GROUND = 48
@@ -14,36 +14,36 @@ _SHEET_GROUND = 48
 
 def draw_quads(image_bgr: np.ndarray, quads: Sequence[np.ndarray],
                colour: Tuple[int, int, int] = LINE_COLOUR) -> np.ndarray:
-    """Draws the outlines of boxes, lines growing with the image.
+    """Draws the outlines of boxes; the line width grows with the image.
 
     Args:
         image_bgr: uint8 (H, W, 3), BGR. Unchanged.
-        quads: int or float (P, 2) each, x, y in pixels of the image; points outside are allowed.
+        quads: int or float (P, 2) each, x and y in pixels; points may lie outside the image.
         colour: of the lines, BGR.
 
     Returns:
         uint8 (H, W, 3), BGR, a new image.
     """
     drawn = np.ascontiguousarray(image_bgr).copy()
-    # One pixel up to 700 pixels of the longer side, then one more for every 700.
+    # One pixel, and one more for every 700 pixels of the longer side.
     width = 1 + max(drawn.shape[:2]) // 700
     outlines = [np.rint(quad).astype(np.int32).reshape(-1, 1, 2) for quad in quads]
-    # All edges first: where boxes meet, no edge then covers another box's line.
+    # All edges first, so that no edge covers the line of another box.
     cv2.polylines(drawn, outlines, True, EDGE_COLOUR, 3 * width, cv2.LINE_AA)
     cv2.polylines(drawn, outlines, True, colour, width, cv2.LINE_AA)
     return drawn
 
 
 def tint(image_bgr: np.ndarray, mask: np.ndarray, colour: Tuple[int, int, int]) -> np.ndarray:
-    """Lays a colour over a part of an image, through which the image can still be seen.
+    """Tints a region of an image and turns the rest dark grey.
 
     Args:
         image_bgr: uint8 (H, W, 3), BGR. Unchanged.
-        mask: (h, w), not 0 where the colour goes; enlarged pixel by pixel to the image's size.
+        mask: (h, w), not 0 in the region; resized to the image with nearest neighbours.
         colour: BGR.
 
     Returns:
-        uint8 (H, W, 3), BGR: the image dark and grey, but for the part with the colour.
+        uint8 (H, W, 3), BGR.
     """
     height, width = image_bgr.shape[:2]
     grey = cv2.cvtColor(np.ascontiguousarray(image_bgr), cv2.COLOR_BGR2GRAY)[..., np.newaxis] / 255
@@ -53,29 +53,29 @@ def tint(image_bgr: np.ndarray, mask: np.ndarray, colour: Tuple[int, int, int]) 
 
 
 def text_line(text: str, size: Tuple[int, int]) -> np.ndarray:
-    """Writes a line of text, cut off where it is too long.
+    """Renders a line of text, cut off if it is too long.
 
     Args:
         text: any characters.
-        size: (width, height) in pixels; the letters have about half of the height.
+        size: (width, height) in pixels; letters are about half as high.
 
     Returns:
         uint8 (height, width, 3), light on dark grey.
     """
     width, height = size
     line = np.full((height, width, 3), _SHEET_GROUND, np.uint8)
-    # OpenCV ends the process where a file name has bytes that are no UTF-8.
+    # OpenCV aborts the process if a file name has bytes that are not UTF-8.
     drawable = text.encode('utf-8', 'replace').decode('utf-8')
     return cv2.putText(line, drawable, (4, round(0.72 * height)), cv2.FONT_HERSHEY_SIMPLEX,
                        height / 48, (230, 230, 230), 1, cv2.LINE_AA)
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int, cell: Tuple[int, int]) -> np.ndarray:
-    """Sets images side by side, each shrunk or enlarged to fit its cell with its aspect kept.
+    """Arranges images in a grid, each resized to fit its cell with its aspect ratio preserved.
 
     Args:
         images: uint8 (H, W, 3) each, of any sizes; at least one. Unchanged.
-        columns: images in a row.
+        columns: images per row.
         cell: (width, height) of a cell in pixels.
 
     Returns:

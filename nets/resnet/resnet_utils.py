@@ -1,4 +1,4 @@
-"""Padding, striding and layer defaults that the published ResNet weights were trained with."""
+"""Padding, striding and layer defaults of the published ResNet weights."""
 
 from typing import ContextManager
 
@@ -9,7 +9,7 @@ from nets.layers import batch_norm_params, seeded_by_name
 
 
 def subsample(features: tf.Tensor, stride: int) -> tf.Tensor:
-    """Keeps every ``stride``-th row and column, from the first one on.
+    """Keeps every ``stride``-th row and column, starting with the first.
 
     Args:
         features: float32 [N, H, W, C].
@@ -26,11 +26,11 @@ def subsample(features: tf.Tensor, stride: int) -> tf.Tensor:
 def conv2d_same(
     features: tf.Tensor, num_outputs: int, kernel_size: int, stride: int, scope: str
 ) -> tf.Tensor:
-    """Convolution whose alignment does not depend on the input's size.
+    """Convolution with padding that does not depend on the size of the input.
 
-    TF's SAME pads an even input less at the top and left than at the bottom and right when the
-    stride is 2, and an odd one evenly. The ImageNet weights were trained with even padding always,
-    so it is done here and the convolution itself is VALID.
+    With stride 2, TensorFlow's SAME pads inputs of even size less at the top and left than at the
+    bottom and right, and inputs of odd size symmetrically. The ImageNet weights were trained with
+    symmetric padding, which is therefore explicit, followed by a VALID convolution.
 
     Args:
         features: float32 [N, H, W, C].
@@ -54,15 +54,15 @@ def conv2d_same(
 def resnet_arg_scope(
     weight_decay: float, is_training: bool, batch_norm_decay: float
 ) -> ContextManager:
-    """Layer defaults of a ResNet: L2 on conv weights, He initialisation, batch norm, ReLU.
+    """Layer defaults of a ResNet: L2 on conv weights, He initialization, batch norm, ReLU.
 
     Args:
-        weight_decay: factor of the L2 regulariser of the convolutions' weights.
+        weight_decay: factor of the L2 regularizer of the convolutions' weights.
         is_training: see ``nets.layers.batch_norm_params``.
         batch_norm_decay: decay of the moving statistics.
 
     Returns:
-        The arg scope, to be entered around the layers.
+        The arg scope.
     """
     return slim.arg_scope(
         [slim.conv2d],

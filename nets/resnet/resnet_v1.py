@@ -1,7 +1,7 @@
-"""ResNet version 1 (He et al., 2015), named and strided as TF-slim's published checkpoints are.
+"""ResNet version 1 (He et al., 2015), with the names and strides of TF-slim's checkpoints.
 
-Two things differ from the paper, and the weights depend on both: the last unit of a block
-strides, not the first unit of the next one, and it strides in its 3x3 convolution.
+It differs from the paper in two respects, on which the weights depend: the stride is in the last
+unit of a block, not in the first unit of the next, and it is in the 3x3 convolution.
 """
 
 from typing import NamedTuple, Sequence, Tuple
@@ -13,7 +13,7 @@ from nets.resnet.resnet_utils import conv2d_same, resnet_arg_scope, subsample
 
 
 class Block(NamedTuple):
-    """A run of bottleneck units at one resolution; its last unit strides."""
+    """A sequence of bottleneck units; the last has the stride."""
 
     num_units: int
     depth: int
@@ -40,7 +40,7 @@ def bottleneck(
 
     Args:
         features: float32 [N, H, W, C].
-        depth: output channels; where it differs from C, the shortcut is a 1x1 convolution.
+        depth: output channels; if it differs from C, the shortcut is a 1x1 convolution.
         bottleneck_depth: channels of the 3x3 convolution.
         stride: stride of the 3x3 convolution and of the shortcut.
         scope: variable scope of the unit.
@@ -74,7 +74,7 @@ def _run_block(features: tf.Tensor, block: Block, scope: str) -> tf.Tensor:
 def resnet_v1(
     images: tf.Tensor, blocks: Sequence[Block], scope: str
 ) -> Tuple[tf.Tensor, Tuple[tf.Tensor, ...]]:
-    """Root convolution and pooling, then the blocks; layer defaults come from the arg scope.
+    """Builds the root convolution, pooling and blocks, within an arg scope of layer defaults.
 
     Args:
         images: float32 [N, H, W, 3], channel means subtracted.
@@ -98,19 +98,19 @@ def resnet_v1(
 def resnet_backbone(
     name: str, images: tf.Tensor, weight_decay: float, is_training: bool, batch_norm_decay: float
 ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Builds a network without its classifier, as a backbone.
+    """Builds a ResNet without its classifier, as a backbone.
 
     Args:
         name: a key of BLOCKS, and the variable scope.
         images: float32 [N, H, W, 3], channel means subtracted.
-        weight_decay: factor of the L2 regulariser of the convolutions' weights.
-        is_training: whether batch norm uses the batch's statistics and updates the moving ones.
+        weight_decay: factor of the L2 regularizer of the convolutions' weights.
+        is_training: batch norm uses the statistics of the batch and updates the moving ones.
         batch_norm_decay: decay of the moving statistics.
 
     Returns:
         (C2, C3, C4, C5), float32 [N, H/s, W/s, c] at strides s = 4, 8, 16, 32 with c = 64, 256,
-        512, 2048 channels. They are the pooled root and the outputs of blocks 1, 2 and 4: a block
-        strides at its end, so block 3 has block 4's stride already, and only feeds it.
+        512, 2048 channels: the pooled root and the outputs of blocks 1, 2 and 4. As the stride is
+        at the end of a block, block 3 has the same output stride as block 4.
     """
     with resnet_arg_scope(weight_decay, is_training, batch_norm_decay):
         root, (block1, block2, _, block4) = resnet_v1(images, BLOCKS[name], name)

@@ -95,7 +95,8 @@ def test_one_id_for_two_names(make_zip):
 
 @pytest.mark.parametrize('name', ['../../x.txt', 'a\\b.txt', 'method.txt'])
 def test_ids_that_cannot_name_a_report(make_zip, name):
-    assert 'is not a valid sample id' in refusal(make_zip('a.zip', {name: ''}), pattern=r'(.*)\.txt')
+    path = make_zip('a.zip', {name: ''})
+    assert 'is not a valid sample id' in refusal(path, pattern=r'(.*)\.txt')
 
 
 def test_missing_archive(tmp_path):

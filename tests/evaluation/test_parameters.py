@@ -40,7 +40,7 @@ def test_named_parameters_replace_defaults():
     ('{"CRLF": "yes"}', 'CRLF must be true or false'),
     ('{"GT_SAMPLE_NAME_2_ID": "gt_[0-9]+"}', 'GT_SAMPLE_NAME_2_ID must be a regular expression'),
     ('{"DET_SAMPLE_NAME_2_ID": "res_("}', 'DET_SAMPLE_NAME_2_ID must be a regular expression'),
-    ('{"DET_SAMPLE_NAME_2_ID": 7}', 'must be a regular expression whose first group is the sample id'),
+    ('{"DET_SAMPLE_NAME_2_ID": 7}', 'be a regular expression whose first group is the sample id'),
 ])
 def test_everything_else_is_refused_by_name(text, message):
     with pytest.raises(ProtocolError) as error:

@@ -77,7 +77,7 @@ def try_format(data: bytes) -> None:
             assert polygon.shape[1:] == (2,)
             assert np.isfinite(polygon).all()
             if len(polygon) > 2:
-                formats.repaired(polygon)
+                formats.repair_polygon(polygon)
 
 
 def try_archive(data: bytes) -> None:

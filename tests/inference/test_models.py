@@ -125,7 +125,7 @@ def test_what_passes_for_a_graph_is_refused(content, tmp_path):
 def test_a_gpu_that_is_not_there_is_missed(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr('utils.utils_tool.logger.propagate', True)
     open_network(config_of('frozen graph', tmp_path), Platform(gpu_list='7')).close()
-    assert '--gpu_list=7 asks for 1 GPU(s)' in caplog.text
+    assert '--gpu_list=7 requests 1 GPU(s)' in caplog.text
 
 
 @pytest.mark.parametrize(('precision', 'words'), [('float32', 'in float32 on'), ('auto', 'in ')])

@@ -17,7 +17,7 @@ from tests.soak.training_run import (
     unfinished_files,
 )
 
-_REPLACED = r'another one makes batch \d+'
+_REPLACED = r'a new process builds batch \d+'
 
 
 class Place(NamedTuple):
@@ -145,7 +145,7 @@ def _change_data(run: TrainingRun, data: pathlib.Path) -> str:
     os.truncate(str(data / 'img_5.jpg'), 200)
     (data / 'gt_img_7.txt').write_text('no numbers')
     for name in ('img_2.jpg', 'img_5.jpg'):
-        run.wait_for(re.escape(name) + '.*it is left out')
+        run.wait_for(re.escape(name) + '.*skipped')
     run.wait_for_save()
     return 'an image gone, one cut off, labels invalid: named, trained on'
 

@@ -79,7 +79,7 @@ def test_command(project_root, folder, tmp_path):
 
 @pytest.mark.parametrize('arguments, message', [
     (['--training_data_path=absent'], 'absent cannot be listed'),
-    (['--training_data_path=.'], 'holds no jpg, jpeg or png image'),
+    (['--training_data_path=.'], 'contains no jpg, jpeg or png image'),
     (['--input_size=100'], 'multiple of 32'), (['--count=0'], 'count')])
 def test_command_says_what_is_wrong_in_a_sentence(project_root, tmp_path, arguments, message):
     ended = _run(project_root, tmp_path, *arguments)

@@ -106,8 +106,8 @@ class TestSpoiltFolder:
 
 @pytest.mark.parametrize('arguments, message', [
     (['--training_data_path=absent'], 'absent cannot be listed'),
-    ([], 'holds no jpg, jpeg or png image'),
-    (['--input_sizes=large'], '--input_sizes=large must be whole numbers'),
+    ([], 'contains no jpg, jpeg or png image'),
+    (['--input_sizes=large'], '--input_sizes=large must be integers'),
     (['--input_sizes=100'], 'multiple of 32')])
 def test_command_says_what_is_wrong_in_a_sentence(project_root, tmp_path, arguments, message):
     ended = _run(project_root, tmp_path, tmp_path, *arguments)

@@ -163,7 +163,7 @@ def test_eval_finds_the_boxes_of_the_checkpoint(exports, exported, expected, nam
     model = exports.output / name
     stderr, boxes = exports.boxes(f'--engine={MODELS[name]}', f'--model={model}')
     assert boxes == expected
-    assert f'{model}{SUFFIX} says --seg_map_thresh=' in stderr
+    assert f'{model}{SUFFIX}: --seg_map_thresh=' in stderr
 
 
 def test_eval_finds_the_boxes_of_the_checkpoint_in_real_images(exports, exported, icdar_dir):

@@ -87,7 +87,7 @@ def test_what_is_written_is_read_again(tmp_path, template):
 
 @pytest.mark.parametrize('addresses, devices, part', [
     (ADDRESSES, [0, 0], 'the device_ip 192.168.100.101'),
-    ({0: 'npu0'}, [], "the device_ip 'npu0', which is no IPv4 address"),
+    ({0: 'npu0'}, [], "the device_ip 'npu0', which is not an IPv4 address"),
 ])
 def test_devices_that_no_job_can_run_on(addresses, devices, part):
     message = refusal(table_text, ranked([Server('a', addresses)], devices), 1)

@@ -22,5 +22,5 @@ def test_results_are_packed_from_any_folder(project_root, tmp_path):
 def test_nothing_to_pack_is_one_sentence(project_root, tmp_path):
     result = pack(project_root, tmp_path)
     assert result.returncode == 1
-    assert result.stderr.startswith('error: no res_img_<number>.txt')
+    assert 'has no res_img_<number>.txt' in result.stderr
     assert os.listdir(str(tmp_path)) == []

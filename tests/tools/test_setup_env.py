@@ -1,4 +1,4 @@
-"""The set-up for real, in a small project of its own: pip without a network, packages made here."""
+"""The setup for real, in a small project of its own: pip without a network, packages made here."""
 
 import ast
 import contextlib
@@ -76,7 +76,7 @@ def make_interpreter(folder, *packages):
 
 
 class Project:
-    """A small project with the real set-up scripts."""
+    """A small project with the real setup scripts."""
 
     def __init__(self, folder: pathlib.Path, source: pathlib.Path):
         self.root = folder / 'project'
@@ -235,7 +235,7 @@ def test_two_at_once_set_up_once(project):
 
 
 def interrupt(project, how):
-    """Starts a set-up and ends its whole group while pip is at work."""
+    """Starts a setup and ends its whole group while pip is at work."""
     process = project.start()
     log = project.root / '.venv' / 'setup' / 'log'
     deadline = time.time() + 60
@@ -379,7 +379,7 @@ def test_every_import_is_pinned(project_root, skipped, files):
 
 @pytest.mark.parametrize(('requirement', 'words'), [
     ('thing==1.0', []),
-    ('unobtainable==1.0', ['fuzzing without Atheris, which cannot be installed', 'unobtainable']),
+    ('unobtainable==1.0', ['without Atheris, which cannot be installed', 'unobtainable']),
 ])
 def test_fuzzing_needs_no_more_than_can_be_had(project, requirement, words):
     project.write('requirements-fuzz.txt', requirement)
@@ -395,7 +395,7 @@ def test_packages_of_the_tools_are_added(project):
     process = project.start(target='setup-tools')
     printed, _ = process.communicate()
     assert process.returncode != 0
-    assert 'set-up failed at this command' in printed
+    assert 'setup failed at this command' in printed
     assert 'more==1.0' in printed
     make_wheel(project.wheels, 'more', '1.0', {'more': ''})
     assert 'installing the packages of requirements-tools.txt' in project.setup(

@@ -53,7 +53,7 @@ def test_the_best_is_said_in_flags_and_kept_beside_the_checkpoint(place, rows, s
 def test_eval_sh_follows_it_but_for_flags_and_scores_as_their_row(place, rows, swept):
     result = place.evaluate('--min_area_thresh=8')
     assert result.returncode == 0, result.stderr
-    assert result.stderr.count(f'{SUFFIX} says --seg_map_thresh=0.6 --min_box_side=0 '
+    assert result.stderr.count(f'{SUFFIX}: --seg_map_thresh=0.6 --min_box_side=0 '
                                '--min_score=0.0 --min_region_area=0\n') == 1
     row = next(row for row in rows if list(row.values())[:5] == [0.6, 8, 0, 0, 0])
     assert 0 < row['hmean'] < 1

@@ -146,7 +146,7 @@ def test_a_restored_run_has_its_own_flags(train_flags, earlier, messages):
     train_flags(['train.py', '--restore', f'--checkpoint_path={earlier.checkpoint_path}'])
     assert train_config_from_flags(train_flags) == earlier._replace(restore=True)
     message, = messages()
-    assert 'the run goes on with its own' in message
+    assert 'the run continues with its' in message
     assert '--learning_rate=0.5' in message
     assert 'batch_norm_decay' not in message
 
@@ -156,7 +156,7 @@ def test_a_flag_that_is_given_counts_and_is_told_of(train_flags, earlier, messag
                  '--learning_rate=0.25', '--input_size=96'])
     assert train_config_from_flags(train_flags) == earlier._replace(restore=True,
                                                                     learning_rate=0.25)
-    assert messages()[0] == '--learning_rate=0.25 is given, and the run had 0.5 until now'
+    assert messages()[0] == '--learning_rate=0.25 replaces the value 0.5 of the run'
     assert len(messages()) == 2
 
 
@@ -171,8 +171,8 @@ def test_a_run_that_had_come_to_its_end_goes_on_beyond_it(config, earlier, messa
     assert with_flags_of_run(config, []).max_steps == 100000
     assert with_flags_of_run(config._replace(max_steps=20), ['max_steps']).max_steps == 20
     warning, = [text for text in messages() if 'had reached' in text]
-    assert warning == ('the run had reached its --max_steps=7; as none is given now, it goes on to '
-                       '--max_steps=100000, the default')
+    assert warning == ('the run had reached its --max_steps=7; it continues to the default, '
+                       '--max_steps=100000')
 
 
 def test_flags_of_a_run_are_not_taken_without_restore(train_flags, earlier):
@@ -185,7 +185,7 @@ def test_stored_flags_that_cannot_be_are_told_of(config, earlier):
     manifest = Manifest(config.checkpoint_path)
     manifest.flags['input_size'] = 'large'
     manifest.replace(manifest.checkpoints)
-    with pytest.raises(PSENetError, match=r"training_files\.json has input_size='large'"):
+    with pytest.raises(PSENetError, match=r"training_files\.json .* input_size='large'"):
         with_flags_of_run(config, [])
 
 
@@ -211,8 +211,8 @@ def test_a_restored_run_keeps_its_recipe(parse, tmp_path):
 
 
 @pytest.mark.parametrize(('arguments', 'sentence'), [
-    (['--flip'], '--flip and --max_rotation turn scaled crops alone; give --crop=scaled too'),
-    (['--max_rotation=5'], 'give --crop=scaled too'),
+    (['--flip'], '--flip and --max_rotation need --crop=scaled'),
+    (['--max_rotation=5'], 'need --crop=scaled'),
     (['--max_rotation=-5', '--crop=scaled'], '--max_rotation=-5.0 must be at least 0'),
     (['--crop_scales=2,1'], '--crop_scales=2,1 must be two ascending numbers'),
     (['--crop_scales=a'], '--crop_scales=a must be'), (['--crop_scales=0,nan'], 'must be two'),

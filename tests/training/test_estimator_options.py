@@ -70,7 +70,7 @@ def test_what_a_release_cannot_be_told_is_named(parameters, release, options, pa
     ({'save_summary_steps': 5}, {'iterations_per_loop': 10}, 1, '--save_summary_steps=5'),
     ({}, {'iterations_per_loop': 2, 'aoe_mode': '1'}, 1, 'aoe_mode=... needs'),
     ({}, {'compress_weight_conf': 'a.cfg'}, 1, 'compress_weight_conf cannot be given'),
-    ({}, {}, 8, 'the job has 8 ranks; --api=session trains on several'),
+    ({}, {}, 8, 'the job has 8 ranks; use --api=session for several'),
 ])
 def test_what_cannot_go_together_is_refused(train, options, world_size, part):
     with pytest.raises(PSENetError, match=part):
@@ -104,7 +104,7 @@ def test_the_environment_is_checked(environment, part):
 
 @pytest.mark.parametrize(('error', 'named'), [
     (ValueError('jit_compile must be a bool'), r'must be a bool\): --npu_option=jit_compile=...;'),
-    (TypeError('unexpected argument'), r': --npu_option=jit_compile=..., --dump_path; leave')])
+    (TypeError('unexpected argument'), r': --npu_option=jit_compile=..., --dump_path; remove')])
 def test_what_the_constructor_refuses_is_a_sentence_with_the_option(error, named):
     with pytest.raises(PSENetError, match=f'--api=estimator: NPUEstimator .*{named}'), \
             named_refusal(['jit_compile', 'dump_path']):

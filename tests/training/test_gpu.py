@@ -53,7 +53,7 @@ def found(monkeypatch):
 def test_fewer_gpus_than_named_are_told(found, messages):
     found('CPU', 'XLA_GPU', 'GPU')
     GpuDevice('0,1').prepare()
-    assert re.match(r'--gpu_list.* 2 GPU.* TensorFlow sees 1\b', messages()[0])
+    assert re.match(r'--gpu_list.* 2 GPU.* TensorFlow finds 1\b', messages()[0])
 
 
 @pytest.mark.parametrize('gpu_list', ['', '0', '0,1'])

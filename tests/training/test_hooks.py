@@ -52,7 +52,7 @@ class Recorder:
     def add_scalars(self, step, scalars):
         self.calls.append(('scalars', step, scalars))
 
-    def add_pictures(self, step, pictures):
+    def add_images(self, step, pictures):
         self.calls.append(('pictures', step, pictures))
 
     def save(self, session, step):

@@ -51,7 +51,7 @@ def test_horovod_is_not_connected_before_the_readers_run():
 
 def test_a_launcher_that_numbers_in_another_way_is_refused():
     with stand_in(HorovodStandIn(2, 4)), \
-            pytest.raises(PSENetError, match='process 2 of 4, for its environment process 0 of 1'):
+            pytest.raises(PSENetError, match='rank 2 of 4, but the environment rank 0 of 1'):
         HorovodDevice('', RankInfo()).prepare()
 
 

@@ -58,7 +58,7 @@ def test_each_process_of_a_machine_has_its_gpu(gpu_list, local_rank, own):
 
 
 def test_too_few_gpus_are_named():
-    with pytest.raises(PSENetError, match=r'--gpu_list=0 names 1 GPU\(s\) for 2 processes'):
+    with pytest.raises(PSENetError, match=r'--gpu_list=0 has 1 GPU\(s\) for 2 processes'):
         own_gpu('0', RankInfo(0, 4, 0, 2))
 
 

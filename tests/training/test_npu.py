@@ -78,7 +78,7 @@ def test_the_environment_is_checked_at_once(fake, monkeypatch):
     with pytest.raises(PSENetError, match='for a job of 8 NPUs'):
         NpuDevice(NpuConfig())
     monkeypatch.delenv('RANK_SIZE')
-    with pytest.raises(PSENetError, match=r'mstune_mode=\.\.\. tunes on several NPUs only'):
+    with pytest.raises(PSENetError, match=r'mstune_mode=\.\.\. is for tuning on several NPUs'):
         NpuDevice(NpuConfig(options={'mstune_mode': '1', 'work_path': '.'}))
 
 
@@ -205,7 +205,7 @@ def test_a_statistic_that_cannot_be_left_out_is_refused(fake):
         weight = tf.get_variable('weight', initializer=1.0)
         optimizer = device.wrap_optimizer(tf.train.GradientDescentOptimizer(RATE))
         gradients = optimizer.compute_gradients(weight)
-        with pytest.raises(ValueError, match='is no AssignSub'):
+        with pytest.raises(ValueError, match='is not an AssignSub'):
             apply_then(optimizer, gradients, step, [tf.assign(weight, 0.0)], 0.5)
 
 

@@ -60,9 +60,9 @@ def test_one_device_is_taken(environment):
 
 
 @pytest.mark.parametrize('environment, parts', [
-    ({'ASCEND_DEVICE_ID': '-1'}, ['ASCEND_DEVICE_ID=-1', 'from 0 on']),
-    ({'DEVICE_ID': 'npu0'}, ['DEVICE_ID=npu0', 'from 0 on']),
-    ({'RANK_SIZE': '0'}, ['RANK_SIZE=0', 'from 1 on']),
+    ({'ASCEND_DEVICE_ID': '-1'}, ['ASCEND_DEVICE_ID=-1', 'at least 0']),
+    ({'DEVICE_ID': 'npu0'}, ['DEVICE_ID=npu0', 'at least 0']),
+    ({'RANK_SIZE': '0'}, ['RANK_SIZE=0', 'at least 1']),
     ({'RANK_SIZE': 'one'}, ['RANK_SIZE=one']),
     ({'RANK_SIZE': '²'}, ['RANK_SIZE=²']),
     ({'RANK_SIZE': '1', 'CM_WORKER_SIZE': '1'}, ['RANK_SIZE and CM_WORKER_SIZE']),
@@ -81,11 +81,11 @@ def test_a_table_of_this_device_is_taken(table, written):
 
 
 @pytest.mark.parametrize('table, part', [
-    (server_table('0', '1'), 'describes 2 devices, and the job has 1'),
+    (server_table('0', '1'), 'describes 2 devices, but the job has 1'),
     (group_table('0', '1'), 'describes 2 devices'),
-    (server_table(), 'rank_ids are none'),
+    (server_table(), 'rank_ids are missing'),
     (server_table('3', status='initializing'), "status is 'initializing'"),
-    (server_table('2'), 'gives rank 0 the device 2, and DEVICE_ID=3 names another'),
+    (server_table('2'), 'gives rank 0 the device 2, but DEVICE_ID=3'),
     ({}, 'neither a server_list nor a group_list'),
     ([], 'neither a server_list nor a group_list'),
 ])
@@ -140,17 +140,17 @@ def test_empty_variables_are_removed_for_the_adapter():
     ({'JOB_ID': ''}, 'JOB_ID must be set'),
     ({'RANK_ID': None}, 'RANK_ID must be set, from 0 to 1'),
     ({'RANK_ID': '2'}, 'RANK_ID=2 must be less than the number of ranks, 2'),
-    ({'RANK_ID': 'one'}, 'RANK_ID=one must be a whole number'),
-    ({'POD_NAME': 'training-1'}, 'POD_NAME=training-1 must be a whole number'),
+    ({'RANK_ID': 'one'}, 'RANK_ID=one must be an integer'),
+    ({'POD_NAME': 'training-1'}, 'POD_NAME=training-1 must be an integer'),
     ({'POD_NAME': '0'}, 'RANK_ID=1 and POD_NAME=0 differ'),
     ({'RANK_TABLE_FILE': None}, 'RANK_TABLE_FILE must be set for a job of 2 NPUs'),
     ({'RANK_TABLE_FILE': '/no/such.json'}, 'the rank table /no/such.json cannot be read'),
     ({'ASCEND_DEVICE_ID': None}, 'ASCEND_DEVICE_ID must be set'),
-    ({'ASCEND_DEVICE_ID': '4'}, 'gives rank 1 the device 5, and ASCEND_DEVICE_ID=4'),
-    ({'RANK_SIZE': '4'}, 'describes 2 devices, and the job has 4'),
+    ({'ASCEND_DEVICE_ID': '4'}, 'gives rank 1 the device 5, but ASCEND_DEVICE_ID=4'),
+    ({'RANK_SIZE': '4'}, 'describes 2 devices, but the job has 4'),
     ({**CHIEF, 'RANK_TABLE_FILE': '/table'}, 'RANK_TABLE_FILE and CM_WORKER_SIZE are both set'),
     ({**CHIEF, 'CM_CHIEF_PORT': None, 'CM_WORKER_IP': None},
-     'CM_WORKER_SIZE=2 needs CM_CHIEF_PORT and CM_WORKER_IP as well'),
+     'CM_WORKER_SIZE=2 also needs CM_CHIEF_PORT and CM_WORKER_IP'),
 ])
 def test_what_cannot_be_a_rank_of_a_job_is_refused(job, changes, part):
     assert part in refusal(job(**changes))

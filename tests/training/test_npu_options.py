@@ -113,7 +113,7 @@ def test_values_that_the_adapter_takes(options, tmp_path):
     ({'dump_mode': 'both'}, 'dump_mode=both must be one of'),
     ({'graph_memory_max_size': '16GB'}, '--graph_memory_max_size=16GB must be a number of bytes'),
     ({'variable_memory_max_size': '0'}, '--variable_memory_max_size=0 must'),
-    ({'modify_mixlist': '/no/such.json'}, 'modify_mixlist=/no/such.json is no JSON file'),
+    ({'modify_mixlist': '/no/such.json'}, 'modify_mixlist=/no/such.json is not a JSON file'),
     ({'buffer_optimize': 'none'}, 'buffer_optimize=none must be one of'),
     ({'stream_max_parallel_num': 'AICPU'}, 'stream_max_parallel_num=AICPU must be ENGINE'),
     ({'session_device_id': -1}, 'session_device_id=-1 must be at least 0'),
@@ -122,8 +122,8 @@ def test_values_that_the_adapter_takes(options, tmp_path):
     ({'aoe_mode': '3'}, 'aoe_mode=3 must be one of'),
     ({'profiling_options': ''}, '--profiling_options= must be'),
     ({'profiling_options': '{"a": '}, 'must be names such as training_trace:task_trace'),
-    ({'modify_mixlist': __file__}, 'is no JSON file'),
-    ({'fusion_switch_file': '/no/such.cfg'}, 'is no JSON file'),
+    ({'modify_mixlist': __file__}, 'is not a JSON file'),
+    ({'fusion_switch_file': '/no/such.cfg'}, 'is not a JSON file'),
 ])
 def test_values_that_the_adapter_aborts_on_are_refused(options, part):
     with pytest.raises(PSENetError) as caught:
@@ -188,25 +188,25 @@ def test_options_that_are_not_for_so_many_processes(options, wrong, right):
 
 def test_a_dump_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.W_OK)
-    with pytest.raises(PSENetError, match='read and written'):
+    with pytest.raises(PSENetError, match='readable and writable'):
         validate(NpuConfig(options={'enable_dump': True, 'dump_path': str(tmp_path)}))
 
 
 @pytest.mark.parametrize('text, part', [
     ('hcom_parallel', 'key=value'),
     ('=1', 'must have the form key=value'),
-    ('oo_level=', 'must have a text that is not empty'),
-    ('input_fusion_size=large', 'must have a whole number'),
+    ('oo_level=', 'must have a non-empty string'),
+    ('input_fusion_size=large', 'must have an integer'),
     ('input_batch_cpy=7', 'must have true or false'),
     ('precision_mode=force_fp16', 'give --precision_mode=force_fp16'),
-    ('use_off_line=false', 'train.py is for the host'),
-    ('enable_data_pre_proc=true', 'every run is fed'),
+    ('use_off_line=false', '--platform=gpu for the host'),
+    ('enable_data_pre_proc=true', 'every step is fed'),
     ('input_shape=data:1', 'all shapes of the graph are static'),
     ('dynamic_dims=1', 'all shapes of the graph are static'),
     ('local_rank_id=1', 'this process uses one device'),
     ('hcom_parallel=yes', 'true or false'),
-    ('hccl_timeout=1.5', 'a whole number'),
-    ('soc_config=', 'not empty'),
+    ('hccl_timeout=1.5', 'an integer'),
+    ('soc_config=', 'non-empty'),
 ])
 def test_npu_options_that_would_do_nothing_are_refused(text, part):
     with pytest.raises(PSENetError) as caught:
@@ -229,10 +229,10 @@ def test_loss_scaling_that_cannot_work_is_refused(name, value):
 
 
 @pytest.mark.parametrize(('text', 'value', 'words'), [
-    ('future_switch=true', True, "'future_switch'.* passed on as true or false"),
-    ('future_count=-3', -3, 'passed on as a whole number'),
-    ('future_path=/a', '/a', 'passed on as a text'),
-    ('sump_mode=all', 'all', 'passed on as a text; is dump_mode meant'),
+    ('future_switch=true', True, 'future_switch: .* passed on as a boolean'),
+    ('future_count=-3', -3, 'passed on as an integer'),
+    ('future_path=/a', '/a', 'passed on as a string'),
+    ('sump_mode=all', 'all', 'passed on as a string; did you mean dump_mode'),
 ])
 def test_an_option_of_a_newer_release_is_passed_on_with_a_warning(text, value, words, messages):
     key = text.split('=')[0]

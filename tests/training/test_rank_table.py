@@ -80,23 +80,23 @@ def test_parts_of_a_server_that_can_be_used(numbers):
 
 
 @pytest.mark.parametrize('numbers, part', [
-    ((0, 4), 'the devices 0, 4, and 2 must lie within 0-3 or within 4-7'),
-    ((2, 3, 4, 5), '2, 3, 4, 5, and 4 must lie within'),
-    ((0, 1, 2), 'with 3 devices (0, 1, 2), and 1, 2, 4 or 8 can be used'),
-    ((8,), 'the device_id 8, and they go from 0 to 7'),
+    ((0, 4), 'the devices 0, 4, but 2 devices must be within 0-3 or within 4-7'),
+    ((2, 3, 4, 5), '2, 3, 4, 5, but 4 devices must be within'),
+    ((0, 1, 2), 'uses 3 devices (0, 1, 2), but must use 1, 2, 4 or 8'),
+    ((8,), 'the device_id 8, but must be from 0 to 7'),
     (tuple(range(16)), 'the device_id 8'),
 ])
 def test_parts_that_an_ascend_910_does_not_have_are_told_of(tmp_path, messages, numbers, part):
     path = tmp_path / 'table.json'
     path.write_text(json.dumps(changed(ONE_SERVER, ('server_list', [server_of(*numbers)]))))
     assert [device.device_id for device in read_rank_table(str(path))] == list(numbers)
-    assert 'table.json breaks a rule of the Ascend 910' in messages()[0]
+    assert 'table.json violates a rule of the Ascend 910' in messages()[0]
     assert part in messages()[0]
 
 
 @pytest.mark.parametrize('numbers, part', [
     ((0, 0), 'the device_id 0 twice'),
-    ((), 'its rank_ids are none'),
+    ((), 'its rank_ids are missing'),
 ])
 def test_parts_of_a_server_that_cannot_be_used(numbers, part):
     assert part in refusal(changed(ONE_SERVER, ('server_list', [server_of(*numbers)])))
@@ -107,14 +107,14 @@ INSTANCE = ('group_list', 0, 'instance_list', 0)
 
 
 @pytest.mark.parametrize('table, change, part', [
-    (ONE_SERVER, ('status', 'initializing'), "status is 'initializing', and only 'completed'"),
+    (ONE_SERVER, ('status', 'initializing'), "status is 'initializing', but must be 'completed'"),
     (ONE_SERVER, ('status', None), "no 'status' in quotes"),
     (ONE_SERVER, ('version', '1.2'), "version is '1.2'"),
-    (ONE_SERVER, ('server_count', '2'), 'server_count 2, and 1 are listed'),
+    (ONE_SERVER, ('server_count', '2'), 'server_count 2, but lists 1'),
     (ONE_SERVER, ('server_count', 1), "the table has no 'server_count' in quotes"),
     (ONE_SERVER, ('server_list', {}), "no list of objects 'server_list'"),
     (ONE_SERVER, ('server_list', 0, 'device', ['0']), "10.0.0.1 has no list of objects 'device'"),
-    (ONE_SERVER, (*FIRST, 'rank_id', '2'), 'rank_ids are 0, 2, and must be every number from 0 on'),
+    (ONE_SERVER, (*FIRST, 'rank_id', '2'), 'rank_ids are 0, 2, but must be the numbers from 0'),
     (ONE_SERVER, (*FIRST, 'rank_id', '0'), 'rank_ids are 0, 0'),
     (ONE_SERVER, (*FIRST, 'rank_id', 'one'), "a device of server 10.0.0.1 has the rank_id 'one'"),
     (ONE_SERVER, (*FIRST, 'device_id', 4), "the device of rank 1 has no 'device_id' in quotes"),
@@ -122,15 +122,15 @@ INSTANCE = ('group_list', 0, 'instance_list', 0)
     (ONE_SERVER, (*FIRST, 'device_ip', '192.168.101.100'), 'have the device_ip 192.168.101.100'),
     (ONE_SERVER, (*FIRST, 'device_ip', '192.168.100'), "rank 1 has the device_ip '192.168.100'"),
     (ONE_SERVER, (*FIRST, 'device_ip', ''), "rank 1 has the device_ip ''"),
-    (ONE_SERVER, ('server_list', 0, 'server_id', 'x' * 64), 'has 64 characters, and must have 1'),
+    (ONE_SERVER, ('server_list', 0, 'server_id', 'x' * 64), 'has 64 characters, but must have 1'),
     (ONE_SERVER, ('server_list', 0, 'server_id', ''), 'has 0 characters'),
     (TWO_SERVERS, ('server_list', 1, 'server_id', 'node_0'), 'servers have the server_id node_0'),
     (TWO_SERVERS, ('server_list', 1, server_of(0, name='b')), 'its rank_ids are 0, 0, 1'),
-    (GROUPS, ('group_count', '2'), 'group_count 2, and 1 are listed'),
-    (GROUPS, ('para_plane_nic_num', '8'), 'para_plane_nic_num 8, and 2 are listed'),
-    (GROUPS, ('group_list', 0, 'device_num', '8'), 'device_num 8, and 2 are listed'),
-    (GROUPS, ('group_list', 0, 'server_num', '2'), 'server_num 2, and 1 are listed'),
-    (GROUPS, ('group_list', 0, 'instance_count', '1'), 'instance_count 1, and 2 are listed'),
+    (GROUPS, ('group_count', '2'), 'group_count 2, but lists 1'),
+    (GROUPS, ('para_plane_nic_num', '8'), 'para_plane_nic_num 8, but lists 2'),
+    (GROUPS, ('group_list', 0, 'device_num', '8'), 'device_num 8, but lists 2'),
+    (GROUPS, ('group_list', 0, 'server_num', '2'), 'server_num 2, but lists 1'),
+    (GROUPS, ('group_list', 0, 'instance_count', '1'), 'instance_count 1, but lists 2'),
     (GROUPS, (*INSTANCE, 'devices', []), 'the instance of rank 0 has 0 devices'),
     (GROUPS, (*INSTANCE, 'server_id', 1), "the instance of rank 0 has no 'server_id' in quotes"),
     (GROUPS, (*INSTANCE, 'rank_id', '1'), 'rank_ids are 1, 1'),
@@ -148,7 +148,7 @@ def test_servers_that_differ_in_number():
 
 
 @pytest.mark.parametrize('text, part', [
-    ('{"status": "completed", // usable\n}', 'no JSON (Expecting'),
+    ('{"status": "completed", // usable\n}', 'is not JSON (Expecting'),
     ('', 'JSON has no comments'),
     ('[]', 'neither a server_list nor a group_list'),
     ('{"status": "completed"}', 'neither a server_list nor a group_list'),
@@ -164,7 +164,7 @@ def test_a_file_is_named(tmp_path):
     path.write_text(json.dumps(ONE_SERVER))
     assert read_rank_table(str(path)) == parse_rank_table(json.dumps(ONE_SERVER))
     path.write_text('{}')
-    with pytest.raises(RankTableError, match=r'table\.json cannot be used: it has neither'):
+    with pytest.raises(RankTableError, match=r'table\.json is invalid: it has neither'):
         read_rank_table(str(path))
     path.write_bytes(b'\xff')
     with pytest.raises(RankTableError, match=r'table\.json cannot be read'):

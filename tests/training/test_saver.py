@@ -248,7 +248,7 @@ def test_a_folder_that_is_gone_is_named(session, weight, tmp_path):
     writer = save(session, tmp_path / 'run', [])
     (tmp_path / 'run').rmdir()
     with pytest.raises(PSENetError, match=f'step 3 cannot be written to {tmp_path}/run: the folder '
-                                          'is gone'):
+                                          'no longer exists'):
         writer.save(session, 3)
 
 

@@ -38,7 +38,7 @@ def test_guard_tells_the_history_of_the_scale_and_the_files():
         guard.after_skip(None, skipped(37, scale))
     with pytest.raises(DivergenceError) as caught:
         guard.after_skip(None, skipped(37, 1024.0))
-    for part in ('after step 37', '5 steps in a row', '--max_skipped_steps=4',
+    for part in ('after step 37', '5 consecutive steps', '--max_skipped_steps=4',
                  '4096 -> 2048 -> 1024', 'a/img_1.jpg, a/img_2.jpg', '--restore'):
         assert part in str(caught.value)
 
@@ -60,7 +60,7 @@ def test_what_overflowed_in_a_step_that_was_left_out_is_no_divergence():
 def test_guard_watches_a_bound_on_the_loss():
     guard = DivergenceGuard(Limits(max_loss=100.0))
     guard.after_step(None, result_of(1, total_loss=100.0))
-    with pytest.raises(DivergenceError, match=r'step 2 .*total_loss is 65504, beyond --max_loss'):
+    with pytest.raises(DivergenceError, match=r'step 2 .*total_loss is 65504, above --max_loss'):
         guard.after_step(None, result_of(2, total_loss=65504.0))
 
 
@@ -135,7 +135,7 @@ def test_restore_goes_on_with_the_batch_of_its_step(skipping):
 
 
 def test_too_many_in_a_row_end_the_run_and_save_nothing(skipping):
-    with pytest.raises(DivergenceError, match='after step 3: 3 steps in a row'):
+    with pytest.raises(DivergenceError, match='after step 3: the gradients of 3 consecutive steps'):
         skipping(dict.fromkeys([3, 4, 5], overflow), save_checkpoint_steps=2)
     assert sorted(saved(skipping.folder)) == [2]
 
@@ -166,7 +166,7 @@ def test_several_steps_at_once_are_counted_and_reported_by_their_last(clock, mes
                                  skipped=4 - taken)
         tell(hooks, None, result)
     skips, lines = messages()[::2], messages()[1::2]
-    assert skips == [f'up to step {step}: the gradients overflowed, 2 updates are left out; loss '
+    assert skips == [f'up to step {step}: the gradients overflowed, 2 updates skipped; loss '
                      'scale 512' for step in (10, 20)]
     assert [line[:11] for line in lines] == ['Step 000010', 'Step 000020']
     assert lines[0].endswith('1.20 seconds/step, 1.67 examples/second, ETA 0:00:12, skipped 2')

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.training.conftest import write_checkpoint
 from training.checkpoints import initialise, open_checkpoint
 from training.config import TrainConfig
-from training.run_folder import CheckpointWriter, find_start, seed_to_go_on_with
+from training.run_folder import CheckpointWriter, choose_seed, find_start
 from utils.errors import PSENetError
 
 VALUES = {'weight': np.float32([1, 2]), 'global_step': np.float32(7)}
@@ -55,14 +55,14 @@ def test_a_folder_with_other_files_will_do(folder):
 
 def test_a_folder_with_a_checkpoint_is_refused(folder):
     checkpoint_in(folder)
-    with pytest.raises(PSENetError, match=r'holds a checkpoint already: .*--restore.*--overwrite'):
+    with pytest.raises(PSENetError, match=r'already holds a checkpoint: .*--restore.*--overwrite'):
         find_start(config(folder))
 
 
 def test_a_folder_with_nothing_but_an_index_is_refused(folder):
     folder.mkdir()
     (folder / 'checkpoint').write_text('model_checkpoint_path: "resnet_v1_50.ckpt"')
-    with pytest.raises(PSENetError, match='holds a checkpoint already'):
+    with pytest.raises(PSENetError, match='already holds a checkpoint'):
         find_start(config(folder))
 
 
@@ -77,15 +77,15 @@ def test_a_sub_folder_in_place_of_the_index_is_refused(folder):
 def test_the_seed_of_a_run_that_goes_on(folder, written, given, expected):
     our_checkpoint_in(folder, 7, written)
     run = config(folder, restore=True, seed=given)
-    assert seed_to_go_on_with(run, find_start(run)) == expected
+    assert choose_seed(run, find_start(run)) == expected
 
 
 def test_the_seed_of_another_run_is_not_taken(folder):
     our_checkpoint_in(folder, 7, seed=5)
-    assert seed_to_go_on_with(config(folder, overwrite=True), None) is None
+    assert choose_seed(config(folder, overwrite=True), None) is None
     run = config(folder, restore=True)
     start = open_checkpoint(checkpoint_in(folder, 8))
-    assert seed_to_go_on_with(run, start) is None
+    assert choose_seed(run, start) is None
 
 
 def test_overwrite_starts_anew_and_touches_nothing_yet(folder):
@@ -97,7 +97,7 @@ def test_overwrite_starts_anew_and_touches_nothing_yet(folder):
 
 def test_overwrite_is_refused_where_a_foreign_checkpoint_would_be_written_over(folder):
     checkpoint_in(folder, 7)
-    with pytest.raises(PSENetError, match=r'holds model\.ckpt-7, which training_files\.json does'):
+    with pytest.raises(PSENetError, match=r'holds model\.ckpt-7, which .* training_files\.json'):
         find_start(config(folder, overwrite=True, max_steps=7))
 
 
@@ -136,18 +136,18 @@ def test_restore_from_an_earlier_step_may_write_over_its_own(folder):
 
 @pytest.mark.parametrize(('steps', 'way_out'), [
     ([900], 'copy its files again'),
-    ([900, 1000], r'move the files of model\.ckpt-1000 away to go on from model\.ckpt-900')])
+    ([900, 1000], r'move the files of model\.ckpt-1000 away to continue from model\.ckpt-900')])
 def test_nobody_is_told_to_start_anew_where_files_exist(folder, steps, way_out):
     for step in steps:
         checkpoint_in(folder, step)
     (folder / f'model.ckpt-{steps[-1]}.index').write_text('cut off')
     with pytest.raises(PSENetError, match=f'is damaged .*{way_out}') as error:
         find_start(config(folder, restore=True))
-    assert 'without --restore' not in str(error.value)
+    assert 'omit --restore' not in str(error.value)
 
 
 def test_restore_without_a_checkpoint_is_refused(folder):
-    with pytest.raises(PSENetError, match=r'--restore: no checkpoint .*without --restore a new'):
+    with pytest.raises(PSENetError, match=r'--restore: no checkpoint .*omit --restore'):
         find_start(config(folder, restore=True))
 
 
@@ -160,7 +160,7 @@ def test_restore_of_a_truncated_checkpoint_is_refused(folder):
 def test_restore_says_that_pretrained_weights_are_not_loaded_again(folder, messages):
     checkpoint_in(folder)
     find_start(config(folder, restore=True, pretrained_model_path='nowhere'))
-    assert '--pretrained_model_path is not loaded again' in messages()[0]
+    assert '--pretrained_model_path is ignored' in messages()[0]
 
 
 def test_pretrained_weights_are_looked_for_before_anything_starts(folder):

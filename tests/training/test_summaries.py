@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from training.run_folder import EVENTS_SUFFIX
-from training.summaries import SummaryWriter, map_picture
+from training.summaries import SummaryWriter, map_image
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_events_can_be_read_while_the_run_goes_on(tmp_path):
 def test_a_colour_picture_keeps_its_colours(written):
     picture = np.random.RandomState(0).randint(0, 256, (5, 7, 3)).astype(np.uint8)
     (step, tag, value), = values_of(written(
-        lambda writer: writer.add_pictures(3, {'input_image': picture})))
+        lambda writer: writer.add_images(3, {'input_image': picture})))
     assert (step, tag) == (3, 'input_image')
     assert (value.image.height, value.image.width, value.image.colorspace) == (5, 7, 3)
     decoded = cv2.imdecode(np.frombuffer(value.image.encoded_image_string, np.uint8),
@@ -75,7 +75,7 @@ def test_a_colour_picture_keeps_its_colours(written):
 
 def test_a_grey_picture_keeps_its_values(written):
     picture = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    (_, _, value), = values_of(written(lambda writer: writer.add_pictures(3, {'map': picture})))
+    (_, _, value), = values_of(written(lambda writer: writer.add_images(3, {'map': picture})))
     assert (value.image.height, value.image.width, value.image.colorspace) == (3, 4, 1)
     decoded = cv2.imdecode(np.frombuffer(value.image.encoded_image_string, np.uint8),
                            cv2.IMREAD_UNCHANGED)
@@ -93,8 +93,8 @@ def test_a_start_voids_what_an_earlier_process_wrote_beyond_it(written, first_st
     ([0, 0, 0, 0, 0, 0], 0), ([1, 1, 1, 1, 1, 1], 255), ([0, 0, 0, 1, 1, 1], 127), ([1.5], 255),
     ([-1], 0),
 ])
-def test_map_picture_shows_the_mean_of_the_kernels(channels, grey):
+def test_map_image_shows_the_mean_of_the_kernels(channels, grey):
     seg_map = np.broadcast_to(np.float32(channels), (2, 3, len(channels)))
-    picture = map_picture(seg_map)
+    picture = map_image(seg_map)
     assert picture.dtype == np.uint8
     assert picture.tolist() == [[grey] * 3] * 2

@@ -120,8 +120,8 @@ def test_no_place_for_temporary_files_is_one_sentence(run, script):
     done = run(script, '--what=temporary')
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "error: no directory for temporary files can be written ('/proc/none', '/proc/nothing'); "
-        'name one in TMPDIR')
+        "error: no directory for temporary files is writable ('/proc/none', '/proc/nothing'); "
+        'set TMPDIR to one that is')
     assert 'Traceback' not in done.stderr
 
 
@@ -155,7 +155,7 @@ def test_help_of_a_flag_is_a_sentence_with_the_default(train_help, flag):
 
 @pytest.mark.parametrize('flag', ['max_image_large_side', 'max_text_size', 'min_text_area_size'])
 def test_help_says_which_flags_are_not_used(train_help, flag):
-    assert 'never used' in flag_helps(train_help)[flag]
+    assert 'not used' in flag_helps(train_help)[flag]
 
 
 def test_help_fits_the_screen(train_help):
@@ -204,7 +204,7 @@ def test_a_flag_that_is_gone_says_what_to_give(run, flag):
     done = run('eval.py', flag)
     assert done.returncode == 1
     name = flag.partition('=')[0]
-    assert done.stderr == f'error: {name} is given as --npu_option={name[2:]}=<value>\n'
+    assert done.stderr == f'error: {name} no longer exists; use --npu_option={name[2:]}=<value>\n'
 
 
 @pytest.mark.parametrize('what, exit_code', [('nothing', 0), ('zero', 0), ('four', 4)])

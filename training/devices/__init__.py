@@ -1,1 +1,1 @@
-"""Devices for the training loop: GPUs and the CPU, Horovod, Ascend NPUs."""
+"""Devices for the training loop: GPUs and CPU, Horovod, and Ascend NPUs."""

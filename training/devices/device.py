@@ -1,7 +1,7 @@
-"""The interface between the training loop and the hardware.
+"""Interface between the training loop and the hardware.
 
-A new kind of device is one subclass and one entry script; the loop, the graph and the checkpoints
-know nothing else about it.
+A new device needs a subclass and an entry script; the loop, the graph and the checkpoints only use
+this interface.
 """
 
 import abc
@@ -11,10 +11,10 @@ import tensorflow as tf
 
 
 class Limits(NamedTuple):
-    """Limits beyond which training counts as diverged, besides NaN and Inf."""
+    """Limits beyond which training counts as diverged, in addition to NaN and Inf."""
 
-    max_loss: float = float('inf')   # of the total loss
-    max_skipped_steps: int = 0       # in a row; more of them end the run
+    max_loss: float = float('inf')   # maximum of the total loss
+    max_skipped_steps: int = 0       # maximum number of consecutive skipped steps
 
 
 UNLIMITED = Limits()
@@ -40,10 +40,10 @@ class Device(abc.ABC):
 
     @property
     def may_skip_steps(self) -> bool:
-        """Whether the wrapped optimizer skips updates whose gradients overflowed.
+        """True if the wrapped optimizer skips updates whose gradients overflowed.
 
-        Such a step must not advance ``global_step``. The graph then keeps back all else that an
-        update brings: batch normalisation's statistics and the moving average of the weights.
+        Such a step must not advance ``global_step``. The graph then also skips the updates of
+        batch-norm statistics and of the moving average of the weights.
         """
         return False
 
@@ -54,38 +54,38 @@ class Device(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self) -> None:
-        """Checks the device; called once, when the readers run and before the graph is built."""
+        """Checks the device; called once, after the readers start and before the graph is built."""
 
     @abc.abstractmethod
     def tower_scope(self, index: int) -> ContextManager:
-        """The placement scope in which tower ``index`` is built."""
+        """Returns the placement scope of tower ``index``."""
 
     @abc.abstractmethod
     def session_config(self) -> tf.ConfigProto:
-        """The configuration of every session of the process."""
+        """Returns the configuration of every session of the process."""
 
     def wrap_optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
-        """The optimizer with whatever the device adds to it (all-reduce, loss scaling)."""
+        """Adds all-reduce, loss scaling and the like to the optimizer."""
         return optimizer
 
     def step_scalars(self) -> Dict[str, tf.Tensor]:
-        """Scalars by name that the device reports after a step's update.
+        """Returns scalars by name that the device reports after an update.
 
-        Called once, when the optimizer has been wrapped and its update stands in the graph.
+        Called once, after the optimizer was wrapped and its update was built.
         """
         return {}
 
     def mean_over_ranks(self, values: tf.Tensor) -> tf.Tensor:
-        """The mean over all processes of a float32 vector; every process must call it."""
+        """Averages a float32 vector over all processes; every process must call it."""
         return values
 
     def broadcast_op(self, variables: Sequence[tf.Variable]) -> Optional[tf.Operation]:
-        """An op that broadcasts rank 0's variables to all processes; None for a single process.
+        """Builds an op that broadcasts rank 0's variables; None for a single process.
 
-        Called when all variables exist; every process runs the op at the same point of its run.
+        Called when all variables exist; all processes run the op at the same point.
         """
         return None
 
     def is_peer_failure(self, error: tf.errors.OpError) -> bool:
-        """Whether an op failed because another process is gone."""
+        """Returns True if an op failed because another process is gone."""
         return False

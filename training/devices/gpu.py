@@ -1,4 +1,4 @@
-"""NVIDIA GPUs, one tower each in one process, or the CPU."""
+"""NVIDIA GPUs with one tower each in a single process, or the CPU."""
 
 from typing import ContextManager
 
@@ -9,10 +9,10 @@ from utils.tf_env import parse_gpu_list, warn_of_missing_gpus
 
 
 class GpuDevice(Device):
-    """The GPUs of ``gpu_list``, or the CPU when it is empty.
+    """The GPUs in ``gpu_list``, or the CPU if it is empty.
 
-    ``utils.tf_env.configure_tensorflow`` hides every other GPU, so the towers' GPUs are numbered
-    from 0 here. Without a GPU the towers share the CPU.
+    ``utils.tf_env.configure_tensorflow`` hides all other GPUs, so they are numbered from 0 here.
+    Without a GPU the towers share the CPU.
     """
 
     def __init__(self, gpu_list: str):
@@ -33,7 +33,7 @@ class GpuDevice(Device):
         return config
 
     def prepare(self) -> None:
-        """Logs a warning when GPUs were asked for and TensorFlow sees fewer."""
+        """Logs a warning if TensorFlow sees fewer GPUs than requested."""
         with tf.Session(graph=tf.Graph(), config=self.session_config()) as session:
             warn_of_missing_gpus(self._gpu_list,
                                  [device.device_type for device in session.list_devices()])

@@ -1,6 +1,6 @@
-"""One of several processes that train together over Horovod, on GPUs or CPUs of any machines.
+"""Distributed training over Horovod, on GPUs or CPUs of one or more machines.
 
-This module alone knows Horovod, and imports it only when a run is about to build its graph.
+Only this module uses Horovod; it is imported just before the graph is built.
 """
 
 import importlib.util
@@ -12,15 +12,15 @@ from training.devices.gpu import GpuDevice
 from training.devices.launcher import RankInfo
 from utils.errors import PSENetError
 
-# What every op of Horovod fails with once a process has gone, whether it was killed or has left.
+# Message of every Horovod op after a process has exited or was killed.
 _PEER_IS_GONE = 'Horovod has been shut down'
 
 
 class HorovodDevice(GpuDevice):
-    """This process's GPU, or the CPU, as one of ``rank_info.world_size`` processes.
+    """The GPU or CPU of one of ``rank_info.world_size`` processes.
 
-    Gradients are averaged over the processes. The dice sums of the loss and batch normalisation
-    run over the batch of each process, as they do over that of each tower of a process.
+    Gradients are averaged over the processes. Dice loss and batch normalisation use the batch of
+    each process, as they use that of each tower in a single process.
     """
 
     def __init__(self, gpu: str, rank_info: RankInfo):
@@ -28,7 +28,7 @@ class HorovodDevice(GpuDevice):
 
         Args:
             gpu: number of the process's GPU; empty for the CPU.
-            rank_info: which of the processes it is.
+            rank_info: rank of the process.
 
         Raises:
             PSENetError: Horovod is not installed.
@@ -49,18 +49,18 @@ class HorovodDevice(GpuDevice):
         return self._rank_info.world_size
 
     def prepare(self) -> None:
-        """Connects the processes; waits for all of them.
+        """Connects all processes.
 
         Raises:
-            PSENetError: Horovod cannot be loaded, does not reach the others, or numbers the
-                processes in another way than their environment does.
+            PSENetError: Horovod cannot be loaded, cannot reach the others, or its ranks differ from
+                those in the environment.
         """
         super().prepare()
         self._hvd = _import_horovod()
         found = self._connect()
         if found != (self.rank, self.world_size):
-            raise PSENetError('for Horovod this is process %d of %d, for its environment process '
-                              '%d of %d, counted from 0; start the job with horovodrun'
+            raise PSENetError('Horovod reports rank %d of %d, but the environment rank %d of %d; '
+                              'start the job with horovodrun'
                               % (*found, self.rank, self.world_size))
 
     def _connect(self) -> Tuple[int, int]:
@@ -69,29 +69,29 @@ class HorovodDevice(GpuDevice):
             return self._hvd.rank(), self._hvd.size()
         except ValueError as error:
             raise PSENetError(f'rank {self.rank} of {self.world_size} processes could not reach '
-                              f'the others ({error}); see what their logs end with, and '
+                              f'the others ({error}); see the end of their logs, and '
                               'docs/distributed.md for choosing the network') from error
 
     def wrap_optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
-        """Lets ``compute_gradients`` return the mean over the processes."""
+        """Makes ``compute_gradients`` return the mean over the processes."""
         if self.world_size == 1:
             return optimizer
         return self._hvd.DistributedOptimizer(optimizer, op=self._hvd.Average)
 
     def mean_over_ranks(self, values: tf.Tensor) -> tf.Tensor:
-        """One all-reduce of the whole vector."""
+        """Uses a single all-reduce for the vector."""
         if self.world_size == 1:
             return values
         return self._hvd.allreduce(values, op=self._hvd.Average)
 
     def broadcast_op(self, variables: Sequence[tf.Variable]) -> Optional[tf.Operation]:
-        """A broadcast for each variable; they run side by side."""
+        """Builds one broadcast per variable, which run in parallel."""
         if self.world_size == 1:
             return None
         return self._hvd.broadcast_variables(variables, root_rank=0)
 
     def is_peer_failure(self, error: tf.errors.OpError) -> bool:
-        """Goes by the message: the error's type, UnknownError, says nothing."""
+        """Checks the message, as the type, UnknownError, is not specific."""
         return _PEER_IS_GONE in error.message
 
 
@@ -99,7 +99,7 @@ def _import_horovod() -> Any:
     try:
         import horovod.tensorflow as hvd
     except (ImportError, OSError) as error:
-        raise PSENetError('Horovod is installed and cannot be loaded '
-                          f'({str(error).splitlines()[0]}); remove .venv/setup/horovod, and `make '
-                          'setup-horovod` builds it anew') from error
+        raise PSENetError('Horovod is installed but cannot be loaded '
+                          f'({str(error).splitlines()[0]}); remove .venv/setup/horovod and run '
+                          '`make setup-horovod` to rebuild it') from error
     return hvd

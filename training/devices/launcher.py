@@ -1,7 +1,7 @@
-"""What horovodrun or mpirun tells each process of a job, read before TensorFlow starts.
+"""Rank of a process started by horovodrun or mpirun, read before TensorFlow starts.
 
-The launcher starts the same command several times and numbers the processes in their environment.
-From that come the share of the data, the GPU and the log of each.
+The launcher starts the same command several times, with the rank in the environment. The rank
+determines the process's share of the data, its GPU and its log.
 """
 
 import os
@@ -17,9 +17,9 @@ from utils.errors import PSENetError
 from utils.tf_env import parse_gpu_list
 from utils.utils_tool import STOP_SIGNALS, logger
 
-# Rank, size, and the same among the processes of one machine: horovodrun over Gloo; mpirun of Open
-# MPI, which horovodrun over MPI calls; mpirun of MPICH and Intel MPI. All four make a launcher: job
-# managers set some of them for any program.
+# Rank and size of the job, and on the machine: horovodrun over Gloo; mpirun of Open MPI, also used
+# by horovodrun; mpirun of MPICH and Intel MPI. All four must be set, as job managers set some of
+# them for any program.
 _LAUNCHERS = (
     ('HOROVOD_RANK', 'HOROVOD_SIZE', 'HOROVOD_LOCAL_RANK', 'HOROVOD_LOCAL_SIZE'),
     ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK',
@@ -29,11 +29,11 @@ _LAUNCHERS = (
 
 
 class RankInfo(NamedTuple):
-    """The rank of this process in its job; numbers count from 0."""
+    """Rank of this process in its job; ranks start from 0."""
 
     rank: int = 0
     world_size: int = 1
-    local_rank: int = 0    # among those of this machine
+    local_rank: int = 0    # on this machine
     local_size: int = 1
 
 
@@ -41,9 +41,9 @@ def define_distributed_flag() -> None:
     """Defines ``--distributed`` (absl; call once, in an entry script)."""
     flags.DEFINE_enum(
         'distributed', '', ['', 'horovod'],
-        'Train as one of several processes, which Horovod starts: horovodrun -np 2 .venv/bin/'
-        'python train.py --distributed=horovod --gpu_list=0,1 ...; each takes one of the GPUs, and '
-        '--batch_size_per_gpu is the batch of each. `make setup-horovod` installs it.',
+        'Train as one of several processes started by Horovod: horovodrun -np 2 .venv/bin/python '
+        'train.py --distributed=horovod --gpu_list=0,1 ...; each process uses one GPU and a batch '
+        'of --batch_size_per_gpu. `make setup-horovod` installs Horovod.',
         **group('device'))
 
 
@@ -52,25 +52,25 @@ def find_rank(environment: Mapping[str, str], distributed: bool) -> RankInfo:
 
     Args:
         environment: as ``os.environ``.
-        distributed: whether this process is to train together with the others.
+        distributed: whether ``--distributed`` is given.
 
     Returns:
-        The rank; that of a process alone where no launcher has set one.
+        The rank; that of a single process without a launcher.
 
     Raises:
-        PSENetError: a variable is not a number; or there are several processes, and they
-            are not to train together.
+        PSENetError: a variable is not a number, or there are several processes without
+            ``--distributed``.
     """
     rank_info = _read_rank(environment)
     if rank_info is None:
         if distributed:
-            logger.info('--distributed=horovod: neither horovodrun nor mpirun started this '
-                        'process, so it trains alone')
+            logger.info('--distributed=horovod: this process was not started by horovodrun or '
+                        'mpirun, so it trains alone')
         return RankInfo()
     if not distributed and rank_info.world_size > 1:
-        raise PSENetError(f'this is one of {rank_info.world_size} processes that a launcher '
-                          'started, and without --distributed=horovod each would train on its own '
-                          'into the same folder; add the flag')
+        raise PSENetError(f'this is one of {rank_info.world_size} processes of a launcher; without '
+                          '--distributed=horovod each would train separately in the same folder; '
+                          'add the flag')
     return rank_info
 
 
@@ -84,48 +84,48 @@ def _read_rank(environment: Mapping[str, str]) -> Optional[RankInfo]:
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment[name]
     if not value.isdecimal():
-        raise PSENetError(f'{name}={value} in the environment must be a number, as horovodrun and '
-                          'mpirun set it; start the job with one of them')
+        raise PSENetError(f'{name}={value} in the environment must be a number; start the job with '
+                          'horovodrun or mpirun')
     return int(value)
 
 
 def own_gpu(gpu_list: str, rank_info: RankInfo) -> str:
-    """Chooses the GPU of a process from those of its machine.
+    """Selects the GPU of a process.
 
     Args:
         gpu_list: ``--gpu_list``, the same for all processes.
-        rank_info: which process it is.
+        rank_info: rank of the process.
 
     Returns:
         The ``local_rank``-th GPU, in the form of ``--gpu_list``; empty for the CPU.
 
     Raises:
-        PSENetError: the machine has more processes than the list has GPUs.
+        PSENetError: the machine has more processes than there are GPUs in the list.
     """
     gpus = parse_gpu_list(gpu_list)
     if not gpus:
         return ''
     if len(gpus) < rank_info.local_size:
-        raise PSENetError(f'--gpu_list={gpu_list} names {len(gpus)} GPU(s) for '
-                          f'{rank_info.local_size} processes on this machine: name one for each, '
+        raise PSENetError(f'--gpu_list={gpu_list} has {len(gpus)} GPU(s) for '
+                          f'{rank_info.local_size} processes on this machine; list one for each, '
                           'or none for the CPU')
     if len(gpus) > rank_info.local_size and rank_info.local_rank == 0:
-        logger.warning('--gpu_list=%s names %d GPUs for %d process(es) on this machine: the others '
+        logger.warning('--gpu_list=%s has %d GPUs for %d process(es) on this machine: the others '
                        'stay idle', gpu_list, len(gpus), rank_info.local_size)
     return str(gpus[rank_info.local_rank])
 
 
 def step_below_launcher() -> None:
-    """Continues in a child process and waits for it, so that horovodrun can end it in order.
+    """Continues in a child process and waits for it, so that horovodrun can stop it properly.
 
-    horovodrun ends a job by SIGTERM to the children of the shell that it started a process with,
-    and by SIGKILL to what is left five seconds later. Where the shell is replaced by its command,
-    as bash's is and dash's is not, the trainer stands in its place, and the children are the
-    readers: they would end, and the trainer be killed without ever having got a signal.
+    horovodrun ends a job by SIGTERM to the children of the shell that started a process, and by
+    SIGKILL five seconds later. If the shell was replaced by its command, as bash does and dash does
+    not, the trainer takes its place and the children are the readers: these would be terminated,
+    and the trainer killed without having received a signal.
 
-    Call it before TensorFlow is imported: what has threads must not be forked.
+    Call it before TensorFlow is imported, as a process with threads must not be forked.
     """
-    # Between the fork and the handlers a signal would end this process and not the child.
+    # A signal between the fork and the handlers would end only this process.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     child = os.fork()
     if child:

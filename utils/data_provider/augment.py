@@ -1,10 +1,11 @@
-"""What part of an image a training sample shows, at which size, and in which colours.
+"""Augmentation: random scale, crop, rotation, flip and colours of training samples.
 
-The reference cuts along free rows and columns and stretches the cut to a square. ``scaled`` crops
-show a square window of the image instead, enlarged or reduced as a whole, turned and mirrored.
+The reference crops along rows and columns without text and stretches the crop to a square.
+``scaled`` crops are square windows of the image instead, which is scaled, rotated and flipped.
 
-The draw needs the size of the image and its polygons, no pixels, so a draw that has to be given up
-costs no decoding. Randomness arrives as a RandomState: the same state draws the same sample.
+A plan is drawn from the size of the image and its polygons, without its pixels, so that a failed
+draw does not cost decoding. All randomness comes from a RandomState: the same state draws the same
+sample.
 """
 
 import math
@@ -22,25 +23,26 @@ CROP_TRIES = 50
 
 
 CROPS = ('stretched', 'scaled')
-# Of scaled crops: how far the aspect may change, and how many show a word, and where in them it is.
+# Of scaled crops: change of the aspect ratio, share of crops around a word, and the word's maximum
+# distance from the centre as a share of the window.
 _ASPECT_RANGE = (0.9, 1.1)
 _WORD_SHARE = 0.9
 _WORD_OFFSET = 0.42
-# How far a window may reach beyond the image, as a share of its side.
+# How far a window may extend beyond the image, as a share of its side.
 _OUTSIDE = 0.1
-# Of 255, and as shares.
-# Blue, green, red: what is beyond the image; zero to the network.
+# BGR outside the image; the network subtracts these means.
 _PADDING = cfg.MEAN_RGB[::-1]
+# Maximum changes: of 255 for the brightness, otherwise of 1.
 _BRIGHTNESS, _CONTRAST, _SATURATION = 0.125 * 255, 0.3, 0.5
 
 
 class Augmentation(NamedTuple):
-    """How samples vary; flips and rotations are for scaled crops."""
+    """Configuration of augmentation; scales, flip and rotation apply to scaled crops."""
 
     crop: str = 'stretched'                         # one of CROPS
     scales: Tuple[float, float] = (0.7, 2.3)        # of the image, drawn log-uniformly
-    flip: bool = False                              # mirror half of the crops
-    max_rotation: float = 0.0                       # degrees, to either side
+    flip: bool = False                              # flip half of the crops horizontally
+    max_rotation: float = 0.0                       # degrees, in either direction
     colour_jitter: bool = False                     # brightness, contrast and saturation
 
 
@@ -52,43 +54,43 @@ class Colours(NamedTuple):
 
     brightness: float
     contrast: float
-    saturation: float       # 0 would leave greys
+    saturation: float       # 0 is greyscale
 
 
 class Crop(NamedTuple):
-    """A part of an image, and which regions lie inside of it."""
+    """A part of an image and the regions inside it."""
 
     box: Tuple[int, int, int, int]  # left, top, right, bottom in pixels, the latter two exclusive
     kept: np.ndarray                # int (K,), indices of polygons
 
 
 class SamplePlan(NamedTuple):
-    """How to make a training sample of an image."""
+    """A training sample to be rendered from an image."""
 
-    scaled_size: Tuple[int, int]    # (height, width) that the image is resized to
-    box: Tuple[int, int, int, int]  # the crop of that, as in Crop
+    scaled_size: Tuple[int, int]    # (height, width) to which the image is resized
+    box: Tuple[int, int, int, int]  # crop of the resized image, as in Crop
     polygons: List[np.ndarray]      # float32 (P, 2) each, x and y in pixels of the network's input
     ignore_tags: np.ndarray         # bool (K,)
-    matrix: Optional[np.ndarray] = None     # float64 (2, 3): of a scaled crop, image to input
+    matrix: Optional[np.ndarray] = None     # float64 (2, 3), image to input, for a scaled crop
     colours: Optional[Colours] = None
 
 
 def draw_crop(size: Tuple[int, int], boxes: np.ndarray, background: bool, min_side_ratio: float,
               rng: np.random.RandomState) -> Optional[Crop]:
-    """Draws a crop whose borders cut no region.
+    """Draws a crop whose borders do not cut any region.
 
-    A text crop is the first of fifty tries that holds a region, or else the whole image. A
-    background crop is the first try of sufficient size.
+    A text crop is the first of fifty tries that contains a region, or else the whole image. A
+    background crop is the first try that is large enough.
 
     Args:
         size: (height, width) of the image.
-        boxes: float (N, 4), the regions' smallest x, smallest y, largest x, largest y.
+        boxes: float (N, 4), the smallest x, smallest y, largest x and largest y of each region.
         background: draw a crop without regions.
-        min_side_ratio: a crop whose side is shorter than this share of the image's is rejected.
-        rng: where the tries come from.
+        min_side_ratio: minimum side of a crop as a share of the image's side.
+        rng: source of randomness.
 
     Returns:
-        The crop; None when this image has no text, or when the background crop is not to be had.
+        The crop; None if the image has no text, or no suitable background was drawn.
     """
     tries = _draw_tries(size, boxes, min_side_ratio, rng)
     inside = _lies_inside(boxes, tries)
@@ -105,7 +107,7 @@ def draw_crop(size: Tuple[int, int], boxes: np.ndarray, background: bool, min_si
 
 def _draw_tries(size: Tuple[int, int], boxes: np.ndarray, min_side_ratio: float,
                 rng: np.random.RandomState) -> np.ndarray:
-    """The tries that are large enough, int (T, 4); the whole image where there is no choice."""
+    """Draws crops and returns those that are large enough, int (T, 4)."""
     height, width = size
     columns = _free_positions(width, boxes[:, 0], boxes[:, 2])
     rows = _free_positions(height, boxes[:, 1], boxes[:, 3])
@@ -113,19 +115,19 @@ def _draw_tries(size: Tuple[int, int], boxes: np.ndarray, min_side_ratio: float,
         return np.array([[0, 0, width, height]])
     left, right = _draw_intervals(columns, width, rng)
     top, bottom = _draw_intervals(rows, height, rng)
-    # At least two pixels: borders that both fell into one padding leave a line of one pixel, which
-    # may lie across a region.
+    # At least two pixels: if both borders fall into the same padding, a line of one pixel is left,
+    # which may cut a region.
     large = ((right - left >= max(2, min_side_ratio * width))
              & (bottom - top >= max(2, min_side_ratio * height)))
     return np.stack([left, top, right, bottom], axis=1)[large]
 
 
 def _free_positions(length: int, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
-    """Pixel positions along an axis, its padding included, that no region touches."""
-    # The padding makes the image's own border a frequent crop border.
+    """Finds the positions along an axis, including padding, that no region touches."""
+    # Because of the padding, crops often end at the border of the image.
     pad = length // 10
     free = np.ones(length + 2 * pad, np.bool_)
-    # As Python's numbers, which slice faster than NumPy's.
+    # Slicing with Python's integers is faster than with NumPy's.
     for low, high in np.rint([lows, highs]).astype(int).T.tolist():
         free[low + pad:high + pad + 1] = False
     return free.nonzero()[0] - pad
@@ -133,17 +135,17 @@ def _free_positions(length: int, lows: np.ndarray, highs: np.ndarray) -> np.ndar
 
 def _draw_intervals(positions: np.ndarray, length: int, rng: np.random.RandomState,
                     ) -> Tuple[np.ndarray, np.ndarray]:
-    """First positions and last ones plus one, inside of the image: int (CROP_TRIES,) each."""
+    """Draws intervals inside the image: starts and exclusive ends, int (CROP_TRIES,) each."""
     drawn = positions[rng.randint(positions.size, size=(2, CROP_TRIES))]
-    # Not np.clip, which takes five times as long for so few numbers.
+    # For so few numbers, np.clip takes five times as long.
     first, last = np.minimum(np.maximum(np.sort(drawn, axis=0), 0), length - 1)
     return first, last + 1
 
 
 def _lies_inside(boxes: np.ndarray, crops: np.ndarray) -> np.ndarray:
-    """Whether all of box n lies on pixels of crop t: bool (T, N).
+    """Tests if box n lies completely on pixels of crop t: bool (T, N).
 
-    A pixel at position p covers [p, p + 1): reducing an image leaves regions at its far border
+    A pixel at position p covers [p, p + 1): in a reduced image, regions at the far border may lie
     between the last position and the border.
     """
     crops = crops[:, np.newaxis]
@@ -154,19 +156,19 @@ def plan_sample(size: Tuple[int, int], polygons: Sequence[np.ndarray],  # noqa: 
                 ignore_tags: np.ndarray,
                 input_size: int, min_crop_side_ratio: float, rng: np.random.RandomState,
                 augmentation: Augmentation = REFERENCE) -> Optional[SamplePlan]:
-    """Draws a scale, the kind of the crop, the crop, and its colours.
+    """Draws a training sample: scale, kind of crop, crop, and colours.
 
     Args:
         size: (height, width) of the image.
-        polygons: float32 (P, 2) each, x and y in pixels of the image, inside of it.
+        polygons: float32 (P, 2) each, x and y in pixels of the image, inside it.
         ignore_tags: bool (N,).
         input_size: side of the network's input in pixels.
         min_crop_side_ratio: as min_side_ratio of draw_crop.
-        rng: where the draws come from.
-        augmentation: how samples vary.
+        rng: source of randomness.
+        augmentation: configuration.
 
     Returns:
-        The plan; None when this image does not have a crop of the kind that was drawn.
+        The plan; None if the image has no crop of the kind that was drawn.
     """
     if augmentation.crop == 'scaled':
         plan = _plan_scaled(size, polygons, ignore_tags, input_size, augmentation, rng)
@@ -193,7 +195,7 @@ def _plan_scaled(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_t
     middle = (input_size - 1) / 2
     matrix = np.concatenate([linear, (middle - linear @ centre)[:, np.newaxis]], axis=1)
     moved = [(polygon @ linear.T + matrix[:, 2]).astype(np.float32) for polygon in polygons]
-    # Cut words stay text: what is seen of them looks like text.
+    # Words cut by the border remain text, as their visible part looks like text.
     kept = [index for index, polygon in enumerate(moved)
             if (polygon.max(axis=0) > 0).all() and (polygon.min(axis=0) < input_size - 1).all()]
     scaled_size = tuple(max(1, round(side * factor)) for side, factor in zip(size, zoom[::-1]))
@@ -203,7 +205,7 @@ def _plan_scaled(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_t
 
 def _draw_centre(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_tags: np.ndarray,
                  window: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """The centre of a window of such a size, both (x, y) in pixels of the image."""
+    """Draws the centre of a window of the given size, both (x, y) in pixels of the image."""
     extent = np.array(size[::-1], np.float64)
     words = np.flatnonzero(~ignore_tags)
     if words.size and rng.random_sample() < _WORD_SHARE:
@@ -211,7 +213,7 @@ def _draw_centre(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignore_t
         centre = word.mean(axis=0) + rng.uniform(-_WORD_OFFSET, _WORD_OFFSET, 2) * window
     else:
         centre = rng.uniform(0, 1, 2) * extent
-    # Mostly inside of the image; in the middle of one that is smaller than the window.
+    # Mostly inside the image; in its centre if it is smaller than the window.
     low = np.minimum(window / 2, extent / 2)
     return np.clip(centre, low - _OUTSIDE * window, extent - low + _OUTSIDE * window)
 
@@ -222,15 +224,15 @@ def _plan_stretched(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignor
     scale = SCALES[rng.randint(len(SCALES))]
     background = rng.random_sample() < BACKGROUND_SHARE
     height, width = (max(1, round(side * scale)) for side in size)
-    # The scale that whole pixels leave, (x, y): with the nominal one, text at the far border of an
-    # image of odd size would lie outside.
+    # The scale after rounding, (x, y): with the nominal one, text at the far border of an image of
+    # odd size would lie outside.
     scale = np.array([width / size[1], height / size[0]])
     crop = draw_crop((height, width), bounds(polygons) * np.concatenate([scale, scale]),
                      background, min_crop_side_ratio, rng)
     if crop is None:
         return None
     left, top, right, bottom = crop.box
-    # The crop becomes a square: the aspect is not kept.
+    # The crop becomes a square: its aspect ratio is not preserved.
     zoom = np.array([input_size / (right - left), input_size / (bottom - top)])
     moved = _move([polygons[index] for index in crop.kept], scale, np.array([left, top]), zoom)
     return SamplePlan((height, width), crop.box, moved, ignore_tags[crop.kept])
@@ -238,7 +240,7 @@ def _plan_stretched(size: Tuple[int, int], polygons: Sequence[np.ndarray], ignor
 
 def _move(polygons: List[np.ndarray], scale: np.ndarray, corner: np.ndarray, zoom: np.ndarray,
           ) -> List[np.ndarray]:
-    """Polygons of the image, as they lie in the network's input."""
+    """Transforms polygons of the image to the network's input."""
     if not polygons:
         return []
     points = ((np.concatenate(polygons) * scale - corner) * zoom).astype(np.float32)
@@ -247,7 +249,7 @@ def _move(polygons: List[np.ndarray], scale: np.ndarray, corner: np.ndarray, zoo
 
 
 def half_is_enough(size: Tuple[int, int], plan: SamplePlan) -> bool:
-    """Whether a plan can be rendered from an image that was decoded to half its size.
+    """Returns True if a plan can be rendered from an image that was decoded to half its size.
 
     Args:
         size: (height, width) of the image.
@@ -260,26 +262,26 @@ def half_is_enough(size: Tuple[int, int], plan: SamplePlan) -> bool:
 
 def render_sample(image: np.ndarray, plan: SamplePlan, input_size: int, halved: bool = False,
                   ) -> np.ndarray:
-    """Makes the picture that a plan speaks of: the image resized, cut, and resized once more.
+    """Renders a plan: resizes the image, crops it, and resizes the crop to the network's input.
 
-    An image that is to be reduced is reduced, for what that costs in detail is the augmentation.
-    To enlarge one that will be cut would be of no use: the crop comes straight from the source.
+    If the image is reduced, both steps are necessary, as the loss of detail is part of the
+    augmentation. If it is enlarged, the crop is rendered directly from the original.
 
     Args:
-        image: uint8 (H, W, 3), of the size that the plan was drawn for, or of half of that.
-        plan: from plan_sample.
-        input_size: the same as there.
-        halved: whether the image is of half the size.
+        image: uint8 (H, W, 3), of the size for which the plan was drawn, or of half that size.
+        plan: of plan_sample.
+        input_size: as for plan_sample.
+        halved: the image has half the size.
 
     Returns:
         uint8 (input_size, input_size, 3), channels as in the image.
     """
-    picture = _render(image, plan, input_size, halved)
-    return picture if plan.colours is None else _recoloured(picture, plan.colours)
+    rendered = _render(image, plan, input_size, halved)
+    return rendered if plan.colours is None else _change_colours(rendered, plan.colours)
 
 
-def _recoloured(picture: np.ndarray, colours: Colours) -> np.ndarray:
-    values = picture.astype(np.float32)
+def _change_colours(image: np.ndarray, colours: Colours) -> np.ndarray:
+    values = image.astype(np.float32)
     grey = values.mean(axis=2, keepdims=True)
     values = grey + colours.saturation * (values - grey)
     mean = values.mean()
@@ -295,8 +297,8 @@ def _render(image: np.ndarray, plan: SamplePlan, input_size: int, halved: bool) 
     if height > image.shape[0] and width > image.shape[1]:
         return _render_enlarged(image, plan, input_size)
     left, top, right, bottom = plan.box
-    # To a quarter and below, resizing an image looks at every other pixel of it. Of the pixels of
-    # its half, which are means of two, a cubic kernel comes nearest to that.
+    # Linear resizing to a quarter or less samples the original pixels. Pixels of the halved image
+    # are averages; from them, a cubic kernel approximates that best.
     kernel = cv2.INTER_CUBIC if halved else cv2.INTER_LINEAR
     scaled = image if image.shape[:2] == (height, width) else cv2.resize(
         image, (width, height), interpolation=kernel)
@@ -304,19 +306,19 @@ def _render(image: np.ndarray, plan: SamplePlan, input_size: int, halved: bool) 
 
 
 def _render_enlarged(image: np.ndarray, plan: SamplePlan, input_size: int) -> np.ndarray:
-    """What enlarging all of the image and then cutting it would show, in one step."""
+    """Enlarges and crops the image in one step."""
     size = np.array(image.shape[1::-1])
     scale = size / plan.scaled_size[::-1]
     low, high = plan.box[:2] * scale, plan.box[2:] * scale
-    # With the neighbours that are needed between the outermost pixels' centres and the border.
+    # Includes the neighbours needed for interpolation at the border.
     first = np.maximum(np.floor(low).astype(int) - 1, 0)
     end = np.minimum(np.ceil(high).astype(int) + 1, size)
     step = (high - low) / input_size
-    # Pixel i of the picture has its centre at i + 1/2, which is i where warpAffine counts from.
+    # The centre of pixel i is at i + 1/2, but warpAffine has it at i.
     offset = low - first + (step - 1) / 2
     # OpenCV is twice as fast with four channels as with three.
     source = cv2.cvtColor(image[first[1]:end[1], first[0]:end[0]], cv2.COLOR_BGR2BGRA)
-    picture = cv2.warpAffine(source, np.column_stack([np.diag(step), offset]),
-                             (input_size, input_size), borderMode=cv2.BORDER_REPLICATE,
-                             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return cv2.cvtColor(picture, cv2.COLOR_BGRA2BGR)
+    enlarged = cv2.warpAffine(source, np.column_stack([np.diag(step), offset]),
+                              (input_size, input_size), borderMode=cv2.BORDER_REPLICATE,
+                              flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return cv2.cvtColor(enlarged, cv2.COLOR_BGRA2BGR)

@@ -1,11 +1,11 @@
-"""What batch k holds: a function of the seed, k and the samples, whoever makes it and when.
+"""Builds training batches: batch k is a function of the seed, k and the samples.
 
-The images come in an order drawn anew for each epoch. Each position of a batch has a random stream
-of its own; where its image cannot be used, it takes the next one from that stream. So a run can be
-continued, or spread over any number of processes, and sees the same batches.
+Images are shuffled in each epoch. Each position of a batch has its own random stream, which also
+provides another image if one cannot be used. A run can therefore be continued, or distributed over
+any number of processes, with the same batches.
 
-Processes that train together share each batch: rank r of W has the positions r * batch_size and up
-of a batch of W * batch_size, so that together they see what one process with that batch sees.
+Processes that train together share each batch: rank r of W has the positions from r * batch_size
+of a batch of W * batch_size, so that together they see what a single process would see.
 """
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
@@ -21,7 +21,7 @@ from utils.data_provider.augment import (
     plan_sample,
     render_sample,
 )
-from utils.data_provider.datasets import Sample, opened
+from utils.data_provider.datasets import Sample, open_sample
 from utils.data_provider.targets import generate_seg, soft_targets
 from utils.errors import PSENetError
 from utils.image_io import ImageError, read_image
@@ -34,7 +34,7 @@ class BatchArrays(NamedTuple):
     images: np.ndarray          # uint8 (N, S, S, 3), RGB, 0..255
     # uint8 (N, S/4, S/4, 6), smallest kernel first; 0 or 1, soft labels 0 to CELL_PIXELS.
     seg_maps: np.ndarray
-    training_masks: np.ndarray  # uint8 (N, S/4, S/4, 1), 0 where the loss must not look, else 1
+    training_masks: np.ndarray  # uint8 (N, S/4, S/4, 1), 0 where the loss ignores the cell, else 1
 
 
 class BatchLayout(NamedTuple):
@@ -45,7 +45,7 @@ class BatchLayout(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of a batch, a multiple of 64."""
+        """Size of a batch in bytes, a multiple of 64."""
         return sum(int(np.prod(shape)) for shape in self._shapes())
 
     def place(self, memory: np.ndarray) -> BatchArrays:
@@ -55,8 +55,7 @@ class BatchLayout(NamedTuple):
             memory: uint8 (num_bytes,), contiguous.
 
         Returns:
-            Views of it, each of which begins at a multiple of 64 bytes, as TensorFlow needs it to
-            take an array without a copy.
+            Views of it, each aligned to 64 bytes, so that TensorFlow does not copy the arrays.
         """
         shapes = self._shapes()
         ends = np.cumsum([np.prod(shape) for shape in shapes])
@@ -64,7 +63,7 @@ class BatchLayout(NamedTuple):
                              for part, shape in zip(np.split(memory, ends[:-1]), shapes)))
 
     def allocate(self) -> BatchArrays:
-        """Allocates the arrays, uninitialised."""
+        """Allocates uninitialized arrays."""
         return self.place(np.empty(self.num_bytes, np.uint8))
 
     def _shapes(self) -> BatchArrays:
@@ -77,16 +76,16 @@ _MAX_SEED = 2 ** 32 - 1
 
 
 class BatchOptions(NamedTuple):
-    """What shapes a batch, beside the samples."""
+    """Configuration of batches."""
 
     input_size: int                 # side of the network's input in pixels
     batch_size: int                 # samples of this process
-    seed: Optional[int]             # 0 .. 2**32 - 1; None only until one has been chosen
+    seed: Optional[int]             # 0 .. 2**32 - 1; None until one is chosen
     min_crop_side_ratio: float
     rank: int = 0                   # of this process, 0 .. world_size - 1
     world_size: int = 1             # processes that train together
     augmentation: Augmentation = REFERENCE
-    soft_labels: bool = False       # as of targets.soft_targets
+    soft_labels: bool = False       # targets by targets.soft_targets
 
     @property
     def global_batch_size(self) -> int:
@@ -106,10 +105,10 @@ class BatchOptions(NamedTuple):
 
 
 def check_options(options: BatchOptions) -> None:
-    """Rejects invalid settings.
+    """Checks the configuration.
 
     Raises:
-        PSENetError: the first fault found.
+        PSENetError: a value is invalid.
     """
     if options.input_size < 1 or options.input_size % cfg.SIDE_MULTIPLE:
         raise PSENetError(f'--input_size={options.input_size} must be a positive multiple of '
@@ -122,23 +121,23 @@ def check_options(options: BatchOptions) -> None:
                           '0 .. 1')
     check_at_least('number of processes', options.world_size, 1)
     if not 0 <= options.rank < options.world_size:
-        raise PSENetError(f'the rank of one of {options.world_size} processes must lie in '
-                          f'0 .. {options.world_size - 1}, not {options.rank}')
+        raise PSENetError(f'the rank must lie in 0 .. {options.world_size - 1}, not '
+                          f'{options.rank}')
 
 
 def check_at_least(name: str, value: int, least: int) -> None:
-    """Raises PSENetError where a named value is too small."""
+    """Raises PSENetError if a named value is too small."""
     if value < least:
         raise PSENetError(f'the {name} must be at least {least}, not {value}')
 
 
 class SampleReader:
-    """Reads the images of samples, which have been found to exist before.
+    """Reads and caches the images of samples.
 
     Args:
         samples: the usable images.
-        cache_bytes: what the decoded images that are kept may take. The first that fit are kept
-            for good: every epoch wants every image once, so that none is worth more than another.
+        cache_bytes: size of the cache of decoded images. The first that fit are kept forever, as
+            every epoch uses every image once.
     """
 
     def __init__(self, samples: Sequence[Sample], cache_bytes: int = 0):
@@ -152,17 +151,15 @@ class SampleReader:
 
         Args:
             index: of the sample.
-            halved: whether half of the size is enough, which takes less time to decode; both sides
-                must be even then.
+            halved: decode to half the size, which is faster; both sides must be even.
 
         Returns:
-            uint8 (H, W, 3), BGR, not to be written to.
+            uint8 (H, W, 3), BGR, read-only by convention.
 
         Raises:
-            ImageError: the image cannot be read any more; the sample is among `broken` from now on.
+            ImageError: the image can no longer be read; its index is added to `broken`.
         """
-        # A cached image does not serve as the source of its half: a sample must not depend on
-        # what is kept.
+        # A cached image is not used for its half, as samples must not depend on the cache.
         image = self._kept.get((index, halved))
         if image is None:
             image = self._decode(index, halved)
@@ -172,13 +169,13 @@ class SampleReader:
         return image
 
     def open(self, index: int) -> Sample:
-        """The sample with its image's size.
+        """Returns a sample with the size of its image.
 
         Raises:
             ImageError: as read.
         """
         try:
-            return opened(self._samples[index])
+            return open_sample(self._samples[index])
         except ImageError:
             self.broken.add(index)
             raise
@@ -189,44 +186,43 @@ class SampleReader:
         try:
             image = read_image(path, halved, height * width, sample.apply_exif_orientation)
             if image.shape[:2] != ((height // 2, width // 2) if halved else (height, width)):
-                raise ImageError(f'the image {path} is no longer of the size that it had at the '
-                                 'start')
+                raise ImageError(f'the size of the image {path} has changed since the start')
         except ImageError:
             self.broken.add(index)
             raise
         return image
 
 
-# So many images in a row without a crop, or unreadable, and the data set is to blame.
+# Consecutive images without a crop, or unreadable, after which building a batch fails.
 MAX_DRAWS = 100
 
 
 class BatchReport:
-    """The samples of a batch, and the problems met while it was made."""
+    """The samples of a batch, and the problems in building it."""
 
     def __init__(self):
-        self.indices: List[int] = []            # of the samples; too few: a position got none
-        self.unreadable: Dict[int, str] = {}    # message by index of a sample, where it is news
+        self.indices: List[int] = []            # of the samples; fewer than the batch on failure
+        self.unreadable: Dict[int, str] = {}    # sample index -> error message, only new ones
         self.skipped_draws = 0                  # draws without a crop of the wanted kind
-        self.failed_draws = 0                   # draws of an image that cannot be read
+        self.failed_draws = 0                   # draws of an unreadable image
 
 
 class _Draw(NamedTuple):
-    """What a position of a batch has drawn."""
+    """The draw of a position in a batch."""
 
     index: int                      # of the sample
-    plan: Optional[SamplePlan]      # None: MAX_DRAWS gave none
-    halved: bool                    # whether half of the image's size is enough for the plan
+    plan: Optional[SamplePlan]      # None after MAX_DRAWS failures
+    halved: bool                    # half of the image's size is enough for the plan
     skipped: int                    # draws without a crop
-    failed: int                     # draws of a file known as broken
+    failed: int                     # draws of a broken file
 
 
-# Draws among which each set of a mixture has its share exactly.
+# Number of draws in which each set of a mixture has exactly its share.
 _BLOCK = 1000
 
 
 class _Order:
-    """The order of samples: each set is shuffled anew for every epoch of its own.
+    """The order of samples; each set has its own epochs and is shuffled in each.
 
     Args:
         seed: of the run.
@@ -238,14 +234,14 @@ class _Order:
         self._seed = seed
         self._sets = [range(end - size, end) for end, (size, _) in zip(ends.tolist(), shares)]
         self._orders: Dict[int, Tuple[int, np.ndarray]] = {}
-        # The largest remainders get what rounding down leaves.
+        # Rounded down; the rest goes to the largest remainders.
         exact = np.array([weight for _, weight in shares]) * _BLOCK
         self._counts = np.floor(exact).astype(int)
         self._counts[np.argsort(self._counts - exact, kind='stable')[
             :_BLOCK - self._counts.sum()]] += 1
 
     def __call__(self, draw: int) -> Tuple[int, range]:
-        """The index of the sample at a draw, and the indices of its set."""
+        """Returns the sample index of a draw, and the indices of its set."""
         which, place = (0, draw) if len(self._sets) == 1 else self._set_at(draw)
         members = self._sets[which]
         epoch, place = divmod(place, len(members))
@@ -255,7 +251,7 @@ class _Order:
         return members.start + int(self._orders[which][1][place]), members
 
     def _set_at(self, draw: int) -> Tuple[int, int]:
-        """The set that a draw is of, and how many draws before it are of that set."""
+        """Returns the set of a draw, and the number of earlier draws of that set."""
         block, place = divmod(draw, _BLOCK)
         kinds = np.random.RandomState([self._seed, block, 0, 1]).permutation(
             np.repeat(np.arange(len(self._sets)), self._counts))
@@ -264,14 +260,13 @@ class _Order:
 
 
 class BatchBuilder:
-    """Makes batches by their number.
+    """Builds batches by number.
 
     Args:
         samples: the usable images.
-        options: what shapes a batch.
-        cache_bytes: what decoded images that are kept may take.
-        shares: (samples, weight) of each of the sets that the samples come from, one after the
-            other; none for one set.
+        options: configuration.
+        cache_bytes: size of the cache of decoded images.
+        shares: (samples, weight) of each set, in the order of the samples; empty for one set.
     """
 
     def __init__(self, samples: Sequence[Sample], options: BatchOptions, cache_bytes: int = 0,
@@ -283,47 +278,47 @@ class BatchBuilder:
         self._rng = np.random.RandomState()
 
     def __call__(self, number: int, arrays: BatchArrays) -> BatchReport:
-        """Makes the batch of this number, counted from 0.
+        """Builds a batch.
 
-        A file that cannot be read is named in the first batch that meets with it, and not tried
-        again. A position that finds no sample in MAX_DRAWS draws ends the batch early.
+        An unreadable file is reported with the first batch that draws it, and not read again. If
+        a position finds no sample in MAX_DRAWS draws, the batch is incomplete.
 
         Args:
-            number: of the batch.
-            arrays: where the samples go.
+            number: of the batch, from 0.
+            arrays: filled with the samples.
 
         Returns:
-            The account of it.
+            The report.
         """
         return self.with_plans(number, arrays)[0]
 
     def with_plans(self, number: int, arrays: BatchArrays,
                    ) -> Tuple[BatchReport, List[SamplePlan]]:
-        """As a call; also returns how each sample was made.
+        """Builds a batch, and also returns the plans of its samples.
 
         Args:
-            number: of the batch.
-            arrays: where the samples go.
+            number: of the batch, from 0.
+            arrays: filled with the samples.
 
         Returns:
-            The account of it, and a plan for each of its indices.
+            The report, and the plan of each sample.
         """
         report = BatchReport()
         first = self._options.rank * self._options.batch_size
         positions = range(first, first + self._options.batch_size)
-        # One kind of work after the other, and not one sample: pixels drive everything else out of
-        # the processor's caches.
+        # Step by step for all samples, not sample by sample: pixels evict everything else from the
+        # processor's caches.
         draws = [(position, self._draw(number, position, report)) for position in positions]
         plans = []
-        for drawn, picture in zip(draws, arrays.images):
-            # Given up before the next is read, which then comes to lie in the same memory.
+        for drawn, target in zip(draws, arrays.images):
+            # Freed before the next image is read, which can then reuse the memory.
             image = None
             draw, image = self._read(number, *drawn, report)
             report.skipped_draws += draw.skipped
             report.failed_draws += draw.failed
             if image is None:
                 break
-            self._draw_picture(image, draw, picture)
+            self._render_image(image, draw, target)
             report.indices.append(draw.index)
             plans.append(draw.plan)
         for plan, seg_maps, training_mask in zip(plans, arrays.seg_maps, arrays.training_masks):
@@ -331,8 +326,8 @@ class BatchBuilder:
         return report, plans
 
     def _draw(self, number: int, position: int, report: BatchReport) -> _Draw:
-        """The first draw for a position of all processes that works, as far as is known."""
-        # The stream of a new RandomState of this seed, which would take ten times as long to make.
+        """Draws samples for a position in the global batch until one seems usable."""
+        # Seeding is ten times as fast as creating a RandomState, with the same stream.
         rng, skipped, failed = self._rng, 0, 0
         rng.seed([self._options.seed, number, position])
         index, alternatives = self._order(number * self._options.global_batch_size + position)
@@ -340,7 +335,7 @@ class BatchBuilder:
             plan = None
             try:
                 sample = self._reader.open(index)
-            except ImageError as error:     # an image that was not opened before
+            except ImageError as error:     # on the first access to a sample of SynthText
                 report.unreadable[index] = str(error)
                 failed += 1
             else:
@@ -348,8 +343,8 @@ class BatchBuilder:
                                    self._options.input_size, self._options.min_crop_side_ratio,
                                    rng, self._options.augmentation)
                 skipped += plan is None
-            # Files known as broken are passed over only here, after the draws of the plan: what a
-            # position draws must not depend on what this process has seen.
+            # Broken files are skipped only after the plan is drawn: the random stream must not
+            # depend on what this process has read.
             if plan is not None and index not in self._reader.broken:
                 return _Draw(index, plan, half_is_enough(sample.size, plan), skipped, failed)
             failed += plan is not None
@@ -358,20 +353,20 @@ class BatchBuilder:
 
     def _read(self, number: int, position: int, draw: _Draw, report: BatchReport,
               ) -> Tuple[_Draw, Optional[np.ndarray]]:
-        """The image of a draw, or else the next draw whose image can be read, and that image."""
+        """Reads the image of a draw, or of the next draw whose image can be read."""
         while draw.plan is not None:
             if draw.index not in self._reader.broken:
                 try:
                     return draw, self._reader.read(draw.index, draw.halved)
                 except ImageError as error:
                     report.unreadable[draw.index] = str(error)
-            # The same draws once more, which pass over this image from now on.
+            # Repeats the draws, which now skip this image.
             draw = self._draw(number, position, report)
         return draw, None
 
-    def _draw_picture(self, image: np.ndarray, draw: _Draw, picture: np.ndarray) -> None:
+    def _render_image(self, image: np.ndarray, draw: _Draw, target: np.ndarray) -> None:
         rendered = render_sample(image, draw.plan, self._options.input_size, draw.halved)
-        cv2.cvtColor(rendered, cv2.COLOR_BGR2RGB, dst=picture)
+        cv2.cvtColor(rendered, cv2.COLOR_BGR2RGB, dst=target)
 
     def _draw_targets(self, plan: SamplePlan, seg_maps: np.ndarray, training_mask: np.ndarray,
                       ) -> None:
@@ -385,6 +380,6 @@ class BatchBuilder:
             return
         full_maps, full_mask = generate_seg(size, plan.polygons, plan.ignore_tags)
         training_mask[..., 0] = full_mask[::cfg.STRIDE, ::cfg.STRIDE]
-        # One after the other, for each is a plane of its own.
+        # One by one, as each map is a plane of its own.
         for kernel in range(cfg.NUM_KERNELS):
             seg_maps[..., kernel] = full_maps[::cfg.STRIDE, ::cfg.STRIDE, kernel]

@@ -21,21 +21,21 @@ from utils.errors import PSENetError
 from utils.image_io import MAX_IMAGE_PIXELS
 from utils.utils_tool import logger
 
-# So many are judged together, whether more than half of them failed.
-_JUDGED_DRAWS = 100
+# Number of draws after which training stops if more than half of them failed.
+_CHECKED_DRAWS = 100
 
 Batch = Tuple[np.ndarray, List[str], np.ndarray, np.ndarray]
 
 
 class Batches:
-    """Endless iterator over training batches; made by get_batch.
+    """Endless iterator over training batches, created by get_batch; also a context manager.
 
-    Also a context manager. It holds processes: close it, or leave the `with` block, when done.
+    It runs processes: close it, or leave the `with` block, when done.
 
     Attributes:
-        seed: int, what the batches depend on, drawn if none was given.
-        counts: DatasetCounts, what the folder holds, kept up to date with what reading it meets.
-        next_batch: int, number of the batch that comes next.
+        seed: int, the given or drawn seed of the batches.
+        counts: DatasetCounts, contents of the folder, updated when files become unreadable.
+        next_batch: int, number of the next batch.
     """
 
     def __init__(self, samples: Sequence[Sample], counts: DatasetCounts, options: BatchOptions,
@@ -46,7 +46,7 @@ class Batches:
         self._options = options
         self._samples = samples
         self._broken: Set[int] = set()
-        self._good_draws = self._failed_draws = 0   # since they were judged
+        self._good_draws = self._failed_draws = 0   # since the last check
         self._pool = pool
         self._closed = False
 
@@ -56,19 +56,19 @@ class Batches:
     def __next__(self) -> Batch:
         """Waits for the next batch.
 
-        The arrays keep their values for as long as anything refers to them or to a view of them,
-        the iterator's end included. They lie in memory that the readers share and use anew after
-        that; where more than the last batch is kept, the next ones come as copies.
+        The arrays are views of memory shared with the readers, and stay valid while anything
+        refers to them, even after close. If batches besides the last are kept, further ones are
+        copies.
 
         Returns:
             images: uint8 (N, S, S, 3), RGB, 0..255.
-            paths: str (N), the image of each.
+            paths: str (N), paths of the images.
             seg_maps: uint8 (N, S/4, S/4, 6), 0 or 1, smallest kernel first; soft labels 0 to 16.
             training_masks: uint8 (N, S/4, S/4, 1), 0 or 1.
 
         Raises:
-            PSENetError: too few images are left that can be read, more than half of the draws meet
-                one that cannot, or a reader process is gone.
+            PSENetError: too few images can be read, more than half of the draws failed, or a
+                reader process was lost.
             RemoteError: a reader process failed.
             StopIteration: after close, or after an error.
         """
@@ -76,7 +76,7 @@ class Batches:
             raise StopIteration
         try:
             report, arrays = self._pool.get()
-            self._take_account(report)
+            self._update(report)
         except BaseException:
             self.close()
             raise
@@ -91,16 +91,16 @@ class Batches:
         self.close()
 
     def close(self) -> None:
-        """Ends the processes; can be called any number of times."""
+        """Ends the processes; may be called more than once."""
         self._closed = True
         self._pool.close()
 
-    def _take_account(self, report: BatchReport) -> None:
-        """Warns of files that cannot be read, once each; stops when too few are left."""
+    def _update(self, report: BatchReport) -> None:
+        """Warns once about each unreadable file; raises PSENetError if too few are left."""
         news = {index: message for index, message in report.unreadable.items()
                 if index not in self._broken}
         for message in news.values():
-            logger.warning('%s; it is left out', message)
+            logger.warning('%s; skipped', message)
         self._broken.update(news)
         self.counts = self.counts._replace(
             usable_images=self.counts.usable_images - len(news),
@@ -110,20 +110,19 @@ class Batches:
             raise PSENetError(f'too few images can still be read for a batch of '
                               f'{self._options.describe_batch()} ({self.counts})')
         if len(report.indices) < self._options.batch_size:
-            raise PSENetError(f'{MAX_DRAWS} draws in a row gave no sample for batch '
+            raise PSENetError(f'{MAX_DRAWS} consecutive draws gave no sample for batch '
                               f'{self.next_batch} ({self.counts})')
-        self._judge_draws(report)
+        self._check_draws(report)
 
-    def _judge_draws(self, report: BatchReport) -> None:
+    def _check_draws(self, report: BatchReport) -> None:
         self._good_draws += len(report.indices)
         self._failed_draws += report.failed_draws
         draws = self._good_draws + self._failed_draws
-        if draws < _JUDGED_DRAWS:
+        if draws < _CHECKED_DRAWS:
             return
         if self._failed_draws > self._good_draws:
-            raise PSENetError(f'of the last {draws} draws of an image {self._failed_draws} met one '
-                              'that can no longer be read: see what became of the training data '
-                              f'({self.counts})')
+            raise PSENetError(f'{self._failed_draws} of the last {draws} images drawn can no '
+                              f'longer be read: check the training data ({self.counts})')
         self._good_draws = self._failed_draws = 0
 
 
@@ -134,38 +133,39 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
               max_image_pixels: int = MAX_IMAGE_PIXELS,
               apply_exif_orientation: bool = False, label_path: str = '',
               augmentation: Augmentation = REFERENCE, soft_labels: bool = False) -> Batches:
-    """Starts processes that make training batches of a folder of annotated images.
+    """Starts processes that read training batches from a folder of annotated images.
 
-    Batch k depends on the files, the seed and k, not on the number of readers. Where several
-    processes train together, each gets its share of it: W of them with batch_size b see, all
-    together, what one with batch_size W * b sees. Call it before a TensorFlow session exists.
+    Batch k depends on the files, the seed and k, but not on the number of readers. If several
+    processes train together, each gets its part of the batch: W processes with batch_size b see
+    together what one process with batch_size W * b sees. Call it before creating a TensorFlow
+    session.
 
     Args:
-        training_data_path: folder with images and their labels, as of docs/data.md; or several,
-            each with a weight, ``A:0.5,B:0.5``.
-        num_workers: reader processes; beyond MAX_WORKERS it stays at that many.
+        training_data_path: folder of images and labels, as in docs/data.md; or several folders
+            with weights, ``A:0.5,B:0.5``.
+        num_workers: reader processes, at most MAX_WORKERS are started.
         input_size: side of the network's input in pixels, a multiple of 32.
-        batch_size: samples a batch of this process.
-        seed: 0 .. 2**32 - 1, the same in processes that train together; when None, 0 for them, and
-            else drawn and logged.
-        first_batch: number of the first batch, to go on where a run stopped.
-        min_crop_side_ratio: a crop with a side shorter than this share of the image's is rejected.
-        dataset: a name in pairing.DATASETS, or ``auto`` to find it by what the labels look like.
-        rank: number of this process among those that train together, 0 .. world_size - 1.
-        world_size: how many train together.
-        cache_images_mb: what decoded images that are kept may take in this process's readers, all
-            together; none are kept with 0.
-        max_image_pixels: an image that has more is left out, before it takes memory.
-        apply_exif_orientation: turn images as their EXIF orientation says.
-        label_path: folder of the labels where they do not lie with the images.
-        augmentation: how samples vary.
-        soft_labels: give each cell of seg_maps the number of its pixels in the kernel, 0 to 16.
+        batch_size: samples per batch of this process.
+        seed: 0 .. 2**32 - 1, the same in processes that train together; if None, 0 for those, and
+            otherwise drawn and logged.
+        first_batch: number of the first batch, to continue a run.
+        min_crop_side_ratio: minimum side of a crop as a share of the image's side.
+        dataset: a name in pairing.DATASETS, or ``auto`` to detect the format.
+        rank: of this process, 0 .. world_size - 1.
+        world_size: number of processes that train together.
+        cache_images_mb: memory for caching decoded images in all readers of this process; 0
+            disables the cache.
+        max_image_pixels: larger images are skipped before they are decoded.
+        apply_exif_orientation: rotate images to their EXIF orientation.
+        label_path: folder of the labels if they are not with the images.
+        augmentation: configuration of augmentation.
+        soft_labels: seg_maps have the number of a cell's pixels in the kernel, 0 to 16.
 
     Returns:
-        The iterator; its `counts` tell in one line what was found.
+        The iterator; its `counts` summarize the data set.
 
     Raises:
-        PSENetError: an argument cannot work, or the folder has too little to train on.
+        PSENetError: an argument is invalid, or the folder has too little to train on.
     """
     options = BatchOptions(input_size, batch_size, seed, min_crop_side_ratio, rank, world_size,
                            augmentation, soft_labels)
@@ -180,19 +180,19 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     options = options._replace(seed=choose_seed(seed, world_size))
     if num_workers > MAX_WORKERS:
         num_workers = MAX_WORKERS
-        logger.info('%d reader processes are started; more would not be faster', num_workers)
+        logger.info('starting %d reader processes; more would not be faster', num_workers)
     build = BatchBuilder(samples, options, cache_images_mb * 2 ** 20 // num_workers, shares)
     pool = WorkerPool(build, options.layout, num_workers, first_batch)
     return Batches(samples, counts, options, pool, first_batch)
 
 
 def choose_seed(seed: Optional[int], world_size: int = 1) -> int:
-    """Returns the given seed, else one that all processes share, else a random one."""
+    """Returns the given seed, or else 0 for several processes, or else a random one."""
     if seed is not None:
         return seed
     if world_size > 1:
-        logger.info('the seed of the training data is 0, which %d processes share as none was '
-                    'given', world_size)
+        logger.info('the seed of the training data is 0, the default for %d processes',
+                    world_size)
         return 0
     seed = int.from_bytes(os.urandom(4), 'little')
     logger.info('the seed of the training data is %d', seed)
@@ -201,16 +201,15 @@ def choose_seed(seed: Optional[int], world_size: int = 1) -> int:
 
 def check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) -> None:
     """Raises PSENetError if a folder has too little to train on."""
-    # The batch of all processes, as one process with that batch would: every rank has the same
-    # folder before it and so comes to the same end.
+    # The global batch, so that all ranks come to the same result.
     if not counts.images:
-        problem = 'holds no jpg, jpeg or png image'
+        problem = 'contains no jpg, jpeg or png image'
     elif not counts.pairs:
-        problem = 'holds no label file of an image (docs/data.md has the names, X.txt for X.jpg)'
+        problem = 'contains no label file of an image (X.txt for X.jpg, see docs/data.md)'
     elif counts.usable_images < options.global_batch_size:
-        problem = f'holds fewer usable images than a batch of {options.describe_batch()} needs'
+        problem = f'has fewer usable images than a batch of {options.describe_batch()}'
     elif not counts.usable_regions:
-        problem = 'has 0 usable regions, so that nothing could be learnt'
+        problem = 'has 0 usable regions, so there is nothing to learn'
     else:
         return
     raise PSENetError(f'the training data folder {folder} {problem} ({counts})')

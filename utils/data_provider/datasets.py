@@ -1,6 +1,6 @@
-"""A directory of images and labels to an index of samples, with an account of what it holds.
+"""Reads a folder of images and labels into samples, and counts what it contains.
 
-Several sets can be mixed by weight; which labels belong to an image is the matter of `pairing`.
+Several sets can be mixed by weight. `pairing` finds the label of each image.
 """
 
 import bisect
@@ -20,7 +20,7 @@ from utils.data_provider.pairing import (
     DATASETS,
     SYNTHTEXT,
     Listing,
-    find_form,
+    detect_format,
     list_dataset,
     pair,
 )
@@ -29,28 +29,28 @@ from utils.geometry import validate_polygons
 from utils.image_io import MAX_IMAGE_PIXELS, ImageError, read_image_header
 from utils.utils_tool import logger
 
-# Between the lines that tell how far the reading of a large directory is.
+# Between the log lines about the progress of reading.
 _REPORT_SECONDS = 3.0
 
 
 class Sample(NamedTuple):
-    """An image that is fit for training, and its valid regions."""
+    """A usable image and its valid regions."""
 
     image_path: str
-    size: Optional[Tuple[int, int]]     # (height, width) in pixels; None before `opened`
+    size: Optional[Tuple[int, int]]     # (height, width) in pixels; None before open_sample
     polygons: List[np.ndarray]      # float32 (P, 2) each, x and y in pixels, clockwise
     ignore_tags: np.ndarray         # bool (N,)
     orientation: int = 1            # EXIF orientation of the file
-    apply_exif_orientation: bool = False    # whether size and polygons are those after turning
+    apply_exif_orientation: bool = False    # size and polygons are those after rotation
     max_pixels: int = MAX_IMAGE_PIXELS
 
 
 class SynthTextSamples(Sequence):
-    """The images of SynthText, none of which has been opened: made when one is asked for.
+    """The samples of SynthText, created on access without opening the images.
 
     Args:
         index: the words.
-        folder: what the names of images are relative to.
+        folder: the names of images are relative to it.
         max_image_pixels: as in inspect_dataset.
         apply_exif_orientation: as in inspect_dataset.
     """
@@ -71,7 +71,7 @@ class SynthTextSamples(Sequence):
 
 
 class ChainedSamples(Sequence):
-    """The samples of several sets, one set after the other."""
+    """The concatenated samples of several sets."""
 
     def __init__(self, sets: Sequence[Sequence[Sample]]):
         self._sets = sets
@@ -87,8 +87,8 @@ class ChainedSamples(Sequence):
         return self._sets[place][index - (self._ends[place - 1] if place else 0)]
 
 
-def opened(sample: Sample) -> Sample:
-    """A sample with its image's size, and with the regions that are valid at that size.
+def open_sample(sample: Sample) -> Sample:
+    """Reads the size of a sample's image, if not known, and validates the regions against it.
 
     Raises:
         ImageError: the image's header cannot be read.
@@ -101,37 +101,37 @@ def opened(sample: Sample) -> Sample:
 
 
 class DatasetCounts(NamedTuple):
-    """Counts of what a folder holds, and of problems met while reading; str() is one line."""
+    """Counts of the contents of a folder and of problems with them; str() is one line."""
 
     images: int = 0
     labels: int = 0                 # label files, or images in an index
     pairs: int = 0                  # images with a label file
-    usable_images: int = 0          # pairs of which both files can be read
+    usable_images: int = 0          # pairs whose files can both be read
     boxes: int = 0
-    ignored_boxes: int = 0          # tagged as not to be learnt, and valid
-    invalid_polygons: int = 0       # with next to no area inside of the image
-    repaired_polygons: int = 0      # that crossed themselves
-    crossing_polygons: int = 0      # that cross themselves beyond repair, and are ignored
+    ignored_boxes: int = 0          # valid, and tagged to be ignored
+    invalid_polygons: int = 0       # with almost no area inside the image
+    repaired_polygons: int = 0      # that intersected themselves
+    crossing_polygons: int = 0      # that intersect themselves beyond repair, and are ignored
     unreadable: int = 0             # pairs of which a file cannot be read
-    skipped_draws: int = 0          # crops that could not be had, while batches were made
+    skipped_draws: int = 0          # draws without a crop of the wanted kind
     unopened: int = 0               # images of which only the labels have been read
-    orientations: Tuple[Tuple[int, int], ...] = ()  # (EXIF orientation, images), 1 left out
+    orientations: Tuple[Tuple[int, int], ...] = ()  # (EXIF orientation, images), without 1
     apply_exif_orientation: bool = False
 
     @property
     def usable_regions(self) -> int:
-        """Regions that can be learnt from."""
+        """Regions to learn."""
         return self.boxes - self.ignored_boxes - self.invalid_polygons
 
     def without(self, sample: Sample) -> 'DatasetCounts':
-        """The counts once a sample has turned out not to be usable."""
+        """Returns the counts after a sample turned out to be unusable."""
         return self._replace(
             usable_images=self.usable_images - 1, unreadable=self.unreadable + 1,
             boxes=self.boxes - len(sample.polygons),
             ignored_boxes=self.ignored_boxes - int(sample.ignore_tags.sum()))
 
     def __add__(self, other: 'DatasetCounts') -> 'DatasetCounts':  # type: ignore[override]
-        """Adds up two counts."""
+        """Adds counts."""
         orientations = collections.Counter(dict(self.orientations))
         orientations.update(dict(other.orientations))
         return DatasetCounts(*(
@@ -143,11 +143,11 @@ class DatasetCounts(NamedTuple):
                 f'{self.unreadable} unreadable, {self.usable_images} usable images; '
                 f'{self.boxes} boxes, {self.ignored_boxes} ignored, '
                 f'{self.invalid_polygons} invalid, {self.usable_regions} usable regions'
-                + (f'; {self.repaired_polygons} polygons that crossed themselves were repaired, '
+                + (f'; {self.repaired_polygons} self-intersecting polygons were repaired, '
                    f'{self.crossing_polygons} are ignored'
                    if self.repaired_polygons or self.crossing_polygons else '')
                 + (f'; {self.unopened} images were not opened: size and regions are checked when '
-                   'an image is drawn' if self.unopened else '')
+                   'an image is used' if self.unopened else '')
                 + self._orientation_text())
 
     def _orientation_text(self) -> str:
@@ -162,17 +162,17 @@ class DatasetCounts(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """Files that cannot be used, each list sorted by name."""
+    """Problems of a data set, each list sorted by name."""
 
     unlabelled_images: List[str]    # paths of images without a label file
-    unused_labels: List[str]        # paths of text files that belong to no image
-    unreadable: List[str]           # a sentence for each pair of which a file cannot be read
+    unused_labels: List[str]        # paths of label files without an image
+    unreadable: List[str]           # an error message for each pair that cannot be read
     invalid_polygons: List[str]     # 'path:line' of each region
-    turned_images: List[str]        # paths with the EXIF orientation that is ignored
+    turned_images: List[str]        # paths of images with an EXIF orientation that is ignored
 
 
 class Inspection(NamedTuple):
-    """The survey of a folder, made without decoding its images."""
+    """The contents of a folder, found without decoding images."""
 
     samples: Sequence[Sample]
     counts: DatasetCounts
@@ -180,11 +180,11 @@ class Inspection(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """What training draws from."""
+    """The samples of one or several sets."""
 
     samples: Sequence[Sample]
     counts: DatasetCounts
-    # (samples, weight) of each set, in the order of the samples; one set has all of the weight.
+    # (samples, weight) of each set, in the order of the samples; the weights sum to one.
     shares: Tuple[Tuple[int, float], ...]
 
 
@@ -193,16 +193,16 @@ _LEAST_SHARE = 0.001
 
 
 def split_mixture(path: str) -> List[Tuple[str, float]]:
-    """Splits ``A:0.5,B:0.5`` into directories and weights.
+    """Splits ``A:0.5,B:0.5`` into folders and weights.
 
     Args:
-        path: such a mixture, or one directory.
+        path: such a mixture, or one folder.
 
     Returns:
-        Directories and their weights, which sum to one.
+        Folders and their weights, which sum to one.
 
     Raises:
-        PSENetError: a weight is too small to be met.
+        PSENetError: a weight is too small.
     """
     parts = [_WEIGHTED_SET.fullmatch(part.strip()) for part in path.split(',')]
     if os.path.isdir(path) or not all(parts):
@@ -216,22 +216,22 @@ def split_mixture(path: str) -> List[Tuple[str, float]]:
 
 def load_mixture(path: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
                  apply_exif_orientation: bool = False, label_folder: str = '') -> Mixture:
-    """Inspects one directory, or several that are to be mixed, for training.
+    """Reads one folder, or several to be mixed, for training.
 
     Args:
         path: as for split_mixture.
-        dataset: of each set, or ``auto``, for each by itself.
+        dataset: format of all sets, or ``auto`` to detect that of each.
         max_image_pixels: as in inspect_dataset.
         apply_exif_orientation: as in inspect_dataset.
-        label_folder: as in inspect_dataset; of several sets each has its own labels below it.
+        label_folder: as in inspect_dataset; not with several sets.
 
     Raises:
-        PSENetError: as inspect_dataset, or a set of several has nothing to draw.
+        PSENetError: as inspect_dataset, or one of several sets has nothing to train on.
     """
     sets = split_mixture(path)
     if len(sets) > 1 and label_folder:
-        raise PSENetError(f'--label_path={label_folder} is the labels of one set; of several, keep '
-                          'images/ and labels/ below each directory of --training_data_path')
+        raise PSENetError(f'--label_path={label_folder} works with one set only; with several, '
+                          'keep images/ and labels/ in each folder of --training_data_path')
     loaded = []
     for folder, weight in sets:
         loaded.append(load_dataset(folder, dataset, max_image_pixels, apply_exif_orientation,
@@ -254,10 +254,10 @@ def load_mixture(path: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMA
 def load_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
                  apply_exif_orientation: bool = False, label_folder: str = '',
                  ) -> Tuple[Sequence[Sample], DatasetCounts]:
-    """Inspects a folder for training.
+    """Reads a folder for training.
 
-    A pair that cannot be read costs one warning and is left out; so do the images without a label
-    file, all together.
+    Each pair that cannot be read is skipped with a warning; so are the unlabelled images, with one
+    warning for all.
 
     Args, Raises: as inspect_dataset.
 
@@ -268,30 +268,30 @@ def load_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MAX_I
                                                 apply_exif_orientation, label_folder)
     _warn_unpaired(folder, findings.unlabelled_images)
     for sentence in findings.unreadable:
-        logger.warning('%s; the sample is left out', sentence)
+        logger.warning('%s; sample skipped', sentence)
     return samples, counts
 
 
 def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
                     apply_exif_orientation: bool = False, label_folder: str = '',
                     labels_only: bool = False) -> Inspection:
-    """Pairs images with their labels, reads the labels and the images' sizes, and counts.
+    """Pairs images with their labels, reads the labels and the sizes of the images, and counts.
 
-    Images of formats that cannot be read are named in a warning. SynthText's images are not opened.
+    Unsupported image formats are named in a warning. SynthText's images are not opened.
 
     Args:
-        folder: holds images and labels, as `pairing.list_dataset` finds them.
-        dataset: a name in DATASETS, or ``auto`` to find the form by what the labels look like.
-        max_image_pixels: a larger image counts as one that cannot be read.
-        apply_exif_orientation: take the images as their EXIF orientation turns them.
-        label_folder: holds the labels where they do not lie with the images.
-        labels_only: look at labels without any image; each is as large as its regions need.
+        folder: contains images and labels as described in `pairing.list_dataset`.
+        dataset: a name in DATASETS, or ``auto`` to detect the format.
+        max_image_pixels: larger images count as unreadable.
+        apply_exif_orientation: use the sizes of the images after EXIF rotation.
+        label_folder: contains the labels if they are elsewhere.
+        labels_only: read labels without images; sizes are derived from the regions.
 
     Returns:
-        The usable samples, sorted by file name, the counts, and what is wrong with the rest.
+        The usable samples, sorted by file name, the counts, and the problems found.
 
     Raises:
-        PSENetError: the dataset is unknown, fits several forms, or a folder cannot be listed.
+        PSENetError: the format is unknown or ambiguous, or a folder cannot be listed.
     """
     listing, dataset = open_listing(folder, dataset, label_folder, labels_only)
     if dataset == SYNTHTEXT:
@@ -337,7 +337,7 @@ def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MA
 
 def open_listing(folder: str, dataset: str, label_folder: str = '', labels_only: bool = False,
                  ) -> Tuple[Listing, str]:
-    """Lists a directory and finds, where it is not given, the form of its labels.
+    """Lists a folder, and detects the format of its labels if it is not given.
 
     Args, Raises: as inspect_dataset.
 
@@ -349,10 +349,10 @@ def open_listing(folder: str, dataset: str, label_folder: str = '', labels_only:
                           f'{", ".join([AUTO, *DATASETS])}')
     listing = list_dataset(folder, label_folder, labels_only)
     if dataset == AUTO:
-        dataset, evidence = find_form(listing)
+        dataset, evidence = detect_format(listing)
         if evidence:
-            logger.info('the labels in %s have the form of --dataset=%s: %s', listing.label_folder,
-                        dataset, evidence)
+            logger.info('the labels in %s have the format of --dataset=%s: %s',
+                        listing.label_folder, dataset, evidence)
     return listing, dataset
 
 
@@ -374,14 +374,14 @@ def _inspect_synthtext(listing: Listing, max_image_pixels: int, apply_exif_orien
 
 def _warn_unpaired(folder: str, images: List[str]) -> None:
     if images:
-        logger.warning('%d images in %s have no label (docs/data.md has the names, X.txt or '
-                       'gt_X.txt for X.jpg) and are left out, %s first', len(images), folder,
-                       os.path.basename(images[0]))
+        logger.warning('%d images in %s, the first of them %s, have no label file (X.txt or '
+                       'gt_X.txt for X.jpg, see docs/data.md) and are skipped', len(images),
+                       folder, os.path.basename(images[0]))
 
 
 class _ReadRegions(NamedTuple):
     sample: Sample
-    invalid: List[int]      # where in the label file the regions stand that are not valid
+    invalid: List[int]      # line numbers of invalid regions
     repaired: int
     crossing: int
 
@@ -389,7 +389,7 @@ class _ReadRegions(NamedTuple):
 def _read_regions(image_path: str, annotation: Annotation, of_any_shape: bool,
                   max_image_pixels: int, apply_exif_orientation: bool, labels_only: bool = False,
                   ) -> _ReadRegions:
-    """Validates regions against the size of their image, read from its header."""
+    """Validates regions against the size of their image, which is read from its header."""
     given, ignore_tags = list(annotation.polygons), annotation.ignore_tags.copy()
     if labels_only:
         orientation = 1
@@ -401,9 +401,9 @@ def _read_regions(image_path: str, annotation: Annotation, of_any_shape: bool,
     repaired = crossing = 0
     for place, polygon in enumerate(given if of_any_shape else ()):
         if len(polygon) < 3:
-            given[place] = np.zeros((3, 2), np.float32)     # no region, and counted as such
+            given[place] = np.zeros((3, 2), np.float32)     # will count as invalid
             continue
-        given[place], usable = formats.repaired(polygon)
+        given[place], usable = formats.repair_polygon(polygon)
         repaired += usable and given[place] is not polygon
         crossing += not usable and not ignore_tags[place]
         ignore_tags[place] |= not usable

@@ -1,8 +1,8 @@
-"""Annotation files of the data sets that are not ICDAR's lines; ``annotation`` reads those.
+"""Readers of annotation formats other than ICDAR's lines, which ``annotation`` reads.
 
-Each reader gives the polygons as the file has them, of any number of points: what is not a region
-(fewer than three points, no area) is sorted out, and counted, where the image's size is known. What
-a set calls illegible, difficult or a crowd, or marks by its text, is a region to be ignored.
+Each reader returns the polygons of a file, with any number of points. Invalid ones (fewer than
+three points, no area) are removed and counted later, when the size of the image is known. Regions
+that a data set marks as illegible, difficult, a crowd, or by their text are ignored in training.
 """
 
 import json
@@ -25,7 +25,7 @@ from utils.data_provider.annotation import (
 from utils.errors import first_line
 
 IGNORED = '###'
-# One file for all images of a set: SynthText aside, the largest is TextOCR's with 300 MB.
+# Of a file for all images of a set; the largest, except SynthText's, is TextOCR's with 300 MB.
 _MAX_INDEX_BYTES = 2 ** 31
 _CTW1500_POINTS = 14
 _EXCERPT = 60
@@ -41,11 +41,11 @@ class _Region(NamedTuple):
 
 def _annotation(regions: Sequence[_Region]) -> Annotation:
     for region in regions:
-        # Not a comparison with `>`, which NaN would pass.
+        # NaN would pass a comparison with `>`.
         if len(region.values) % 2 or not all(
                 abs(value) <= MAX_COORDINATE for value in region.values):
-            raise AnnotationError(f'{region.where}: coordinates must come in pairs, be finite and '
-                                  f'not beyond {MAX_COORDINATE}')
+            raise AnnotationError(f'{region.where}: coordinates must be pairs of finite numbers '
+                                  f'up to {MAX_COORDINATE}')
     return Annotation([np.array(region.values, np.float32).reshape(-1, 2) for region in regions],
                       np.array([region.ignored for region in regions], np.bool_),
                       [region.number for region in regions],
@@ -58,11 +58,11 @@ def _lines(path: str) -> Iterator[Tuple[int, str]]:
             yield number, line.strip()
 
 
-def _numbers(where: str, fields: Sequence[str], form: str) -> List[float]:
+def _numbers(where: str, fields: Sequence[str], syntax: str) -> List[float]:
     try:
         return [parse_number(field) for field in fields]
     except ValueError:
-        raise AnnotationError(f'{where}: is not a line of the form {form}: '
+        raise AnnotationError(f'{where}: is not {syntax}: '
                               f'{",".join(fields)[:_EXCERPT]!r}') from None
 
 
@@ -76,14 +76,14 @@ def read_mlt(path: str) -> Annotation:
         The regions, in file order.
 
     Raises:
-        AnnotationError: the file cannot be read, or a line has another form.
+        AnnotationError: the file cannot be read, or a line has another format.
     """
     regions = []
     for number, line in _lines(path):
         where, fields = f'{path}:{number}', line.split(',', 9)
         if len(fields) < 10 or fields[8].strip() not in MLT_SCRIPTS:
-            raise AnnotationError(f'{where}: is not a line of the form x1,y1,..,x4,y4,script,text '
-                                  f'with a script such as Latin: {line[:_EXCERPT]!r}')
+            raise AnnotationError(f'{where}: is not x1,y1,..,x4,y4,script,text with a script such '
+                                  f'as Latin: {line[:_EXCERPT]!r}')
         text = fields[9].strip()
         regions.append(_Region(where, number, _numbers(where, fields[:8], 'x1,y1,..,script,text'),
                                text == IGNORED, text))
@@ -107,7 +107,7 @@ def read_ctw1500(path: str) -> Annotation:
             values = [value + (top if place % 2 else left)
                       for place, value in enumerate(values[4:])]
         elif len(values) != 2 * _CTW1500_POINTS:
-            raise AnnotationError(f'{where}: has {len(values)} numbers, and lines of CTW1500 have '
+            raise AnnotationError(f'{where}: has {len(values)} numbers, but a line of CTW1500 has '
                                   '32, or 28 and a text')
         regions.append(_Region(where, number, values, text == IGNORED, text))
     return _annotation(regions)
@@ -116,7 +116,7 @@ def read_ctw1500(path: str) -> Annotation:
 def _ctw1500_xml(path: str) -> Iterator[_Region]:
     text = read_text(path)
     if '<!ENTITY' in text or '<!DOCTYPE' in text:
-        raise AnnotationError(f'{path}: has a document type, which labels have no use for')
+        raise AnnotationError(f'{path}: has a document type, which labels do not need; remove it')
     try:
         root = ElementTree.fromstring(text)  # nosec B314 # noqa: S314
     except ElementTree.ParseError as error:
@@ -143,7 +143,7 @@ def read_total_text(path: str) -> Annotation:
 
 
 def _total_text_mat(path: str) -> Iterator[_Region]:
-    # The import takes a while, and only these files need it.
+    # Imported here because the import is slow and few data sets need it.
     from scipy.io import loadmat
     try:
         content = loadmat(path)
@@ -153,17 +153,17 @@ def _total_text_mat(path: str) -> Iterator[_Region]:
             x, y = np.ravel(row[1]), np.ravel(row[3])
             text, orientation = (str(np.ravel(cell)[0]).strip() if np.size(cell) else ''
                                  for cell in (row[4], row[5]))
-            # A user's rule and the official one: by the text, and by the orientation.
+            # The orientation is the official rule; many tools go by the text.
             yield _Region(f'{path}: row {number}', number,
                           np.column_stack([x, y]).astype(float).ravel().tolist(),
                           '#' in (text, orientation) or text == IGNORED, text)
-    except Exception as error:  # damaged files make SciPy raise anything, MemoryError as well
+    except Exception as error:  # with damaged files, SciPy may raise anything, even MemoryError
         raise AnnotationError(f'{path}: is not a MATLAB file of Total-Text '
                               f'({first_line(error)})') from None
 
 
 def _total_text_records(path: str, text: str) -> Iterator[_Region]:
-    # Python wrapped long arrays when they were printed: a record begins at a line with "x:".
+    # Long arrays are wrapped over several lines: a record begins at a line with "x:".
     for number, record in enumerate(re.split(r'(?m)^(?=\s*x:)', text.strip()), 1):
         if not record.strip():
             continue
@@ -173,7 +173,7 @@ def _total_text_records(path: str, text: str) -> Iterator[_Region]:
             raise AnnotationError(f'{where}: has no x: [[..]] and y: [[..]]')
         x, y = (_numbers(where, each.group(1).split(), 'x: [[..]], y: [[..]]') for each in found)
         if len(x) != len(y):
-            raise AnnotationError(f'{where}: has {len(x)} x and {len(y)} y')
+            raise AnnotationError(f'{where}: has {len(x)} x but {len(y)} y coordinates')
         found = [re.search(rf"{name}:\s*\[u?['\"]?(.*?)['\"]?\]", record, re.DOTALL)
                  for name in ('ornt', 'transcriptions')]
         marks = [mark.group(1).strip() if mark else '' for mark in found]
@@ -182,7 +182,7 @@ def _total_text_records(path: str, text: str) -> Iterator[_Region]:
 
 
 def _polygon_line(where: str, number: int, line: str) -> _Region:
-    """``x1,y1,...,xn,yn,text``: the last field is the text, even where it is a number."""
+    """Parses ``x1,y1,...,xn,yn,text``; the last field is the text, even if it is a number."""
     fields = line.split(',')
     count = 0
     for field in fields[:-1]:
@@ -191,9 +191,9 @@ def _polygon_line(where: str, number: int, line: str) -> _Region:
         except ValueError:
             break
         count += 1
-    # An odd number before the last field means that the text has a comma.
+    # If the count is odd, the last number belongs to a text with a comma.
     count -= count % 2
-    # Real files have regions of one point and of two, which are counted as invalid.
+    # Published files have regions of one or two points, which are later counted as invalid.
     if count < 2:
         raise AnnotationError(f'{where}: has no points before its text: {line[:_EXCERPT]!r}')
     text = ','.join(fields[count:]).strip()
@@ -204,8 +204,8 @@ def _polygon_line(where: str, number: int, line: str) -> _Region:
 def read_msra_td500(path: str) -> Annotation:
     """Reads MSRA-TD500 and HUST-TR400: ``index difficult x y w h angle [text]``.
 
-    x, y, w, h are of the upright rectangle; the angle, in radians, turns it clockwise on the screen
-    around its centre.
+    x, y, w and h are those of the upright rectangle, which the angle, in radians, rotates
+    clockwise on the screen around its centre.
 
     Args, Returns, Raises: as read_mlt.
     """
@@ -214,7 +214,7 @@ def read_msra_td500(path: str) -> Annotation:
         where, fields = f'{path}:{number}', line.split(None, 7)
         values = _numbers(where, fields[:7], 'index difficult x y w h angle')
         if len(values) < 7:
-            raise AnnotationError(f'{where}: has {len(values)} numbers where '
+            raise AnnotationError(f'{where}: has {len(values)} numbers, but '
                                   'index difficult x y w h angle are 7')
         _, difficult, x, y, width, height, angle = values
         corners = np.array([(-width, -height), (width, -height), (width, height),
@@ -230,7 +230,7 @@ def read_json(path: str) -> Any:
     """Parses a JSON file.
 
     Raises:
-        AnnotationError: it cannot be read, or is not JSON.
+        AnnotationError: the file cannot be read, or is not JSON.
     """
     try:
         return json.loads(read_text(path, _MAX_INDEX_BYTES))
@@ -239,11 +239,11 @@ def read_json(path: str) -> Any:
 
 
 def _checked(path: str, read: Callable[[], Any]) -> Any:
-    """Turns what a file of another structure raises into a sentence."""
+    """Turns the exceptions raised by a wrong structure into an AnnotationError."""
     try:
         return read()
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise AnnotationError(f'{path}: does not have the structure that its form has '
+        raise AnnotationError(f'{path}: does not have the structure of its format '
                               f'({type(error).__name__}: {error})') from None
 
 
@@ -252,7 +252,7 @@ def _flat(points: Any) -> List[float]:
 
 
 def read_labelme(path: str) -> Annotation:
-    """Reads a file of labelme: shapes ``polygon`` and ``rectangle``; others are left out.
+    """Reads a file of labelme: shapes ``polygon`` and ``rectangle``; others are ignored.
 
     Args, Returns, Raises: as read_mlt.
     """
@@ -278,7 +278,7 @@ def read_coco(path: str) -> Dict[str, Annotation]:
         path: JSON file of all images.
 
     Returns:
-        The regions by the image's file name, as the file has it.
+        Image name, as in the file -> regions.
 
     Raises:
         AnnotationError: the file cannot be read, or has another structure.
@@ -304,10 +304,10 @@ def read_coco(path: str) -> Dict[str, Annotation]:
 
 
 def _coco_polygons(entry: Dict[str, Any], where: str) -> List[List[float]]:
-    """The polygon of an entry, from whichever field has one; its box where none has."""
+    """Returns the polygons of an entry, or its box if it has no polygon."""
     segmentation = entry.get('segmentation')
     if isinstance(segmentation, dict):
-        raise AnnotationError(f'{where}: is a mask in run lengths; only polygons can be read')
+        raise AnnotationError(f'{where}: is a run-length mask; only polygons can be read')
     if segmentation:
         return [_flat(polygon) for polygon in segmentation]
     values = _flat(entry.get('points') or entry.get('mask') or entry.get('polygon') or [])
@@ -323,7 +323,7 @@ def read_art(path: str) -> Dict[str, Annotation]:
     Args, Raises: as read_coco.
 
     Returns:
-        The regions by the stem of the image's name, ``gt_0``.
+        Stem of the image's name, ``gt_0`` -> regions.
     """
     def read() -> Dict[str, Annotation]:
         return {name: _annotation([
@@ -336,12 +336,12 @@ def read_art(path: str) -> Dict[str, Annotation]:
 
 
 def read_ppocrlabel(path: str) -> Dict[str, Annotation]:
-    """Reads PPOCRLabel's ``Label.txt``: a path, a tab, and a JSON list a line.
+    """Reads PPOCRLabel's ``Label.txt``: on each line a path, a tab, and a JSON list.
 
     Args, Raises: as read_coco.
 
     Returns:
-        The regions by the image's path, as the file has it, with ``/``.
+        Path of the image, as in the file but with ``/`` -> regions.
     """
     found = {}
     for number, line in enumerate(read_text(path, _MAX_INDEX_BYTES).splitlines(), 1):
@@ -350,7 +350,7 @@ def read_ppocrlabel(path: str) -> Dict[str, Annotation]:
         where = f'{path}:{number}'
         name, tab, text = line.partition('\t')
         if not tab:
-            raise AnnotationError(f'{where}: has no tab between a path and its regions')
+            raise AnnotationError(f'{where}: has no tab between the path and the regions')
 
         def read(text: str = text, where: str = where) -> Annotation:
             regions = []
@@ -364,11 +364,11 @@ def read_ppocrlabel(path: str) -> Dict[str, Annotation]:
 
 
 class SynthTextIndex:
-    """The words of SynthText's ``gt.mat``, in flat arrays: an image costs some 40 bytes a word.
+    """The words of SynthText's ``gt.mat`` in flat arrays, about 40 bytes per word.
 
     Args:
         path: of the file.
-        with_texts: read the transcriptions as well, which takes a few times the memory.
+        with_texts: read the transcriptions as well, which takes several times the memory.
 
     Raises:
         AnnotationError: the file cannot be read, or has another structure.
@@ -379,7 +379,7 @@ class SynthTextIndex:
         self._path = path
         variables = ['imnames', 'wordBB'] + ['txt'] * with_texts
         try:
-            # Without the characters' boxes, which are two thirds of the file.
+            # The boxes of characters, two thirds of the file, are not loaded.
             content = loadmat(path, variable_names=variables)
             names = [str(np.ravel(cell)[0]) for cell in np.ravel(content.pop('imnames'))]
             cells = np.ravel(content.pop('wordBB'))
@@ -388,7 +388,7 @@ class SynthTextIndex:
                 raise ValueError(f'{len(names)} names and {len(cells)} sets of boxes')
             counts = np.empty(len(cells), np.int64)
             for place, cell in enumerate(cells):
-                # An image of one word has no third axis.
+                # For an image with one word there is no third axis.
                 if cell.shape[:2] != (2, 4) or cell.ndim > 3:
                     raise ValueError(f'boxes of shape {cell.shape}')
                 counts[place] = cell.shape[2] if cell.ndim == 3 else 1
@@ -396,13 +396,13 @@ class SynthTextIndex:
             self._points = np.empty((counts.sum(), 4, 2), np.float32)
             for cell, end, count in zip(cells, self._ends, counts):
                 self._points[end - count:end] = cell.reshape(2, 4, -1).transpose(2, 1, 0)
-            # Not a comparison with `>`, which NaN would pass. A word without area is invalid.
+            # NaN would pass a comparison with `>`. Words without area are invalid.
             usable = (np.abs(self._points) <= MAX_COORDINATE).all(axis=(1, 2))
             self._points[~usable] = 0
-        except Exception as error:  # as for Total-Text
+        except Exception as error:  # with damaged files, SciPy may raise anything
             raise AnnotationError(f'{path}: is not the gt.mat of SynthText '
                                   f'({first_line(error)})') from None
-        # As bytes of one width: a third of what strings take.
+        # A bytes array takes a third of the memory of strings.
         self._names = np.char.encode(names, 'utf-8') if names else np.empty(0, 'S1')
 
     def __len__(self) -> int:
@@ -410,15 +410,15 @@ class SynthTextIndex:
 
     @property
     def num_words(self) -> int:
-        """Words of all images."""
+        """Number of words in all images."""
         return len(self._points)
 
     def name(self, index: int) -> str:
-        """Path of an image, relative to the directory of the set."""
+        """Returns the path of an image, relative to the folder of the data set."""
         return self._names[index].decode('utf-8')
 
     def read(self, index: int) -> Annotation:
-        """The words of an image; those that are not finite have no area."""
+        """Returns the words of an image; those that are not finite have no area."""
         begin = self._ends[index - 1] if index else 0
         points = self._points[begin:self._ends[index]]
         texts = [''] * len(points)
@@ -431,15 +431,15 @@ class SynthTextIndex:
                             for number, (word, text) in enumerate(zip(points, texts), 1)])
 
 
-def repaired(polygon: np.ndarray) -> Tuple[np.ndarray, bool]:
-    """Makes a polygon that crosses itself simple, where it is clear which region it means.
+def repair_polygon(polygon: np.ndarray) -> Tuple[np.ndarray, bool]:
+    """Repairs a polygon that intersects itself.
 
     Args:
         polygon: float32 (P, 2), x and y.
 
     Returns:
-        The polygon, or the one simple part that makes up nine tenths of what it encloses; and
-        whether it can be used.
+        The polygon if it is simple, or else its largest simple part if that is at least nine
+        tenths of its area; and True, or False if the polygon cannot be used.
     """
     from shapely.geometry import Polygon
     from shapely.validation import make_valid
@@ -458,18 +458,18 @@ def repaired(polygon: np.ndarray) -> Tuple[np.ndarray, bool]:
     return np.array(largest.exterior.coords[:-1], np.float32), True
 
 
-def image_of(key: str, index_path: str, image_folder: str, stems: Dict[str, str]) -> str:
-    """Finds the image that an index file means.
+def find_image(key: str, index_path: str, image_folder: str, stems: Dict[str, str]) -> str:
+    """Finds the image of an entry of an index file.
 
     Args:
-        key: as the file has it: a path, a name, or a stem.
-        index_path: the file.
-        image_folder: where images lie.
-        stems: stem -> name of the images in that directory.
+        key: of the entry: a path, a name, or a stem.
+        index_path: the index file.
+        image_folder: folder of the images.
+        stems: stem -> name of the images in that folder.
 
     Returns:
-        The first path that exists: below the image folder, beside the file, below the parent of
-        its folder, by the base name or by the stem; '' where none does.
+        The first path that exists: in the image folder, beside the index, in the parent of its
+        folder, by the base name or by the stem; '' if none exists.
     """
     beside = os.path.dirname(os.path.abspath(index_path))
     for folder, name in ((image_folder, key), (beside, key), (os.path.dirname(beside), key),

@@ -1,7 +1,7 @@
-"""Which images and labels of a directory belong together, and the form that the labels have.
+"""Pairs the images of a folder with their labels, and detects the format of the labels.
 
-A dataset is a name in DATASETS: how its label files are called and how they are read. To add one,
-write a parser in `formats`, an entry here, and what it is found by in `find_form`.
+DATASETS has the names of the label files and the parser of each data set. To add one, write a
+parser in `formats`, an entry here, and a rule in `_evidence`.
 """
 
 import collections
@@ -29,14 +29,14 @@ from utils.image_io import is_hidden, is_image_name, warn_of_other_formats
 
 
 class DatasetFormat(NamedTuple):
-    """How one data set is recognised and read."""
+    """The label files of a data set, and their parser."""
 
-    read: Callable[[str], Any]      # label file -> Annotation; of an index, {image: Annotation}
-    # Names of the label file of an image, by its {stem} and its {name}; the first wins. Where one
-    # file is for all images, an index, the pattern of its name.
+    read: Callable[[str], Any]      # label file -> Annotation; for an index, {image: Annotation}
+    # Names of an image's label file, with its {stem} and {name}; the first that exists is used.
     label_names: Tuple[str, ...] = ()
+    # Pattern of the name of an index, a single file for all images.
     index: str = ''
-    polygons: bool = True           # of any shape: those that cross themselves are repaired
+    polygons: bool = True           # of any shape; self-intersecting ones are repaired
 
 
 SYNTHTEXT = 'synthtext'
@@ -58,16 +58,16 @@ DATASETS: Dict[str, DatasetFormat] = {
     SYNTHTEXT: DatasetFormat(formats.SynthTextIndex, index=_SYNTHTEXT_INDEX),
 }
 AUTO = 'auto'
-# Label files that are looked at to find the form, and lines of each.
-_FILES_LOOKED_AT = 20
-_LINES_LOOKED_AT = 50
-# Directories of images and labels below one that is named.
+# Label files, and lines of each, that are read to detect the format.
+_FILES_READ = 20
+_LINES_READ = 50
+# Subfolders of images and labels.
 _IMAGE_FOLDERS = ('images', 'imgs')
 _LABEL_FOLDERS = ('labels', 'gt', 'annotations')
 
 
 class Pair(NamedTuple):
-    """An image and where its regions come from."""
+    """An image and the source of its regions."""
 
     image_path: str
     label_path: str
@@ -75,33 +75,33 @@ class Pair(NamedTuple):
 
 
 class Pairing(NamedTuple):
-    """The pairs of a data set, and the files without a partner."""
+    """The pairs of a data set, and the unpaired files."""
 
     pairs: List[Pair]
     unlabelled_images: List[str]    # paths
-    unused_labels: List[str]        # paths, or 'path: entry' of an index
+    unused_labels: List[str]        # paths, or 'path: entry' for an index
     num_images: int
     num_labels: int                 # files, or entries of an index
 
 
 class Listing(NamedTuple):
-    """The files of a data set, before any label is read; names relative to their folders."""
+    """The files of a data set; names are relative to their folders."""
 
     image_folder: str
     label_folder: str
     images: List[str]
-    label_files: List[str]      # all that are not hidden
-    labels_only: bool = False   # images is what the images of the labels would be called
+    label_files: List[str]      # all files that are not hidden
+    labels_only: bool = False   # images are derived from the labels and need not exist
 
 
 def list_dataset(folder: str, label_folder: str = '', labels_only: bool = False) -> Listing:
     """Lists the images and the label files of a data set.
 
     Args:
-        folder: holds images and labels side by side, or in ``images`` and ``labels``, ``gt`` or
-            ``annotations``. Only where no image lies in it, its sub-folders are entered.
-        label_folder: holds the labels where they do not lie with the images.
-        labels_only: do without images: name those that would belong to the labels.
+        folder: contains images and labels, or subfolders ``images`` and ``labels``, ``gt`` or
+            ``annotations``. Other subfolders are searched only if it contains no image.
+        label_folder: contains the labels if they are elsewhere.
+        labels_only: ignore images; list the names of images that the labels imply.
 
     Raises:
         PSENetError: a folder cannot be listed.
@@ -120,7 +120,7 @@ def list_dataset(folder: str, label_folder: str = '', labels_only: bool = False)
         image_folder = below(_IMAGE_FOLDERS)
         names = _list_files(image_folder)
         label_folder = label_folder or below(_LABEL_FOLDERS) or folder
-    # SynthText has 858,750 images, which nobody needs to list.
+    # SynthText's 858,750 images are not listed: the index names them.
     nested = not any(map(is_image_name, names)) and _SYNTHTEXT_INDEX not in names
     if nested:
         names = _list_nested(image_folder)
@@ -136,27 +136,27 @@ def _visible(names: Sequence[str]) -> List[str]:
 
 
 def _image_of_label(name: str) -> str:
-    """The image that a label file would belong to, by its name."""
+    """Returns the name of the image that a label file implies."""
     folder, base = posixpath.split(name)
     stem = re.sub('^(poly_gt_|gt_)', '', posixpath.splitext(base)[0])
     return posixpath.join(folder, stem if is_image_name(stem) else f'{stem}.jpg')
 
 
-def pair(listing: Listing, form: DatasetFormat) -> Pairing:
+def pair(listing: Listing, label_format: DatasetFormat) -> Pairing:
     """Finds the labels of every image.
 
     Raises:
-        AnnotationError: a file of labels for all images cannot be read.
+        AnnotationError: an index cannot be read.
     """
-    if form.index:
-        return _pair_by_index(listing, form)
-    found = pair_files(listing.images, listing.label_files, form.label_names)
+    if label_format.index:
+        return _pair_by_index(listing, label_format)
+    found = pair_files(listing.images, listing.label_files, label_format.label_names)
     pairs = []
     for image, label in found.items():
         path = os.path.join(listing.label_folder, label)
         pairs.append(Pair(os.path.join(listing.image_folder, image), path,
-                          functools.partial(form.read, path)))
-    extensions = {os.path.splitext(name)[1] for name in form.label_names}
+                          functools.partial(label_format.read, path)))
+    extensions = {os.path.splitext(name)[1] for name in label_format.label_names}
     labels = [name for name in listing.label_files
               if os.path.splitext(name)[1].lower() in extensions]
     used = set(found.values())
@@ -167,22 +167,21 @@ def pair(listing: Listing, form: DatasetFormat) -> Pairing:
         len(listing.images), len(labels))
 
 
-def _pair_by_index(listing: Listing, form: DatasetFormat) -> Pairing:
-    # Without images no file is one's label, and no entry lacks its image.
+def _pair_by_index(listing: Listing, label_format: DatasetFormat) -> Pairing:
     images = [] if listing.labels_only else listing.images
     stems = {posixpath.basename(os.path.splitext(name)[0]): name for name in images}
     pairs: Dict[str, Pair] = {}
     without_image, entries = [], 0
-    # A file of an image's own name is of another form.
+    # A file named like an image is not an index.
     indices = [name for name in listing.label_files
-               if fnmatch.fnmatch(posixpath.basename(name), form.index)
+               if fnmatch.fnmatch(posixpath.basename(name), label_format.index)
                and posixpath.basename(os.path.splitext(name)[0]) not in stems]
     for name in indices:
         path = os.path.join(listing.label_folder, name)
-        for key, annotation in form.read(path).items():
+        for key, annotation in label_format.read(path).items():
             entries += 1
             image = os.path.join(listing.image_folder, key) if listing.labels_only else (
-                formats.image_of(key, path, listing.image_folder, stems))
+                formats.find_image(key, path, listing.image_folder, stems))
             if image:
                 pairs[os.path.realpath(image)] = Pair(
                     image, path, functools.partial(lambda regions: regions, annotation))
@@ -194,38 +193,37 @@ def _pair_by_index(listing: Listing, form: DatasetFormat) -> Pairing:
     return Pairing(ordered, unlabelled, without_image, len(ordered) + len(unlabelled), entries)
 
 
-def find_form(listing: Listing) -> Tuple[str, str]:
-    """Finds the form of a directory's labels by what they look like.
+def detect_format(listing: Listing) -> Tuple[str, str]:
+    """Detects the format of the labels of a folder.
 
     Args:
-        listing: of the directory.
+        listing: of the folder.
 
     Returns:
-        A name in DATASETS, and the evidence in words; ``icdar`` without evidence where nothing
-        speaks of another.
+        A name in DATASETS, and a description of the evidence; ``icdar`` and '' without evidence.
 
     Raises:
-        PSENetError: the files fit several forms.
+        PSENetError: the files fit several formats.
     """
     found: Dict[str, str] = {}
-    for form, note in _evidence(listing):
-        found.setdefault(form, note)
+    for dataset, note in _evidence(listing):
+        found.setdefault(dataset, note)
     if len(found) > 1:
         (one, first), (other, second) = list(found.items())[:2]
         raise PSENetError(f'the labels in {listing.label_folder} fit two data sets, {one} ({first})'
-                          f' and {other} ({second}); name one with --dataset')
+                          f' and {other} ({second}); choose one with --dataset')
     return next(iter(found.items()), ('icdar', ''))
 
 
 def _evidence(listing: Listing) -> Iterator[Tuple[str, str]]:
     if _SYNTHTEXT_INDEX in listing.label_files:
-        yield SYNTHTEXT, f'{_SYNTHTEXT_INDEX} is there'
+        yield SYNTHTEXT, f'{_SYNTHTEXT_INDEX} exists'
     for name in fnmatch.filter(listing.label_files, DATASETS['ppocrlabel'].index):
-        yield 'ppocrlabel', f'{name} is there'
-    for form, extension in (('msra_td500', '.gt'), ('total_text', '.mat')):
-        label = _first_label(listing, form, extension)
+        yield 'ppocrlabel', f'{name} exists'
+    for dataset, extension in (('msra_td500', '.gt'), ('total_text', '.mat')):
+        label = _first_label(listing, dataset, extension)
         if label:
-            yield form, f'{label} is there'
+            yield dataset, f'{label} exists'
     label = _first_label(listing, 'ctw1500', '.xml')
     if label and '<segs>' in _beginning(listing, label):
         yield 'ctw1500', f'{label} has <segs>'
@@ -233,8 +231,8 @@ def _evidence(listing: Listing) -> Iterator[Tuple[str, str]]:
     yield from _text_evidence(listing)
 
 
-def _first_label(listing: Listing, form: str, extension: str) -> str:
-    names = tuple(name for name in DATASETS[form].label_names if name.endswith(extension))
+def _first_label(listing: Listing, dataset: str, extension: str) -> str:
+    names = tuple(name for name in DATASETS[dataset].label_names if name.endswith(extension))
     return next(iter(pair_files(listing.images, listing.label_files, names).values()), '')
 
 
@@ -248,7 +246,7 @@ def _json_evidence(listing: Listing) -> Iterator[Tuple[str, str]]:
     shapes = [name for name in sorted(paired) if '"shapes"' in _beginning(listing, name)]
     if shapes:
         yield 'labelme', f'{shapes[0]} has shapes'
-    # Without images each file has a name that one would have.
+    # With labels only, every file is paired with an implied image.
     paired = set(shapes) if listing.labels_only else paired
     for name in sorted(set(fnmatch.filter(listing.label_files, '*.json')) - paired):
         content = formats.read_json(os.path.join(listing.label_folder, name))
@@ -265,21 +263,21 @@ def _text_evidence(listing: Listing) -> Iterator[Tuple[str, str]]:
                                     *DATASETS['ctw1500'].label_names) if name.endswith('.txt'))
     labels = list(pair_files(listing.images, listing.label_files, names).values())
     votes: collections.Counter = collections.Counter()
-    for name in labels[:_FILES_LOOKED_AT]:
+    for name in labels[:_FILES_READ]:
         try:
             lines = read_text(os.path.join(listing.label_folder, name)).splitlines()
-        except AnnotationError:     # reading it for training will say so
+        except AnnotationError:     # reported when the file is read for training
             continue
-        votes.update(_form_of_line(line.strip()) for line in lines[:_LINES_LOOKED_AT]
+        votes.update(_format_of_line(line.strip()) for line in lines[:_LINES_READ]
                      if line.strip())
     total = sum(votes.values())
-    for form in ('ctw1500', 'mlt', 'total_text'):
-        # Quadrilaterals are polygons too: of Total-Text's lines half have four points.
-        if total and votes[form] >= (0.2 if form == 'total_text' else 0.9) * total:
-            yield form, f'{votes[form]} of {total} lines look so, in {labels[0]} and others'
+    for dataset in ('ctw1500', 'mlt', 'total_text'):
+        # Half of Total-Text's regions have four points, as in ICDAR2015.
+        if total and votes[dataset] >= (0.2 if dataset == 'total_text' else 0.9) * total:
+            yield dataset, f'{votes[dataset]} of {total} lines match, in {labels[0]} and others'
 
 
-def _form_of_line(line: str) -> str:
+def _format_of_line(line: str) -> str:
     if re.match(r'x:\s*\[\[', line):
         return 'total_text'
     fields = line.split(',')
@@ -288,7 +286,7 @@ def _form_of_line(line: str) -> str:
         return 'ctw1500'
     if len(fields) > 9 and numbers == 8 and fields[8].strip() in MLT_SCRIPTS:
         return 'mlt'
-    # The last field is the text, whatever it looks like.
+    # The last field is the text, even if it is a number.
     points = min(numbers, len(fields) - 1) // 2
     return 'total_text' if points == 3 or points > 4 else ''
 
@@ -303,16 +301,15 @@ def _is_number(field: str) -> bool:
 
 def pair_files(images: Sequence[str], labels: Sequence[str], label_names: Tuple[str, ...],
                ) -> Dict[str, str]:
-    """Finds the label file of each image by name, the extension in any case.
+    """Finds the label file of each image by name, with the extension in any case.
 
     Args:
         images: names of images.
-        labels: names of files among which their labels are.
+        labels: names of possible label files.
         label_names: as in DatasetFormat.
 
     Returns:
-        Name of the label file by name of the image, in the order given; images without one are
-        left out.
+        Image name -> label name, in the given order, without unlabelled images.
     """
     def lowered(name: str) -> str:
         stem, extension = os.path.splitext(name)
@@ -332,7 +329,7 @@ def pair_files(images: Sequence[str], labels: Sequence[str], label_names: Tuple[
 
 def _list_files(folder: str) -> List[str]:
     try:
-        # A link that leads nowhere is listed, so that reading it tells of it.
+        # Broken links are listed, so that reading them gives an error.
         return sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
     except OSError as error:
         raise PSENetError(f'the training data folder {folder} cannot be listed: '
@@ -340,10 +337,10 @@ def _list_files(folder: str) -> List[str]:
 
 
 def _list_nested(folder: str) -> List[str]:
-    """Paths, relative to the folder, of the files in it and below it."""
+    """Lists the files of a folder and its subfolders, relative to the folder."""
     names, seen = [], set()
     for place, folders, files in os.walk(folder, followlinks=True):
-        # A link may lead to a folder above it.
+        # A link may point to a parent folder.
         if os.path.realpath(place) in seen:
             folders.clear()
             continue

@@ -1,7 +1,7 @@
-"""What a data set offers to training: sizes, and how much of its text is left in the kernels.
+"""Statistics of a data set: sizes, and how many regions have kernels large enough to learn.
 
-Text that is small in the network's input shrinks to kernels of few pixels on the score maps, or of
-none: it can hardly be learnt, and not be found by a post-processing that drops small seeds.
+Text that is small in the network's input has kernels of a few score map pixels or none: it can
+hardly be learnt, and postprocessing drops small seeds.
 """
 
 from typing import List, NamedTuple, Sequence
@@ -14,23 +14,23 @@ from utils.data_provider.datasets import Sample
 from utils.data_provider.targets import generate_seg
 from utils.utils_tool import cfg
 
-# Crops of each image; their mean settles quickly, for every image has some.
+# Crops per image.
 DRAWS = 4
 
 
 def kernel_areas(polygon: np.ndarray, side: int) -> np.ndarray:
-    """Counts the pixels that the kernels of a region have on the score maps, as training draws it.
+    """Counts the score map pixels of a region's kernels, as drawn for training.
 
-    A region that vanishes at any ratio is in no kernel: training leaves it out altogether.
+    All counts are 0 if any kernel is empty, as training then ignores the region.
 
     Args:
         polygon: float32 (P, 2), x and y in pixels of the network's input.
-        side: of that input, in pixels.
+        side: of the input, in pixels.
 
     Returns:
         int (6,), smallest kernel first.
     """
-    # The map need not go on beyond the region.
+    # The map may end where the region ends.
     width, height = np.clip(np.ceil(polygon.max(axis=0)).astype(int) + 1, 1, side)
     maps, _ = generate_seg((height, width), [polygon], [False])
     return maps[::cfg.STRIDE, ::cfg.STRIDE].sum(axis=(0, 1), dtype=int)
@@ -40,32 +40,32 @@ class Survival(NamedTuple):
     """How many regions have kernels of sufficient area at an input size."""
 
     input_size: int
-    whole: np.ndarray       # int (6,), when images are resized as a whole
-    whole_regions: int      # of so many
-    crops: np.ndarray       # int (6,), when they are scaled and cut at random, as in training
-    crop_regions: int       # of so many
+    whole: np.ndarray       # int (6,), regions with such kernels if whole images are resized
+    whole_regions: int      # all regions
+    crops: np.ndarray       # int (6,), the same for random crops, as in training
+    crop_regions: int
 
     def shares(self) -> np.ndarray:
-        """float64 (2, 6), 0..1: for whole images and for crops; nan where there is no region."""
+        """Returns float64 (2, 6), 0..1, for whole images and for crops; nan without regions."""
         with np.errstate(invalid='ignore'):
             return np.stack([np.divide(self.whole, self.whole_regions),
                              np.divide(self.crops, self.crop_regions)])
 
 
 class Survey:
-    """Accumulates statistics over samples; regions are those to be learnt.
+    """Accumulates statistics over samples.
 
     Args:
         input_sizes: sides of the network's input in pixels.
         min_crop_side_ratio: as min_side_ratio of augment.draw_crop.
-        min_area: pixels of the score maps that a kernel needs to survive.
+        min_area: score map pixels that a kernel needs to survive.
 
     Attributes:
         sizes: (height, width) of each image.
-        regions: how many each image has.
-        learnt_sides: shorter side of each region in pixels of its image.
-        ignored_sides: the same of those that are not to be learnt.
-        survivals: one for each of the input sizes.
+        regions: number of regions to learn in each image.
+        learnt_sides: shorter side of each region to learn, in pixels of its image.
+        ignored_sides: the same for ignored regions.
+        survivals: one for each input size.
     """
 
     def __init__(self, input_sizes: Sequence[int], min_crop_side_ratio: float, min_area: int):
@@ -79,7 +79,7 @@ class Survey:
                                    np.zeros(cfg.NUM_KERNELS, int), 0) for size in input_sizes]
 
     def add(self, sample: Sample) -> None:
-        """Takes a sample in; its crops follow from how many came before it."""
+        """Adds a sample; its number is the seed of its crops."""
         number = len(self.sizes)
         self.sizes.append(sample.size)
         self.regions.append(int((~sample.ignore_tags).sum()))

@@ -120,7 +120,7 @@ def test_an_image_of_another_size_than_at_the_start_is_bad(samples):
     messages = [text for number in range(8)
                 for text in _make(build, number)[0].unreadable.values()]
     assert len(messages) == 1
-    assert 'no longer of the size' in messages[0]
+    assert 'has changed since the start' in messages[0]
 
 
 def test_a_position_that_finds_nothing_ends_the_batch(samples, monkeypatch):

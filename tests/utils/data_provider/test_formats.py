@@ -137,7 +137,7 @@ def test_art_and_ppocrlabel(tmp_path):
     (formats.read_ctw1500, 'a.txt', '1,2,3', ['a.txt:1', '3 numbers']),
     (formats.read_ctw1500, 'a.xml', '<a', ['a.xml', 'not XML']),
     (formats.read_ctw1500, 'a.xml', '<!DOCTYPE a [<!ENTITY b "c">]><a/>', ['document type']),
-    (formats.read_total_text, 'a.txt', 'x: [[1 2]], y: [[1]]', ['2 x and 1 y']),
+    (formats.read_total_text, 'a.txt', 'x: [[1 2]], y: [[1]]', ['2 x but 1 y']),
     (formats.read_total_text, 'a.txt', 'word,1,2', ['a.txt:1', 'no points']),
     (formats.read_total_text, 'a.mat', 'no matlab', ['a.mat', 'MATLAB']),
     (formats.read_msra_td500, 'a.gt', '0 0 1 2 3', ['a.gt:1', '5 numbers']),
@@ -146,7 +146,7 @@ def test_art_and_ppocrlabel(tmp_path):
     (formats.read_labelme, 'a.json', '[', ['a.json', 'not JSON']),
     (formats.read_coco, 'a.json', '{"images": []}', ['a.json', 'structure']),
     (formats.read_coco, 'a.json', '{"images": [{"id": 1, "file_name": "a"}], "annotations": '
-     '[{"image_id": 1, "segmentation": {"counts": 1}}]}', ['run lengths']),
+     '[{"image_id": 1, "segmentation": {"counts": 1}}]}', ['run-length']),
     (formats.read_art, 'a.json', '{"gt_0": [{}]}', ['a.json', 'structure']),
     (formats.read_ppocrlabel, 'Label.txt', 'a.jpg [', ['Label.txt:1', 'no tab']),
     (formats.read_ppocrlabel, 'Label.txt', 'a.jpg\t[', ['Label.txt:1', 'structure']),
@@ -167,14 +167,14 @@ def test_a_damaged_matlab_file_is_named_whatever_scipy_raises(tmp_path):
 
 def test_polygons_that_cross_themselves_are_repaired_where_it_is_clear():
     square = np.float32([(0, 0), (10, 0), (10, 10), (0, 10)])
-    assert formats.repaired(square)[0] is square
+    assert formats.repair_polygon(square)[0] is square
     # A spike of no area beside a square, and a bow-tie of two equal halves.
     spike = np.float32([(0, 0), (10, 0), (10, 10), (10, 30), (10, 10), (0, 10)])
-    made, usable = formats.repaired(spike)
+    made, usable = formats.repair_polygon(spike)
     assert usable
     assert cv2.contourArea(made) == 100
     bow_tie = np.float32([(0, 0), (20, 10), (20, 0), (0, 10)])
-    assert formats.repaired(bow_tie) == (bow_tie, False) or not formats.repaired(bow_tie)[1]
+    assert not formats.repair_polygon(bow_tie)[1]
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def points_of(line):
 
 def test_synthtext_is_found_and_not_opened(synthtext, messages):
     samples, counts = load_dataset(str(synthtext))
-    assert '--dataset=synthtext: gt.mat is there' in messages()[0]
+    assert '--dataset=synthtext: gt.mat exists' in messages()[0]
     assert (counts.usable_images, counts.boxes) == (3, 4)
     assert '3 images were not opened' in str(counts)
     assert [sample.size for sample in samples] == [None] * 3

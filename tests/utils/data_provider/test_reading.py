@@ -78,5 +78,5 @@ def test_a_broken_image_is_remembered(samples):
 def test_an_image_that_has_grown_is_not_decoded(samples, monkeypatch):
     cv2.imwrite(samples[1].image_path, np.zeros((65, 96, 3), np.uint8))
     monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('was to be decoded'))
-    with pytest.raises(ImageError, match='96 x 65 pixels, more than the 6144'):
+    with pytest.raises(ImageError, match='96 x 65 pixels, more than the maximum of 6144'):
         SampleReader(samples).read(1, False)

@@ -1,1 +1,1 @@
-"""Training on Ascend NPUs through the TensorFlow adapter of CANN; nothing else imports it."""
+"""Ascend NPUs through the TensorFlow adapter of CANN, which no other package imports."""

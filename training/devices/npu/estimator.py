@@ -1,9 +1,9 @@
-"""Steps taken through NPUEstimator: the same graph, hooks and checkpoints, with data from tf.data.
+"""Training through NPUEstimator: the same graph, hooks and checkpoints, with data from tf.data.
 
-The Estimator owns the session, and its graph is final before there is one; on the device several
-steps may pass before the host sees the last of them. Everything else is as in ``training.loop``: a
-hook of the Estimator hands each result to the hooks of training. Its own ways to save, to restore
-and to log are off, so that a run can go on in either style.
+The Estimator owns the session, and its graph is final before the session exists; the device may run
+several steps before the host sees the last one. Otherwise training works as in ``training.loop``: a
+hook of the Estimator passes each result to the training hooks. Saving, restoring and logging of the
+Estimator are disabled, so that a run can continue with either API.
 """
 
 import contextlib
@@ -31,21 +31,18 @@ from training.loop import RunContext, TakeSteps, named_lack_of_memory, open_hook
 from utils.data_provider.data_provider import Batches
 from utils.errors import PSENetError
 
-# Batches that wait for the device, besides those that each reader holds.
+# Batches waiting for the device, in addition to those of the readers.
 _PREFETCH = 2
 
 
 def in_estimator(npu: NpuConfig) -> TakeSteps:
-    """Returns a function that runs the steps through NPUEstimator.
+    """Returns a function that runs the steps through NPUEstimator, for ``training.loop.train``.
 
     Args:
-        npu: the adapter's options, ``iterations_per_loop`` among them.
-
-    Returns:
-        For ``training.loop.train``.
+        npu: options of the adapter, including ``iterations_per_loop``.
 
     Raises:
-        PSENetError: the environment is not what NPUEstimator needs.
+        PSENetError: the environment is not suitable for NPUEstimator.
     """
     prepare_environment(os.environ)
     return lambda run: _train(run, npu)
@@ -57,7 +54,7 @@ def _train(run: RunContext, npu: NpuConfig) -> None:
         from npu_bridge.estimator.npu.npu_estimator import NPUEstimator
     specs = input_specs(run.config, run.device)
     feed = _Feed(run.batches)
-    # The Estimator restores whatever its folder holds, in a way that allows for nothing missing.
+    # The Estimator would restore any checkpoint in its folder, and fail on missing variables.
     with tempfile.TemporaryDirectory(prefix='psenet_') as empty, \
             named_lack_of_memory(specs), contextlib.ExitStack() as stack:
         config = make_run_config(
@@ -73,15 +70,15 @@ def _train(run: RunContext, npu: NpuConfig) -> None:
 
 
 class _Feed:
-    """Hands the readers' batches to tf.data, and remembers what the hooks need of them."""
+    """Passes the readers' batches to tf.data, and keeps what the hooks need."""
 
     def __init__(self, batches: Batches):
         self._batches = batches
         self._handed: Deque[Batch] = deque()
-        self.error: Optional[Exception] = None    # that ended the readers, and so the data
+        self.error: Optional[Exception] = None    # error that ended the data
 
     def dataset(self, specs: Inputs) -> tf.data.Dataset:
-        """The batches, as dicts with the names of ``Inputs``."""
+        """Creates a dataset of batches as dicts with the names of ``Inputs``."""
         return tf.data.Dataset.from_generator(
             self._hand_over, {name: spec.dtype for name, spec in specs._asdict().items()},
             {name: spec.shape for name, spec in specs._asdict().items()}).prefetch(_PREFETCH)
@@ -89,38 +86,38 @@ class _Feed:
     def _hand_over(self) -> Iterator[Dict[str, np.ndarray]]:
         try:
             for batch in map(Batch._make, self._batches):
-                # All of a batch would be kept as long as it waits for the device.
+                # Keep one sample, as whole batches would stay in memory until the device is done.
                 self._handed.append(Batch(batch.images[:1].copy(), batch.paths,
                                           batch.seg_maps[:1].copy(),
                                           batch.training_masks[:1].copy()))
                 yield Inputs(batch.images, batch.seg_maps, batch.training_masks)._asdict()
         except (PSENetError, RuntimeError) as error:
-            # An exception would reach the other end as a text. Data that ends ends the run in good
-            # order, and what was trained is saved.
+            # tf.data would turn the exception into text. If the data ends instead, the run ends
+            # normally and is saved.
             self.error = error
 
     def take(self, count: int) -> Batch:
-        """Drops the batches of ``count`` steps and returns the last of them."""
+        """Removes the batches of ``count`` steps and returns the last one."""
         return [self._handed.popleft() for _ in range(count)][-1]
 
 
 class FloatStep(BaseSaverBuilder.SaveableObject):
-    """The Estimator's int64 step as published checkpoints hold it: float32."""
+    """Saves the Estimator's int64 step as float32, as in published checkpoints."""
 
     def __init__(self, step: tf.Variable):
         value = tf.to_float(step)
         super().__init__(step, [BaseSaverBuilder.SaveSpec(value, '', step.op.name)], step.op.name)
 
     def restore(self, restored_tensors, restored_shapes) -> tf.Operation:
-        """As TensorFlow calls it."""
+        """Restores the step; called by TensorFlow."""
         return tf.assign(self.op, tf.cast(restored_tensors[0], self.op.dtype.base_dtype))
 
 
 class _Steps(tf.train.SessionRunHook):
-    """Builds the graph for an Estimator, and lets the hooks of training look at its steps."""
+    """Builds the graph for an Estimator, and passes its steps to the training hooks."""
 
     def __init__(self, run: RunContext, feed: _Feed, per_loop: int, stack: contextlib.ExitStack):
-        """Takes the run, its data, the steps a loop, and what closes the hooks after the run."""
+        """Stores the run, its data, the steps per loop, and the stack that closes the hooks."""
         self._run = run
         self._feed = feed
         self._per_loop = per_loop
@@ -131,7 +128,7 @@ class _Steps(tf.train.SessionRunHook):
         self._hooks: Optional[List[Hook]] = None
 
     def build(self, features: Dict[str, tf.Tensor], mode: str) -> tf.estimator.EstimatorSpec:
-        """The Estimator's model function."""
+        """Builds the graph; the model function of the Estimator."""
         run = self._run
         self._graph = build_train_graph(run.config, run.device, Inputs(**features))
         load = build_start(run.config, run.start, self._graph.average)
@@ -143,20 +140,20 @@ class _Steps(tf.train.SessionRunHook):
                                        saver=self._saver))
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
-        """Opens the hooks of training, now that the variables have their values."""
+        """Opens the training hooks; the variables have their values."""
         if self._hooks is not None:
-            # It would begin again with the first step's weights, and the next batch.
-            raise PSENetError(f'the session on the device was lost after step {self._step}; go on '
-                              'with --restore from what was saved before')
+            # A new session would start from the initial weights and the next batch.
+            raise PSENetError(f'the session on the device was lost after step {self._step}; '
+                              'continue from the last checkpoint with --restore')
         self._hooks = self._stack.enter_context(open_hooks(self._run, self._graph, self._saver))
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
-        """Requests the step's report; the Estimator itself runs the update."""
+        """Requests the fetches of the step; the Estimator runs the update."""
         return tf.train.SessionRunArgs(self._graph.fetches._replace(update=[]))
 
     def after_run(self, run_context: tf.train.SessionRunContext,
                   run_values: tf.train.SessionRunValues) -> None:
-        """Calls the hooks; ends the run at its last step or after a signal."""
+        """Calls the hooks; ends the run at the last step or after a signal."""
         values: Any = run_values.results
         before, self._step = self._step, int(values.global_step)
         taken = self._step - before
@@ -167,8 +164,8 @@ class _Steps(tf.train.SessionRunHook):
             run_context.request_stop()
 
     def end(self, session: tf.Session) -> None:
-        """Has the hooks save, unless nothing has changed."""
-        # Where the data ended within a loop, steps were taken that no result tells of.
+        """Lets the hooks save, unless nothing has changed."""
+        # If the data ended within a loop, there were steps without a result.
         self._step = int(session.run(tf.train.get_global_step(session.graph)))
         if self._step > self._run.first_step:
             for hook in self._hooks:

@@ -1,10 +1,10 @@
-"""The options of the NPU adapter that a user sets: their flags, what is refused, and NPURunConfig.
+"""Options of the NPU adapter: flags, checks, and NPURunConfig.
 
-The adapter reads each option from one typed field of ``NpuOptimizer``'s ``parameter_map``; a wrong
-field, a misspelt key or an option that lacks its partner it ignores without a word, and many wrong
-values abort the process minutes later. So all of that is refused here, before anything starts. An
-NPUEstimator makes the session's configuration itself, from the fields of NPURunConfig: most have
-the name of the option, a few go through a configuration of their own.
+The adapter reads each option from a typed field of the ``parameter_map`` of ``NpuOptimizer``. It
+silently ignores a wrong field, a misspelt key or an option without its partner, and many wrong
+values abort the process minutes later. Therefore all of these are rejected before the start.
+NPUEstimator creates the session's configuration from the fields of NPURunConfig: most have the name
+of the option, some belong to a nested configuration.
 """
 
 import difflib
@@ -38,13 +38,13 @@ _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 
 
 class NpuConfig(NamedTuple):
-    """The configuration of training on an NPU; all fields but ``options`` are named as flags."""
+    """Configuration of training on an NPU; all fields except ``options`` are flag names."""
 
     loss_scale: float = 1024.0
     loss_scale_mode: str = 'fixed'
     max_skipped_steps: int = 100
     max_loss: float = 100.0
-    options: Dict[str, Value] = {}  # noqa: RUF012 - NpuOptimizer's key -> value, only what was given
+    options: Dict[str, Value] = {}  # noqa: RUF012 - NpuOptimizer key -> value, if given
     api: str = 'session'
 
 
@@ -55,15 +55,15 @@ def define_npu_flags() -> None:
     """Defines the flags of training on an NPU (absl; call once, in an entry script)."""
     flags.DEFINE_enum(
         'api', _DEFAULTS.api, ['session', 'estimator'],
-        'session feeds the device with each batch; estimator trains the same through NPUEstimator '
-        'and tf.data, where --iterations_per_loop lets the device take several steps by itself. '
-        'A run can go on with either.', **group('NPU'))
+        'session feeds each batch to the device; estimator trains through NPUEstimator and '
+        'tf.data, where the device can run --iterations_per_loop steps at a time. A run can '
+        'continue with either.', **group('NPU'))
     _define_loss_flags()
     define_option_flags()
 
 
 def define_option_flags() -> None:
-    """Defines the flags of the adapter's options, which are for training and detection alike."""
+    """Defines the flags of the adapter's options, for training and detection."""
     npu = group('NPU (left to the adapter unless given)')
     define = {'b': flags.DEFINE_boolean, 'i': flags.DEFINE_integer, 's': flags.DEFINE_string}
     for key, option in FLAGS.items():
@@ -71,30 +71,29 @@ def define_option_flags() -> None:
     MOVED_FLAGS.update({key: f'--npu_option={key}=<value>' for key in CHECKED_KEYS})
     flags.DEFINE_multi_string(
         'npu_option', [],
-        'Any other option of the adapter, key=value; may be given several times. An option that '
-        'the installed release does not know has no effect; one that no known release has is '
-        'passed on with a warning, as what its value looks like: true or false, a whole number, '
-        'or a text.', **npu)
+        'Any other option of the adapter, key=value; may be repeated. Options that the installed '
+        'release does not know have no effect; options of no known release are passed on with a '
+        'warning, with the type guessed from the value: boolean, integer or string.', **npu)
 
 
 def _define_loss_flags() -> None:
     scaling = group('loss scaling and divergence')
     flags.DEFINE_float(
         'loss_scale', _DEFAULTS.loss_scale,
-        'The loss is multiplied by this, and the gradients divided, so that small gradients '
-        'survive in float16; with --loss_scale_mode=dynamic the scale to start from.', **scaling)
+        'Factor of the loss, by which gradients are divided again, to preserve small gradients in '
+        'float16; the initial scale with --loss_scale_mode=dynamic.', **scaling)
     flags.DEFINE_enum(
         'loss_scale_mode', _DEFAULTS.loss_scale_mode, ['fixed', 'dynamic'],
-        'dynamic doubles the scale after 1000 steps without overflow, and halves it after 2 with.',
-        **scaling)
+        'dynamic doubles the scale after 1000 steps without overflow, and halves it after 2 with '
+        'overflow.', **scaling)
     flags.DEFINE_integer(
         'max_skipped_steps', _DEFAULTS.max_skipped_steps,
-        'A step whose gradients overflow is left out; the run ends after more than this many of '
-        'them in a row. (A dynamic scale needs up to 64 to come down from 2**32 to 1.)', **scaling)
+        'Maximum number of consecutive steps that are skipped because gradients overflow; more end '
+        'the run. (A dynamic scale needs up to 64 to decrease from 2**32 to 1.)', **scaling)
     flags.DEFINE_float(
         'max_loss', _DEFAULTS.max_loss,
-        'The run ends when the total loss exceeds this: the device saturates where others give Inf '
-        'or NaN. The dice terms stay below 1, weight decay adds little.', **scaling)
+        'Maximum of the total loss; a higher one ends the run, as the device saturates instead of '
+        'giving Inf or NaN. The dice terms are below 1, and weight decay adds little.', **scaling)
 
 
 def npu_config_from_flags(flag_values: flags.FlagValues) -> NpuConfig:
@@ -104,10 +103,10 @@ def npu_config_from_flags(flag_values: flags.FlagValues) -> NpuConfig:
         flag_values: the parsed absl flags.
 
     Returns:
-        The device's configuration.
+        The configuration.
 
     Raises:
-        PSENetError: a key, a value or a pair cannot work; the sentence names the flag.
+        PSENetError: a key, a value or a combination is invalid; the message names the flag.
     """
     config = NpuConfig(flag_values.loss_scale, flag_values.loss_scale_mode,
                        flag_values.max_skipped_steps, flag_values.max_loss,
@@ -123,10 +122,10 @@ def options_from_flags(flag_values: flags.FlagValues) -> Dict[str, Value]:
         flag_values: the parsed absl flags.
 
     Returns:
-        NpuOptimizer's key -> value, only what was given.
+        NpuOptimizer key -> value, for the options that were given.
 
     Raises:
-        PSENetError: a key, a value or a pair cannot work; the sentence names the flag.
+        PSENetError: a key, a value or a combination is invalid; the message names the flag.
     """
     options = _read_options(flag_values)
     for fault in _option_faults(options) + _fed_faults(options):
@@ -147,17 +146,17 @@ def _expanded(value: Value) -> Value:
 
 
 def parse_npu_options(texts: List[str]) -> Dict[str, Value]:
-    """Reads ``--npu_option``.
+    """Parses ``--npu_option``.
 
     Args:
-        texts: each ``key=value``.
+        texts: ``key=value`` each.
 
     Returns:
-        Key -> value of the type that the adapter reads.
+        Key -> value of the type that the adapter expects.
 
     Raises:
-        PSENetError: a text has another form, the key has a flag of its own, is given twice or can
-            have no effect here, or the value is of another type.
+        PSENetError: a text is malformed, the key has its own flag, is given twice or cannot be used
+            here, or the value has the wrong type.
     """
     options = {}
     for text in texts:
@@ -175,24 +174,24 @@ def _key_fault(text: str, key: str, has_value: bool) -> Optional[str]:
     if not has_value:
         return f'--npu_option={text} must have the form key=value'
     if key in FLAGS:
-        return f'--npu_option={text} has a flag of its own: give --{text}'
+        return f'--npu_option={text} has its own flag: give --{text}'
     if key in UNUSABLE_KEYS:
         return f'--npu_option={text} cannot be set: {UNUSABLE_KEYS[key]}'
     return None
 
 
 def _field_of_unknown(key: str, value: str) -> str:
-    """Guesses the field of a key that is newer than the table from its value."""
+    """Guesses the field of an unknown key from its value."""
     field = 's'
     if value.lower() in ('true', 'false'):
         field = 'b'
     elif re.fullmatch('-?[0-9]+', value):
         field = 'i'
     similar = difflib.get_close_matches(key, OPTIONS, 1, 0.8)
-    logger.warning('--npu_option=%s: no known release of the adapter has %r, and one that does not '
-                   'know it ignores it; it is passed on as %s%s', key, key,
-                   {'b': 'true or false', 'i': 'a whole number', 's': 'a text'}[field],
-                   f'; is {similar[0]} meant?' if similar else '')
+    logger.warning('--npu_option=%s: no known release of the adapter has this option, and releases '
+                   'without it ignore it; it is passed on as %s%s', key,
+                   {'b': 'a boolean', 'i': 'an integer', 's': 'a string'}[field],
+                   f'; did you mean {similar[0]}?' if similar else '')
     return field
 
 
@@ -206,8 +205,8 @@ def _parse_value(text: str, field: str, value: str) -> Value:
             pass
     if field == 's' and value:
         return _expanded(value)
-    wanted = {'b': 'true or false', 'i': 'a whole number', 's': 'a text that is not empty'}[field]
-    raise PSENetError(f'--npu_option={text} must have {wanted} for a value')
+    wanted = {'b': 'true or false', 'i': 'an integer', 's': 'a non-empty string'}[field]
+    raise PSENetError(f'--npu_option={text} must have {wanted} as its value')
 
 
 def validate(config: NpuConfig) -> None:
@@ -224,20 +223,20 @@ def validate(config: NpuConfig) -> None:
 
 
 def check_for_ranks(options: Dict[str, Value], world_size: int) -> None:
-    """Rejects options that do not suit this number of processes.
+    """Rejects options that are not valid for the number of processes.
 
     Args:
-        options: the adapter's, which ``validate`` found right by themselves.
-        world_size: how many processes train together.
+        options: options that passed ``validate``.
+        world_size: number of processes of the job.
 
     Raises:
-        PSENetError: the sentence names the flag.
+        PSENetError: an option is not valid; the message names the flag.
     """
     if world_size == 1 and 'mstune_mode' in options:
-        raise PSENetError('--npu_option=mstune_mode=... tunes on several NPUs only, and this '
-                          'process trains alone; --npu_option=aoe_mode=... tunes one')
+        raise PSENetError('--npu_option=mstune_mode=... is for tuning on several NPUs, but this '
+                          'process trains alone; use --npu_option=aoe_mode=...')
     if world_size > 1 and options.get('op_compiler_cache_mode') == 'force':
-        raise PSENetError('--op_compiler_cache_mode=force empties the cache that other processes '
+        raise PSENetError('--op_compiler_cache_mode=force clears the cache that other processes '
                           'of the job use; give enable')
 
 
@@ -259,8 +258,8 @@ def _option_faults(options: Dict[str, Value]) -> List[str]:
 def _fed_faults(options: Dict[str, Value]) -> List[str]:
     steps = options.get('iterations_per_loop', 1)
     return [] if steps == 1 else [
-        f'--iterations_per_loop={steps} must be 1 where every step is fed, as a device that loops '
-        'by itself cannot be; npu_train.py --api=estimator can loop']
+        f'--iterations_per_loop={steps} must be 1 if every step is fed; npu_train.py '
+        '--api=estimator supports loops']
 
 
 def _value_faults(options: Dict[str, Value]) -> List[str]:
@@ -270,7 +269,7 @@ def _value_faults(options: Dict[str, Value]) -> List[str]:
             for key, value, fault in checked if fault]
 
 
-# Option -> those of which one has to be on as well; the adapter ignores it, or aborts, without.
+# Option -> options of which one is required as well; otherwise the adapter ignores it or aborts.
 _PARTNERS = {
     'enable_dump': ('dump_path',), 'enable_dump_debug': ('dump_path',),
     'dump_path': ('enable_dump', 'enable_dump_debug'),
@@ -309,7 +308,7 @@ def _partner_faults(options: Dict[str, Value]) -> List[str]:
     if _given(options, 'modify_mixlist') and not (
             str(options.get('precision_mode', '')).startswith('allow_mix_precision')
             or str(options.get('precision_mode_v2', '')).startswith('mixed_')):
-        faults.append('--npu_option=modify_mixlist=... is only for '
+        faults.append('--npu_option=modify_mixlist=... needs '
                       '--precision_mode=allow_mix_precision (later also _fp16, _bf16) or '
                       '--precision_mode_v2=mixed_...; give both or neither')
     mode = options.get('op_compiler_cache_mode')
@@ -328,20 +327,20 @@ def _conflicts(options: Dict[str, Value]) -> List[str]:
     return faults
 
 
-# What the device does by itself ends with its last step; nothing may fall in between.
+# Intervals that must be a multiple of the steps per loop on the device.
 _INTERVALS = ('max_steps', 'save_checkpoint_steps', 'save_summary_steps')
 _REFUSED = {
     'compress_weight_conf': 'NPUEstimator sets enable_compress_weight as well, and the adapter '
                             'aborts on both',
 }
-# They would have NPUEstimator join a cluster, or start from files that the flags do not name.
+# They would make NPUEstimator join a cluster, or start from files other than those in the flags.
 _DISTURBING = ('TF_CONFIG', 'LOCAL_CHECKPOINT_DIR', 'RESTORE_FROM')
 
 
 class _Part(NamedTuple):
-    """A field of NPURunConfig that holds several options.
+    """A nested configuration in a field of NPURunConfig.
 
-    name: of the class in npu_config.
+    name: name of the class in npu_config.
     arguments: option -> argument of the class.
     """
 
@@ -360,17 +359,17 @@ _PARTS = {
 
 
 def iterations_per_loop(config: NpuConfig) -> int:
-    """Steps that the device takes by itself."""
+    """Returns the number of steps per loop on the device."""
     return config.options.get('iterations_per_loop', 1)
 
 
 def check_estimator(train: TrainConfig, npu: NpuConfig, world_size: int) -> None:
-    """Refuses flags that cannot go together with ``--api=estimator``.
+    """Rejects flags that are incompatible with ``--api=estimator``.
 
     Args:
-        train: the run.
-        npu: how it uses the NPU.
-        world_size: processes that train together.
+        train: configuration of the run.
+        npu: configuration of the NPU.
+        world_size: number of processes of the job.
 
     Raises:
         PSENetError: the first fault found.
@@ -392,19 +391,19 @@ def _estimator_faults(npu: NpuConfig, world_size: int) -> List[str]:
     faults = [f'{key} cannot be given with --api=estimator: {why}'
               for key, why in _REFUSED.items() if key in npu.options]
     if world_size > 1:
-        faults.append(f'--api=estimator trains on one NPU, and the job has {world_size} ranks; '
-                      '--api=session trains on several')
+        faults.append(f'--api=estimator trains on one NPU, but the job has {world_size} ranks; '
+                      'use --api=session for several')
     return faults
 
 
 def prepare_environment(environment: MutableMapping[str, str]) -> None:
-    """Checks the variables that NPUEstimator reads, and sets RANK_SIZE where it is missing.
+    """Checks the variables that NPUEstimator reads, and sets RANK_SIZE if it is missing.
 
     Args:
         environment: as ``os.environ``; an empty value counts as unset.
 
     Raises:
-        PSENetError: a variable is missing, or set where none may be.
+        PSENetError: a variable is missing or must not be set.
     """
     if not environment.get('JOB_ID'):
         raise PSENetError('JOB_ID must be set for --api=estimator, to any number; train_npu.sh '
@@ -412,26 +411,23 @@ def prepare_environment(environment: MutableMapping[str, str]) -> None:
     for name in _DISTURBING:
         if environment.get(name):
             raise PSENetError(f'{name}={environment[name]} would change what --api=estimator does; '
-                              'unset it (--restore and --pretrained_model_path say what a run '
-                              'starts from)')
-    # Missing means 1 everywhere else; here some releases fail.
+                              'unset it (--restore and --pretrained_model_path choose the initial '
+                              'weights)')
+    # Some releases of NPUEstimator fail without it, although the default is 1 elsewhere.
     if not (environment.get('RANK_SIZE') or environment.get('CM_WORKER_SIZE')):
         environment['RANK_SIZE'] = '1'
 
 
 def make_run_config(npu_config: Any, options: Dict[str, Value], **fields: Any) -> Any:
-    """Makes the NPURunConfig that holds the options.
+    """Creates the NPURunConfig for the options.
 
     Args:
-        npu_config: the adapter's module of that name.
-        options: NpuOptimizer's key -> value.
-        fields: further fields.
-
-    Returns:
-        The configuration.
+        npu_config: module npu_config of the adapter.
+        options: NpuOptimizer key -> value.
+        fields: further fields of NPURunConfig.
 
     Raises:
-        PSENetError: the installed release cannot be told one of the options in this way.
+        PSENetError: the installed release does not support one of the options.
     """
     for field, part in _PARTS.items():
         given = {part.arguments[key]: options[key] for key in part.arguments if key in options}
@@ -444,7 +440,7 @@ def make_run_config(npu_config: Any, options: Dict[str, Value], **fields: Any) -
 
 def _make(kind: Type[Any], arguments: Dict[str, Any]) -> Any:
     if 'enable_options' in inspect.signature(kind).parameters and 'profiling_options' in arguments:
-        # The ProfilingConfig of r1.1.1.
+        # ProfilingConfig of release 1.1.1.
         arguments['enable_options'] = arguments.pop('profiling_options').split(':')
     with named_refusal(arguments, kind.__name__):
         return kind(**arguments)
@@ -452,20 +448,20 @@ def _make(kind: Type[Any], arguments: Dict[str, Any]) -> Any:
 
 @contextmanager
 def named_refusal(options: Collection[str], refuser: str = 'NPUEstimator') -> Iterator[None]:
-    """Turns errors of the adapter's constructors into a sentence that names the options.
+    """Turns errors of the adapter's constructors into a message that names the options.
 
     Args:
-        options: keys of those given, or names of arguments.
-        refuser: the class.
+        options: keys of the given options, or names of arguments.
+        refuser: name of the class.
 
     Raises:
-        PSENetError: it refuses what it was given.
+        PSENetError: the constructor raised an error.
     """
     try:
         yield
     except (TypeError, ValueError) as error:
         named = [key for key in options if re.search(rf'\b{re.escape(key)}\b', str(error))]
         named = ', '.join(map(_flag, named or options))
-        raise PSENetError('--api=estimator: %s of the installed adapter does not take the options '
-                          'given (%s)%s; leave that one out, or give --api=session'
+        raise PSENetError('--api=estimator: %s of the installed adapter does not accept the given '
+                          'options (%s)%s; remove it, or use --api=session'
                           % (refuser, first_line(error), f': {named}' if named else '')) from error

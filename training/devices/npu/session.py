@@ -1,8 +1,7 @@
-"""Sessions on an Ascend NPU: the adapter found and loaded, the device, and its configuration.
+"""Sessions on an Ascend NPU: loading the adapter, the device, and session configurations.
 
 Training and detection share the configuration. ``npu_bridge`` is imported by module paths that all
-releases of the adapter have, and only when a run is about to build its graph: loading it loads the
-device's libraries.
+releases of the adapter have, just before the graph is built, as it loads the device's libraries.
 """
 
 import contextlib
@@ -28,7 +27,7 @@ def check_installed(consequence: str) -> None:
     """Checks that the adapter is installed, without loading it.
 
     Args:
-        consequence: what cannot be done without it, and the way out; ends the sentence.
+        consequence: end of the message: the consequence and the remedy.
 
     Raises:
         PSENetError: npu_bridge is not installed.
@@ -40,26 +39,25 @@ def check_installed(consequence: str) -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Within it the adapter is imported.
+    """Surrounds imports of the adapter.
 
     Raises:
-        PSENetError: it, or the libraries it needs, cannot be loaded.
+        PSENetError: the adapter or its libraries cannot be loaded.
     """
     try:
         yield
-    # Where its native part does not load, the adapter prints that and goes on, to a name or an
-    # attribute that is not there.
+    # If its native library does not load, the adapter only prints a message, and fails later with
+    # a missing name or attribute.
     except (ImportError, NameError, AttributeError, OSError) as error:
-        raise PSENetError(f'npu_bridge is installed and cannot be loaded ({error}); source the '
-                          'set_env.sh of the CANN installation, whose libraries it '
-                          'needs') from error
+        raise PSENetError(f'npu_bridge is installed but cannot be loaded ({error}); source the '
+                          'set_env.sh of the CANN installation for its libraries') from error
 
 
 def session_config(options: Dict[str, Value]) -> tf.ConfigProto:
-    """One NpuOptimizer, and the two rewrites off that would put ops into the graph it lacks.
+    """Configures NpuOptimizer, and disables two rewrites that insert ops unknown to the adapter.
 
     Args:
-        options: key -> value of the adapter's options that were given.
+        options: key -> value of the given options of the adapter.
 
     Returns:
         The configuration of every session of the process.
@@ -75,7 +73,7 @@ def session_config(options: Dict[str, Value]) -> tf.ConfigProto:
 
 
 def _set(entry: Any, value: Value) -> None:
-    """Sets the field of the value's type; options have been read as what the adapter takes."""
+    """Sets the field for the type of the value."""
     if isinstance(value, str):
         entry.s = value.encode('utf-8')
     elif isinstance(value, bool):
@@ -85,42 +83,42 @@ def _set(entry: Any, value: Value) -> None:
 
 
 def ask_for_rank(options: Dict[str, Value]) -> int:
-    """Asks the adapter which rank of its job this process is, which needs all of them.
+    """Asks the adapter for the rank of this process, which needs all processes of the job.
 
     Args:
         options: as for ``session_config``.
 
     Returns:
-        The rank, from 0 on.
+        The rank, from 0.
 
     Raises:
-        PSENetError: the adapter cannot be loaded, or the job does not come together.
+        PSENetError: the adapter cannot be loaded, or the processes do not connect.
     """
     with loading():
         from hccl.manage.api import get_rank_id
         from npu_bridge.estimator import npu_ops
     with tf.Graph().as_default():
         initialise = npu_ops.initialize_system()
-        # The adapter forgets the rank when the session is closed: it is asked before.
+        # The rank is only known until the session is closed.
         with tf.Session(config=session_config(options)) as session:
             try:
                 session.run(initialise)
                 return int(get_rank_id())
             except (tf.errors.OpError, RuntimeError, ValueError) as error:
                 raise PSENetError(f'CM_WORKER_SIZE={os.environ.get("CM_WORKER_SIZE")}: the adapter '
-                                  f'cannot tell the rank of this process ({first_line(error)}); '
-                                  'see that all processes of the job run and have the same '
-                                  'CM_CHIEF_IP and CM_CHIEF_PORT') from error
+                                  f'cannot determine the rank of this process '
+                                  f'({first_line(error)}); check that all processes of the job run '
+                                  'with the same CM_CHIEF_IP and CM_CHIEF_PORT') from error
 
 
 def inference_session_config(options: Dict[str, Value]) -> tf.ConfigProto:
-    """Loads the adapter, which has to be there before a session is, for a network that only runs.
+    """Loads the adapter, which must precede any session, and configures sessions for inference.
 
-    ASCEND_DEVICE_ID, else DEVICE_ID, names the device; where neither is set it is the first one.
+    The device is ASCEND_DEVICE_ID, otherwise DEVICE_ID, or the first one.
 
     Args:
-        options: as for ``session_config``. Where they hold no precision_mode, the adapter's default
-            is force_fp16, not that of training.
+        options: as for ``session_config``. The default of precision_mode is force_fp16, unlike in
+            training.
 
     Returns:
         The configuration of every session of the process.
@@ -129,32 +127,32 @@ def inference_session_config(options: Dict[str, Value]) -> tf.ConfigProto:
         PSENetError: the adapter is not installed or cannot be loaded, or the environment is not
             that of one process on one NPU.
     """
-    check_installed('--platform=npu is for Ascend NPUs only; GPUs and CPUs take --platform=gpu')
+    check_installed('--platform=npu is for Ascend NPUs only; use --platform=gpu for GPUs and CPUs')
     remove_empty(os.environ)
     check_one_device(os.environ)
     with loading():
-        import npu_bridge.estimator.npu_ops  # noqa: F401 - its native part registers the device
+        import npu_bridge.estimator.npu_ops  # noqa: F401 - registers the device
     config = session_config(options)
     optimizer, = config.graph_options.rewrite_options.custom_optimizers
     optimizer.parameter_map['graph_run_mode'].i = _ONLINE_INFERENCE
     return config
 
 
-# The usual rule of the adapter's published examples.
+# As in the adapter's published examples.
 _SCALE_UP_EVERY = 1000
 _SCALE_DOWN_EVERY = 2
 _SCALE_DOWN_RATIO = 0.5
-# The adapter's name for what it must not put together with other collectives.
+# Value of the fusion argument that excludes an op from fusion with other collectives.
 _NO_FUSION = 0
-# Part of the name of every op by which the adapter's optimizer averages gradients.
+# Part of the name of all ops with which the adapter's optimizer averages gradients.
 _AVERAGING = '_Allreduce'
-# What a run fails with when a collective does not come about. The adapter gives no better reason.
+# Errors of failed collectives, for which the adapter gives no specific reason.
 _PEER_ERRORS = (tf.errors.InternalError, tf.errors.UnavailableError, tf.errors.AbortedError,
                 tf.errors.DeadlineExceededError, tf.errors.UnknownError)
 
 
 class _Bridge(NamedTuple):
-    """The parts of the adapter that are used."""
+    """Classes and modules of the adapter."""
 
     distributed_optimizer: Any
     loss_scale_optimizer: Any
@@ -177,24 +175,23 @@ def _import_bridge() -> _Bridge:
 
 
 class NpuDevice(Device):
-    """The NPU that ASCEND_DEVICE_ID, else DEVICE_ID, names; the first one where neither is set.
+    """The NPU in ASCEND_DEVICE_ID, otherwise DEVICE_ID, or the first one.
 
-    With RANK_SIZE above 1 the process is one of so many that train together. Gradients are averaged
-    over them; the dice sums of the loss and batch normalisation run over the batch of each.
+    With RANK_SIZE above 1 several processes train together. Gradients are averaged over them; dice
+    loss and batch normalisation use the batch of each process.
     """
 
     def __init__(self, config: NpuConfig):
         """Checks everything that does not need the device.
 
         Args:
-            config: loss scaling, limits, and the adapter's options.
+            config: loss scaling, limits, and options of the adapter.
 
         Raises:
-            PSENetError: npu_bridge is not installed, or the environment is not that of a process
-                on one NPU, which is alone or knows its job; or an option is not for so many.
+            PSENetError: npu_bridge is not installed, the environment is invalid, or an option is
+                not valid for the number of ranks.
         """
-        check_installed('npu_train.py trains on Ascend NPUs only; train.py is for GPUs '
-                                    'and CPUs')
+        check_installed('npu_train.py trains on Ascend NPUs only; train.py is for GPUs and CPUs')
         remove_empty(os.environ)
         self._place = rank_from_environment(os.environ)
         check_for_ranks(config.options, self._place.size)
@@ -228,22 +225,22 @@ class NpuDevice(Device):
         """Loads the adapter.
 
         Raises:
-            PSENetError: it, or the libraries it needs, cannot be loaded.
+            PSENetError: the adapter or its libraries cannot be loaded.
         """
         self._bridge = _import_bridge()
 
     def tower_scope(self, index: int) -> ContextManager:
-        """No placement: the adapter takes the whole graph."""
+        """Returns a null context, as the adapter runs the whole graph."""
         return contextlib.nullcontext()
 
     def session_config(self) -> tf.ConfigProto:
-        """The configuration of every session on an NPU, with the given options."""
+        """Returns the configuration of every session on an NPU."""
         return session_config(self._npu_config.options)
 
     def wrap_optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
-        """Loss scaling outermost, and the overflow of one rank is that of all.
+        """Adds loss scaling around all-reduce, so that an overflow on one rank counts for all.
 
-        The all-reduce inside it adds nothing on one device.
+        The all-reduce has no effect on one device.
         """
         manager = self._loss_scale_manager()
         self._scale = manager.get_loss_scale()
@@ -260,20 +257,20 @@ class NpuDevice(Device):
             decr_ratio=_SCALE_DOWN_RATIO)
 
     def step_scalars(self) -> Dict[str, tf.Tensor]:
-        """The loss scale that the next step will have."""
+        """Returns the loss scale of the next step."""
         return {'loss_scale': tf.identity(self._scale)}
 
     def mean_over_ranks(self, values: tf.Tensor) -> tf.Tensor:
-        """One all-reduce of the whole vector."""
+        """Uses a single all-reduce for the vector."""
         if self.world_size == 1:
             return values
         return self._bridge.collectives.allreduce(values, 'sum', _NO_FUSION) / self.world_size
 
     def broadcast_op(self, variables: Sequence[tf.Variable]) -> Optional[tf.Operation]:
-        """A broadcast for each variable of floats.
+        """Builds one broadcast for each floating-point variable.
 
-        The adapter's own helper leaves out all but the trainable ones, in most releases. Integers
-        are the counters of the dynamic loss scale, which every rank starts or restores alike.
+        The adapter's helper only broadcasts trainable variables in most releases. Integer variables
+        are counters of the dynamic loss scale, which are equal on all ranks.
 
         Raises:
             PSENetError: the graph does not average gradients.
@@ -290,7 +287,7 @@ class NpuDevice(Device):
         return tf.assign(variable, received)
 
     def is_peer_failure(self, error: tf.errors.OpError) -> bool:
-        """Treats every failure within the device as one, as the adapter gives no reason."""
+        """Treats every failure on the device as one, as the adapter gives no reason."""
         return self.world_size > 1 and isinstance(error, _PEER_ERRORS)
 
 
@@ -298,5 +295,4 @@ def _check_averages(graph: tf.Graph) -> None:
     """Rejects releases that ignore CM_WORKER_SIZE and would silently train one rank."""
     if not any(_AVERAGING in op.name for op in graph.get_operations()):
         raise PSENetError('the installed release of npu_bridge does not average gradients over '
-                          'CM_WORKER_SIZE processes; describe the job by RANK_SIZE and '
-                          'RANK_TABLE_FILE instead')
+                          'CM_WORKER_SIZE processes; use RANK_SIZE and RANK_TABLE_FILE instead')

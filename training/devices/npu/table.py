@@ -1,7 +1,7 @@
-"""What the NPU adapter's releases of 2021 to 2026 read from ``NpuOptimizer``'s ``parameter_map``.
+"""Options in the ``parameter_map`` of ``NpuOptimizer``, in releases of 2021 to 2026.
 
-Of ``OPTIONS`` those in ``FLAGS`` have a flag each, and the others go through ``--npu_option``;
-``UNUSABLE_KEYS`` would be ignored, or break the run, in a loop that feeds one device a graph of
+The options in ``FLAGS`` have a flag each, the others in ``OPTIONS`` are given by ``--npu_option``.
+``UNUSABLE_KEYS`` would be ignored, or break the run, in a training loop that feeds one device with
 static shapes.
 """
 
@@ -11,7 +11,7 @@ import re
 from typing import Callable, NamedTuple, Optional, Union
 
 Check = Callable[[Union[bool, int, str]], Optional[str]]
-# The adapter takes at most so many parts of dump_step.
+# Maximum number of parts in dump_step.
 _MAX_DUMP_PARTS = 100
 
 
@@ -19,8 +19,8 @@ class NpuOption(NamedTuple):
     """An option of the adapter.
 
     field: the oneof field that the adapter reads: 'b', 'i' or 's'.
-    help: of its flag, which has the option's key for a name; '' where it has none.
-    check: value -> what is wrong with it, to stand behind ``--key=value``; None: nothing.
+    help: help text of its flag, whose name is the key; '' without a flag.
+    check: value -> description of a fault, to follow ``--key=value``, or None if it is valid.
     """
 
     field: str
@@ -43,9 +43,9 @@ def _matches(pattern: str, form: str) -> Check:
 
 def _folder(value: str) -> Optional[str]:
     if not os.path.isdir(value):
-        return 'is not a directory; the adapter does not make it'
+        return 'is not a directory; create it'
     writable = os.access(value, os.R_OK | os.W_OK | os.X_OK)
-    return None if writable else 'must be a folder that can be read and written'
+    return None if writable else 'must be readable and writable'
 
 
 def _file(value: str) -> Optional[str]:
@@ -57,7 +57,7 @@ def _json_file(value: str) -> Optional[str]:
         with open(value, encoding='utf-8') as file:
             json.load(file)
     except (OSError, ValueError) as error:
-        return f'is no JSON file ({error})'
+        return f'is not a JSON file ({error})'
     return None
 
 
@@ -82,60 +82,58 @@ def _at_least_1(value: int) -> Optional[str]:
 def _dump_step(value: str) -> Optional[str]:
     parts = value.split('|')
     if len(parts) > _MAX_DUMP_PARTS or not all(re.fullmatch(r'\d+(-\d+)?', one) for one in parts):
-        return (f'must be step numbers and ranges such as 0|5|10-20, at most {_MAX_DUMP_PARTS} of '
-                'them')
+        return f'must be at most {_MAX_DUMP_PARTS} step numbers and ranges such as 0|5|10-20'
     return None
 
 
 _bytes = _matches('[1-9][0-9]*', 'a number of bytes, such as 16106127360')
-_not_empty = _matches('.+', 'a text that is not empty')
+_not_empty = _matches('.+', 'a non-empty string')
 
 FLAGS = {
     'precision_mode': NpuOption(
-        's', 'How float32 operators run: allow_fp32_to_fp16 (the default of training), force_fp16 '
-        '(that of detection), must_keep_origin_dtype, allow_mix_precision, force_fp32; from late '
-        '2023 on also cube_fp16in_fp32out, allow_mix_precision_fp16, allow_mix_precision_bf16, '
+        's', 'Precision of float32 operators: allow_fp32_to_fp16 (default of training), force_fp16 '
+        '(default of detection), must_keep_origin_dtype, allow_mix_precision, force_fp32; since '
+        'late 2023 also cube_fp16in_fp32out, allow_mix_precision_fp16, allow_mix_precision_bf16, '
         'allow_fp32_to_bf16.',
         _one_of('allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype',
                 'allow_mix_precision', 'force_fp32', 'cube_fp16in_fp32out',
                 'allow_mix_precision_fp16', 'allow_mix_precision_bf16', 'allow_fp32_to_bf16')),
     'precision_mode_v2': NpuOption(
-        's', 'From late 2023 on, instead of --precision_mode: fp16, origin, cube_fp16in_fp32out, '
+        's', 'Since late 2023, replaces --precision_mode: fp16, origin, cube_fp16in_fp32out, '
         'mixed_float16, mixed_bfloat16; later also cube_hif8, mixed_hif8.',
         _one_of('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16', 'mixed_bfloat16',
                 'cube_hif8', 'mixed_hif8')),
     'iterations_per_loop': NpuOption(
-        'i', 'Steps that the device takes by itself before the host sees one; more than 1 with '
-        '--api=estimator only.', _at_least_1),
+        'i', 'Steps per loop on the device; more than 1 needs --api=estimator.', _at_least_1),
     'graph_memory_max_size': NpuOption(
-        's', 'Bytes of device memory for feature maps; with --variable_memory_max_size at most '
-        'what the device has.', _bytes),
+        's', 'Bytes of device memory for feature maps; together with --variable_memory_max_size at '
+        "most the device's memory.", _bytes),
     'variable_memory_max_size': NpuOption(
         's', 'Bytes of device memory for variables.', _bytes),
     'enable_dump': NpuOption(
-        'b', 'Write tensors of each operator to --dump_path.'),
+        'b', 'Dump tensors of each operator to --dump_path.'),
     'enable_dump_debug': NpuOption(
-        'b', 'Write the operators that overflow to --dump_path.'),
+        'b', 'Dump operators that overflow to --dump_path.'),
     'dump_path': NpuOption(
         's', 'Existing folder for dumps.', _folder),
     'dump_step': NpuOption(
-        's', 'Steps to dump, such as 0|5|10-20; all when not given.', _dump_step),
+        's', 'Steps to dump, such as 0|5|10-20; by default all.', _dump_step),
     'profiling_mode': NpuOption(
-        'b', 'Profile; --profiling_options says what, which newer releases have a default for.'),
+        'b', 'Profile according to --profiling_options, which has a default in newer releases.'),
     'profiling_options': NpuOption(
-        's', 'Before April 2021 a text like training_trace:task_trace, later JSON: {"output": '
+        's', 'Before April 2021 a string such as training_trace:task_trace, later JSON: {"output": '
         '"/folder", "training_trace": "on", "task_trace": "on"}.', _profiling),
     'auto_tune_mode': NpuOption(
         's', 'Tune operators when they are built: RL, GA or RL,GA.',
         _one_of('RL', 'GA', 'RL,GA', 'GA,RL')),
     'op_compiler_cache_mode': NpuOption(
-        's', 'Cache of compiled operators: enable, force (empty it first) or disable.',
+        's', 'Cache of compiled operators: enable, force (clear it first) or disable.',
         _one_of('enable', 'force', 'disable')),
     'op_compiler_cache_dir': NpuOption(
         's', 'Folder of the cache of compiled operators.', _not_empty),
 }
 
-# Through --npu_option as OTHER_KEYS, with values that are checked; formerly flags.
+# Formerly flags; given by --npu_option like OTHER_KEYS, but with checked values.
 CHECKED_KEYS = {
     'modify_mixlist': NpuOption('s', check=_json_file),
     'op_precision_mode': NpuOption('s', check=_file),
@@ -161,11 +159,11 @@ CHECKED_KEYS = {
 
 _ONE_DEVICE = 'this process uses one device'
 _STATIC = 'all shapes of the graph are static'
-_FED = 'every run is fed, and the option is for data that TensorFlow itself reads'
+_FED = 'the option is for input pipelines of TensorFlow, but every step is fed'
 
 UNUSABLE_KEYS = {
-    'use_off_line': 'it is on here; train.py is for the host, and so is eval.py --platform=gpu',
-    'graph_run_mode': 'it is 1 where training, 0 where detecting',
+    'use_off_line': 'it is always on; use train.py or eval.py --platform=gpu for the host',
+    'graph_run_mode': 'it is 1 for training and 0 for detection',
     'job': 'a session script leaves it unset',
     'task_index': 'a session script leaves it unset',
     'enable_data_pre_proc': _FED,
@@ -177,10 +175,10 @@ UNUSABLE_KEYS = {
     'input_shape': _STATIC,
     'local_rank_id': _ONE_DEVICE,
     'local_device_list': _ONE_DEVICE,
-    'is_tailing_optimization': 'it goes with an optimizer that is not used here',
+    'is_tailing_optimization': 'it is for an optimizer that is not used here',
 }
 
-# All other keys, by the field that each is read from.
+# All other keys, by field.
 OTHER_KEYS = {
     **dict.fromkeys((
         'all_tensor_not_empty', 'compile_dynamic_mode', 'enable_compress_weight',
