@@ -1,4 +1,4 @@
-# Every target sets up what it needs; a setup that is up to date costs no time.
+# Every target runs the setup that it needs, which takes no time once it is complete.
 
 VENV_PYTHON := .venv/bin/python
 SETUP = python=$$(PYTHON='$(PYTHON)' tools/find_python.sh) && TF='$(TF)' "$$python" tools/setup_env.py
@@ -20,16 +20,16 @@ help: ## list the targets
 	@echo '  PYTHON=/path/to/python3.7 chooses the interpreter, TF=intel-tensorflow==1.15.2 another'
 	@echo '  build of TensorFlow; both are remembered.'
 
-setup: ## make .venv with all packages, build pse
+setup: ## create .venv with all packages, build pse
 	@$(SETUP)
 
 setup-horovod: setup ## add Horovod to .venv, for training with several processes
 	@$(SETUP) horovod
 
-setup-tools: setup ## add to .venv what exporting to ONNX and the demo server need
+setup-tools: setup ## add to .venv the packages for ONNX export and the demo server
 	@$(SETUP) tools
 
-setup-detect: ## make .venv-detect for detection alone: any CPython from 3.8 to 3.13, PYTHON=...
+setup-detect: ## create .venv-detect for detection only: any CPython from 3.8 to 3.13, PYTHON=...
 	@python=$$(PYTHON='$(PYTHON)' tools/find_python.sh detect) && "$$python" tools/setup_env.py detect
 
 setup-browser: ## install Debian's Chromium, for the demo server's tests
@@ -38,21 +38,21 @@ setup-browser: ## install Debian's Chromium, for the demo server's tests
 	  echo 'error: chromium and chromedriver could not be installed; put both on the PATH (as root' \
 	  'on Debian and Ubuntu: make setup-browser)' >&2; exit 1; }
 
-detect: setup ## find the text in IMAGES=folder with CHECKPOINT=checkpoint/icdar2015, into OUTPUT=output
-	@test -n '$(IMAGES)' || { echo 'error: name the images: make detect IMAGES=folder' >&2; exit 1; }
+detect: setup ## find the text in IMAGES=directory with CHECKPOINT=checkpoint/icdar2015, into OUTPUT=output
+	@test -n '$(IMAGES)' || { echo 'error: IMAGES is missing; use make detect IMAGES=directory' >&2; exit 1; }
 	@$(VENV_PYTHON) eval.py --gpu_list="" --test_data_path='$(IMAGES)' --output_dir='$(or $(OUTPUT),output)' \
 	  --checkpoint_path='$(or $(CHECKPOINT),checkpoint/icdar2015)'
 
-backbone: setup ## write pretrain_model/resnet_v1_50.ckpt, the ImageNet weights to start from
+backbone: setup ## write pretrain_model/resnet_v1_50.ckpt, the ImageNet weights
 	@$(VENV_PYTHON) -m tools.import_backbone
 
-demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 cuts it short
+demo: setup ## make data, train, detect and score, in minutes; DEMO_STEPS=20 shortens it
 	@$(VENV_PYTHON) -m tools.demo $(DEMO_FLAGS)
 
 demo-curved: setup ## the same with curved words, found as polygons
 	@$(VENV_PYTHON) -m tools.demo $(DEMO_FLAGS) --curved --folder=./demo/curved
 
-tools-demo: setup-tools ## run every tool on the demo's data, and leave their pictures in demo/tools
+tools-demo: setup-tools ## run every tool on the demo's data, and keep their images in demo/tools
 	@$(VENV_PYTHON) -m tools.tools_demo $(DEMO_FLAGS)
 
 test: setup-tools ## run the tests, two files at a time; ARGS='tests/pse -x' is passed to pytest
@@ -63,15 +63,15 @@ test-detect: setup-detect ## run the tests of detection, scoring, labels and ser
 	@.venv-detect/bin/python -W error::DeprecationWarning -m pytest -n 2 --dist loadfile -p no:cacheprovider \
 	  $(DETECT_TESTS) $(ARGS)
 
-test-distributed: setup-tools setup-horovod ## run the tests of several processes: Horovod, and many NPUs
+test-distributed: setup-tools setup-horovod ## run the tests with several processes: Horovod and NPUs
 	@$(VENV_PYTHON) -m pytest -m distributed $(ARGS)
 
-fuzz: setup ## look for inputs that break the readers and pse, for FUZZ_SECONDS=300
+fuzz: setup ## search for inputs that break the parsers and pse, for FUZZ_SECONDS=300
 	@$(SETUP) fuzz
 	@$(MAKE) -s -C pse sanitize PYTHON='$(CURDIR)/$(VENV_PYTHON)'
 	@$(VENV_PYTHON) -m tests.fuzz
 
-soak: setup ## kill and disturb a training run, for SOAK_SECONDS=1200 at most
+soak: setup ## kill and disturb a training run, for at most SOAK_SECONDS=1200
 	@$(VENV_PYTHON) -m tests.soak
 
 # Bandit: subprocesses are started (B404, B603), as readers, ranks and a demo's steps are processes;
@@ -87,7 +87,7 @@ lint: setup ## check style, spelling and security
 bench: setup-tools ## measure the parts of the system, each against a baseline
 	@$(VENV_PYTHON) -m tools.benchmark $(ARGS)
 
-clean: ## remove what builds, tests and the demo made; .venv and output/ stay
+clean: ## remove files of builds, tests and the demo; keeps .venv and output/
 	$(MAKE) -s -C pse clean
 	rm -rf demo fuzz .pytest_cache .ruff_cache .hypothesis
 	find . -name '.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Detects text in a folder of images, or in one image, with a trained checkpoint.
+"""Detects text in a directory of images, or in one image, with a trained checkpoint.
 
     python eval.py --test_data_path=./ocr/ch4_test_images --checkpoint_path=./checkpoint/
     python eval.py --platform=npu ...      on an Ascend NPU instead of GPUs or the CPU

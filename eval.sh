@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The published evaluation: detects text in the test images, packs the results, and scores them.
 #
-#   bash eval.sh                                   with the published paths, inside this folder
+#   bash eval.sh                                   with the published paths, inside this directory
 #   ckpt_dir=./out gt=./gt.zip bash eval.sh        environment variables set the paths
 #   bash eval.sh --seg_map_thresh=0.99             arguments are passed to eval.py
 #   bash eval.sh --platform=npu                    on an Ascend NPU instead of the CPU
 #
-# It runs from any folder: given relative paths refer to the current folder, and the defaults to the
-# folder of this file. PYTHON selects the interpreter. Only the results of an earlier run are
+# It runs from any directory: given relative paths refer to the current directory, and the defaults
+# to that of this file. PYTHON selects the interpreter. Only the results of an earlier run are
 # removed from output_dir. If a step fails, the script ends with the exit code of that step.
 set -euo pipefail
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The published training on one Ascend NPU: the command of the best run.
 #
-#   bash train_npu.sh                              with the published paths, inside this folder
+#   bash train_npu.sh                              with the published paths, inside this directory
 #   bash train_npu.sh --restore                    arguments are passed to npu_train.py
 #   bash train_npu.sh --checkpoint_path=./run2     and override the defaults below
 #   DEVICE_ID=3 bash train_npu.sh                  on another device
 #
-# It runs from any folder: given relative paths refer to the current folder, and the defaults to the
-# folder of this file. PYTHON selects the interpreter. Variables that are set already are kept.
+# It runs from any directory: given relative paths refer to the current directory, and the defaults
+# to that of this file. PYTHON selects the interpreter. Variables that are set already are kept.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

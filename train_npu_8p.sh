@@ -7,8 +7,8 @@
 #   RANK_SIZE=4 bash train_npu_8p.sh               on the four devices of rank_table_4p.json
 #   bash train_npu_8p.sh --help                    lists the environment variables
 #
-# It runs from any folder: given relative paths refer to the current folder, and the defaults to the
-# folder of this file. PYTHON selects the interpreter. Variables that are set already are kept.
+# It runs from any directory: given relative paths refer to the current directory, and the defaults
+# to that of this file. PYTHON selects the interpreter. Variables that are set already are kept.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

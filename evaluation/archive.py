@@ -131,7 +131,7 @@ def _choose(entries: List[Tuple[str, zipfile.ZipInfo]], path: str, pattern: Patt
             chosen[sample_id] = info
         elif strict:
             raise ProtocolError(f'{_source(path, info)}: the name does not match '
-                                f'{pattern.pattern}; zip the result files alone, without a folder')
+                                f'{pattern.pattern}; zip only the result files, no directory')
     total = sum(info.file_size for info in chosen.values())
     if total > MAX_ARCHIVE_BYTES:
         raise ProtocolError(f'{path} unpacks to {total} bytes, more than the '

@@ -2,11 +2,11 @@
 
     python evaluation/polygon_script.py -g=gt.zip -s=results.zip                IoU above 0.5
     python evaluation/polygon_script.py --protocol=ctw1500 -g=... -s=...        CTW1500's own
-    python evaluation/polygon_script.py --protocol=total_text -g=FOLDER -s=...  DetEval, 0.7, 0.6
-    python evaluation/polygon_script.py --protocol=msra_td500 -g=FOLDER -s=...  rotated boxes
+    python evaluation/polygon_script.py --protocol=total_text -g=DIR -s=...  DetEval, 0.7, 0.6
+    python evaluation/polygon_script.py --protocol=msra_td500 -g=DIR -s=...  rotated boxes
 
-Ground truth and results are zip archives or folders. Ground truth: lines x1,y1,..,xn,yn,text with
-### for ignored regions, CTW1500's lines of 32 numbers, Total-Text's poly_gt_imgN.mat, or
+Ground truth and results are zip archives or directories. Ground truth: lines x1,y1,..,xn,yn,text
+with ### for ignored regions, CTW1500's lines of 32 numbers, Total-Text's poly_gt_imgN.mat, or
 MSRA-TD500's .gt. Results: lines x1,y1,..,xn,yn[,score] in res_<image>.txt or <image>.txt; images
 without a result file count as missed. Prints ``Calculated!`` and a line of JSON with precision,
 recall and hmean.
@@ -25,7 +25,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 import numpy as np
 from shapely.geometry import Polygon
 
-# A script has its own folder on the path, not that of the package.
+# A script has its own directory on the path, not that of the package.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.archive import MAX_ARCHIVE_BYTES, MAX_ENTRIES, MAX_ENTRY_BYTES, decode
@@ -274,8 +274,8 @@ def score(ground_truth_path: str, results_path: str, protocol: str = 'iou') -> D
     """Scores results against ground truth.
 
     Args:
-        ground_truth_path: archive or folder.
-        results_path: archive or folder.
+        ground_truth_path: archive or directory.
+        results_path: archive or directory.
         protocol: a name in PROTOCOLS.
 
     Returns:

@@ -139,12 +139,12 @@ MAX_IOU_COLUMNS = 100
 MAX_IOU_CELLS = 1000000
 
 
-def write_report(folder: str, evaluation: Evaluation, parameters: Parameters,
+def write_report(directory: str, evaluation: Evaluation, parameters: Parameters,
                  inputs: Tuple[str, ...]) -> str:
     """Writes ``results.zip``: ``method.json`` and, if requested, ``<id>.json`` for each sample.
 
     Args:
-        folder: output folder, created if missing. An earlier report is replaced.
+        directory: output directory, created if missing. An earlier report is replaced.
         evaluation: scores to report.
         parameters: parameters of the evaluation.
         inputs: paths of the scored archives, which must not be replaced.
@@ -155,12 +155,12 @@ def write_report(folder: str, evaluation: Evaluation, parameters: Parameters,
     Raises:
         ProtocolError: it cannot be written.
     """
-    path = os.path.join(folder, REPORT_NAME)
+    path = os.path.join(directory, REPORT_NAME)
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
         if os.path.exists(path) and any(os.path.samefile(path, used) for used in inputs):
-            raise ProtocolError(f'-o={folder} would overwrite {path}, which is being scored; '
-                                'choose another folder')
+            raise ProtocolError(f'-o={directory} would overwrite {path}, which is being scored; '
+                                'choose another directory')
         write_archive(path, _entries(evaluation, parameters))
     except OSError as error:
         raise ProtocolError(f'cannot write the report {path}: {error.strerror or error}') from None

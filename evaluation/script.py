@@ -13,7 +13,7 @@ import os
 import sys
 from typing import List, Optional
 
-# A script has its own folder on the path, not that of the package.
+# A script has its own directory on the path, not that of the package.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from evaluation.parameters import DEFAULT_PARAMETERS, Parameters, ProtocolError, parse_parameters
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('-s', '--submission', required=True, type=os.path.expanduser,
                         metavar='ZIP',
                         help='results: res_img_<number>.txt entries, nothing else')
-    parser.add_argument('-o', '--output', type=os.path.expanduser, metavar='FOLDER',
+    parser.add_argument('-o', '--output', type=os.path.expanduser, metavar='DIRECTORY',
                         help='write results.zip there: method.json, and <number>.json per sample')
     parser.add_argument('-p', '--parameters', metavar='JSON',
                         help='change parameters: ' + ', '.join(

@@ -95,8 +95,8 @@ def define_output_flags() -> None:
     files = group('files')
     define_path(
         'output_dir', _DEFAULTS.output_dir,
-        'Folder for res_<image>.txt and the images with boxes, created if missing. Result files of '
-        'an earlier run are removed, other files are kept.', **files)
+        'Directory for res_<image>.txt and the images with boxes, created if missing. Result files '
+        'of an earlier run are removed, other files are kept.', **files)
     flags.DEFINE_boolean(
         'no_write_images', _DEFAULTS.no_write_images,
         'Do not write images with the boxes drawn.', **files)
@@ -109,14 +109,14 @@ def define_images_flag() -> None:
     """Defines ``--test_data_path``."""
     define_path(
         'test_data_path', _DEFAULTS.test_data_path,
-        'Folder with images, or a single image.', **group('files'))
+        'Directory with images, or a single image.', **group('files'))
 
 
 def define_checkpoint_flag() -> None:
     """Defines ``--checkpoint_path`` for detection."""
     define_path(
         'checkpoint_path', _DEFAULTS.checkpoint_path,
-        'Trained checkpoint: a folder, a prefix such as model.ckpt-1000, or one of its files.',
+        'Trained checkpoint: a directory, a prefix such as model.ckpt-1000, or one of its files.',
         **group('files'))
 
 
@@ -125,7 +125,7 @@ def define_model_flag() -> None:
     define_path(
         'model', _DEFAULTS.model,
         'Exported model (tools.export) to use instead of the checkpoint: a frozen graph, the '
-        'folder of a SavedModel or, with --engine=onnx or openvino, an .onnx file.',
+        'directory of a SavedModel or, with --engine=onnx or openvino, an .onnx file.',
         **group('files'))
 
 
@@ -264,8 +264,8 @@ def _faults(config: DetectConfig) -> Iterator[str]:
     yield from _tile_faults(config)
     yield from _engine_faults(config)
     if os.path.realpath(config.output_dir) == os.path.realpath(config.test_data_path):
-        yield (f'--output_dir={config.output_dir} is the folder of --test_data_path, where output '
-               'images would be taken for test images; choose another one')
+        yield (f'--output_dir={config.output_dir} is the directory of --test_data_path, where '
+               'output images would be taken for test images; choose another one')
 
 
 def _threshold_faults(config: DetectConfig) -> Iterator[str]:

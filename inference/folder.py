@@ -161,20 +161,20 @@ def image_reader(config: DetectConfig) -> Read:
                    apply_exif_orientation=config.apply_exif_orientation)
 
 
-def images_by_stem(folder: str) -> Dict[str, str]:
-    """Lists the images of a folder.
+def images_by_stem(directory: str) -> Dict[str, str]:
+    """Lists the images of a directory.
 
     Args:
-        folder: folder with images, or one image.
+        directory: directory with images, or one image.
 
     Returns:
         Name without extension, used for result files -> path; sorted.
 
     Raises:
-        PSENetError: the folder is missing or has no image, or two images have the same name.
+        PSENetError: the directory is missing or has no image, or two images have the same name.
     """
     images: Dict[str, str] = {}
-    for path in list_images(folder):
+    for path in list_images(directory):
         stem = os.path.splitext(os.path.basename(path))[0]
         if stem in images:
             raise PSENetError(f'{images[stem]} and {path} have the same result file '
@@ -209,7 +209,7 @@ def detect_folder(
     Args:
         detector: the detector; its network is only used in the caller's thread.
         images: stem -> path, from ``images_by_stem``.
-        output_dir: an existing folder.
+        output_dir: an existing directory.
         write_images: whether to write ``res_<image name>``, the image with boxes; as PNG if the
             image's format cannot be written.
         read: reads an image file; see ``image_reader``.
@@ -283,7 +283,7 @@ def write_drawn(output_dir: str, path: str, image_bgr: np.ndarray,
     """Writes an image with its regions drawn.
 
     Args:
-        output_dir: an existing folder for ``res_<image name>``, a PNG file if the image's format
+        output_dir: an existing directory for ``res_<image name>``, a PNG file if the image's format
             cannot be written.
         path: path of the image.
         image_bgr: uint8 (H, W, 3), BGR. Unchanged.

@@ -272,7 +272,7 @@ class ExportedNetwork(_SessionNetwork):
             names = load(self._session, self._model)
         except (DecodeError, *READ_ERRORS) as error:
             raise damaged_model(self._model, 'SavedModel' if is_saved_model else 'frozen graph',
-                                 first_line(error)) from None
+                                first_line(error)) from None
         self._images, self._score_maps = _endpoints(self._session, self._model, names)
         self.input_sizes = fixed_size(self._images.shape.as_list())
 
@@ -349,8 +349,8 @@ def graph_file(model: str) -> str:
                           'checkpoint')
     path = os.path.join(model, SAVED_MODEL_GRAPH) if os.path.isdir(model) else model
     if not os.path.isfile(path):
-        raise PSENetError(f'the folder --model={model} has no {SAVED_MODEL_GRAPH}; give the folder '
-                          'of a SavedModel, a frozen graph (.pb) or an .onnx file')
+        raise PSENetError(f'the directory --model={model} has no {SAVED_MODEL_GRAPH}; give the '
+                          'directory of a SavedModel, a frozen graph (.pb) or an .onnx file')
     return path
 
 

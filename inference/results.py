@@ -1,6 +1,6 @@
 """Result files in the form of ICDAR2015: ``res_<stem>.txt`` and ``results.zip``.
 
-Files are written atomically. In an output folder only files that are recognised as results of an
+Files are written atomically. In an output directory only files that are recognised as results of an
 earlier run are removed.
 """
 
@@ -30,7 +30,7 @@ _POLYGON_LINE = re.compile(rf'-?\d+,-?\d+(,-?\d+,-?\d+){{2,}}{_SCORE}')
 
 
 class ResultError(PSENetError):
-    """A result file or output folder cannot be read, written or used."""
+    """A result file or output directory cannot be read, written or used."""
 
 
 def result_path(output_dir: str, stem: str) -> str:
@@ -43,7 +43,7 @@ def write_result(output_dir: str, stem: str, boxes: Sequence[np.ndarray],
     """Writes the regions of an image, one per line: ``x1,y1,x2,y2,x3,y3,x4,y4`` and CRLF.
 
     Args:
-        output_dir: an existing folder.
+        output_dir: an existing directory.
         stem: the image's name without extension.
         boxes: int (N, 4, 2), or polygons (P, 2), x, y in pixels of the image, clockwise; may be
             empty.
@@ -97,10 +97,10 @@ def read_result(path: str) -> np.ndarray:
 
 
 def prepare_output(output_dir: str) -> int:
-    """Creates the output folder and removes the results of an earlier run.
+    """Creates the output directory and removes the results of an earlier run.
 
     Args:
-        output_dir: output folder; created with its parents if missing.
+        output_dir: output directory; created with its parents if missing.
 
     Returns:
         The number of removed files.
@@ -132,7 +132,7 @@ def _named(output_dir: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ResultError(f'cannot write to the folder --output_dir={output_dir}: '
+        raise ResultError(f'cannot write to the directory --output_dir={output_dir}: '
                           f'{error.strerror or error}') from None
 
 
@@ -140,7 +140,7 @@ def write_archive(output_dir: str, name_pattern: Optional[str] = None) -> str:
     """Packs results into ``results.zip`` for scoring.
 
     Args:
-        output_dir: folder with the result files and for the archive.
+        output_dir: directory with the result files and for the archive.
         name_pattern: regular expression of the names to pack. None packs ``res_img_<number>.txt``
             if such results exist, otherwise all results.
 
@@ -179,7 +179,7 @@ def _names(output_dir: str) -> List[str]:
     try:
         return os.listdir(output_dir)
     except OSError as error:
-        raise ResultError(f'cannot list the folder {output_dir}: '
+        raise ResultError(f'cannot list the directory {output_dir}: '
                           f'{error.strerror or error}') from None
 
 
@@ -203,5 +203,5 @@ def _own_archive(output_dir: str) -> List[str]:
         foreign = ['no zip archive']
     if foreign:
         raise ResultError(f'{path} is not an archive of results ({foreign[0]}); move it away or '
-                          'choose another output folder')
+                          'choose another output directory')
     return [path]

@@ -129,7 +129,7 @@ def give_thresholds(model: str, content: Dict[str, Any]) -> None:
     """Writes the thresholds file of an exported model.
 
     Args:
-        model: the exported model, a file or a folder.
+        model: the exported model, a file or a directory.
         content: thresholds of its checkpoint, from ``read_thresholds``; if empty, the file of an
             earlier model is removed.
 

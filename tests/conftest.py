@@ -23,7 +23,7 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler),
 
 @pytest.fixture(scope='session')
 def project_root() -> pathlib.Path:
-    """The folder that holds train.py."""
+    """The directory that holds train.py."""
     return ROOT
 
 
@@ -35,16 +35,16 @@ def data_dir() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def shared_dir() -> pathlib.Path:
-    """The shared folder beside the project; without it, tests that need it skip and say so."""
+    """The shared directory beside the project; without it, tests that need it skip and say so."""
     if not SHARED.is_dir():
-        pytest.skip(f'needs the shared folder with real ICDAR2015 samples at {SHARED}')
+        pytest.skip(f'needs the shared directory with real ICDAR2015 samples at {SHARED}')
     return SHARED
 
 
 @pytest.fixture(scope='session')
 def icdar_dir(shared_dir) -> pathlib.Path:
     """1,000 real training images, 100 real test images and the official ground truth."""
-    folder = shared_dir / 'data' / 'icdar2015'
-    if not folder.is_dir():
-        pytest.skip(f'needs the real ICDAR2015 samples at {folder}')
-    return folder
+    directory = shared_dir / 'data' / 'icdar2015'
+    if not directory.is_dir():
+        pytest.skip(f'needs the real ICDAR2015 samples at {directory}')
+    return directory

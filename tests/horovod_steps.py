@@ -1,7 +1,7 @@
 """Steps of the real network on given batches, by one process or by two that train together.
 
-    python -m tests.horovod_steps FOLDER                      alone.npz
-    horovodrun -np 2 python -m tests.horovod_steps FOLDER     rank_0.npz, rank_1.npz
+    python -m tests.horovod_steps DIR                         alone.npz
+    horovodrun -np 2 python -m tests.horovod_steps DIR        rank_0.npz, rank_1.npz
 
 Each file holds, by scenario, ``<scenario>/digests``: a JSON text of all variables' names and the
 SHA-256 of their values. That of rank 0 also holds ``<scenario>/<variable>``, Adam's first moment of
@@ -72,7 +72,7 @@ class Steps:
         np.savez(path, **self._seen)
 
 
-def main(folder):
+def main(directory):
     """Runs the scenarios of this process."""
     configure_tensorflow('')
     place = find_rank(os.environ, distributed=True)
@@ -87,7 +87,7 @@ def main(folder):
     else:
         steps.run('first', [20])
         steps.run('second', [21])
-    steps.write(os.path.join(folder, f'rank_{place.rank}.npz' if together else 'alone.npz'))
+    steps.write(os.path.join(directory, f'rank_{place.rank}.npz' if together else 'alone.npz'))
 
 
 if __name__ == '__main__':

@@ -24,18 +24,18 @@ def rank_table(size):
 class Ranks:
     """Starts a job of several ranks of one program."""
 
-    def __init__(self, folder, size, command):
+    def __init__(self, directory, size, command):
         """Writes the rank table.
 
         Args:
-            folder: for the table and the output, a pathlib.Path.
+            directory: for the table and the output, a pathlib.Path.
             size: number of ranks.
             command: of every rank, a list.
         """
-        self.folder = folder
+        self.directory = directory
         self.size = size
         self.command = command
-        self.table = folder / 'rank_table.json'
+        self.table = directory / 'rank_table.json'
         self.table.write_text(json.dumps(rank_table(size)))
 
     def environment(self, rank):
@@ -50,7 +50,7 @@ class Ranks:
         """Starts a rank; its output can be read with ``finish``."""
         return subprocess.Popen(
             [*self.command, *arguments], env={**self.environment(rank), **variables},
-            cwd=str(self.folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            cwd=str(self.directory), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def run(self, *arguments, only=None, **variables):
         """Runs all ranks to their end.

@@ -92,11 +92,11 @@ def load_rule_weights(session: tf.compat.v1.Session, variables: Iterable[tf.Vari
     session.run(initializers, feeds)
 
 
-def write_rule_checkpoint(folder: str) -> str:
+def write_rule_checkpoint(directory: str) -> str:
     """Writes a checkpoint with the weights by rule, trainable ones as moving averages alone.
 
     Args:
-        folder: gets ``model.ckpt-1``, 110 MB.
+        directory: gets ``model.ckpt-1``, 110 MB.
 
     Returns:
         The checkpoint's prefix.
@@ -108,7 +108,7 @@ def write_rule_checkpoint(folder: str) -> str:
                  for v in tf.global_variables()}
         with tf.Session() as session:
             load_rule_weights(session, tf.global_variables())
-            return tf.train.Saver(names).save(session, f'{folder}/model.ckpt-1',
+            return tf.train.Saver(names).save(session, f'{directory}/model.ckpt-1',
                                               write_meta_graph=False)
 
 

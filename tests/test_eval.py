@@ -24,8 +24,8 @@ SURE = 9.0
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
-    """A checkpoint folder; the network's last layer answers a sure yes everywhere."""
-    folder = tmp_path_factory.mktemp('checkpoint')
+    """A checkpoint directory; the network's last layer answers a sure yes everywhere."""
+    directory = tmp_path_factory.mktemp('checkpoint')
     with tf.Graph().as_default(), small_network():
         model(tf.placeholder(tf.float32, [1, 32, 32, 3]), is_training=False)
         with tf.variable_scope('feature_results/Conv_1', reuse=True):
@@ -35,19 +35,19 @@ def checkpoint(tmp_path_factory):
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             session.run(answer)
-            tf.train.Saver().save(session, str(folder / 'model.ckpt-1'), write_meta_graph=False)
+            tf.train.Saver().save(session, str(directory / 'model.ckpt-1'), write_meta_graph=False)
     with mock.patch.dict(os.environ, PYTHONPATH=PYTHONPATH):
-        yield folder
+        yield directory
 
 
 @pytest.fixture
 def images(tmp_path):
-    """A folder with two images of 64x64 and 96x48 pixels."""
-    folder = tmp_path / 'images'
-    folder.mkdir()
+    """A directory with two images of 64x64 and 96x48 pixels."""
+    directory = tmp_path / 'images'
+    directory.mkdir()
     for name, shape in (('img_1.png', (64, 64, 3)), ('img_2.JPG', (48, 96, 3))):
-        write_image(str(folder / name), np.full(shape, 128, np.uint8))
-    return folder
+        write_image(str(directory / name), np.full(shape, 128, np.uint8))
+    return directory
 
 
 def run(command, **kwargs):

@@ -28,25 +28,25 @@ SENSITIVE = ('--seg_map_thresh=0.5', '--no_write_images')
 class Place:
     """An image, and models that find a box in it."""
 
-    def __init__(self, root, folder):
+    def __init__(self, root, directory):
         self.root = root
-        self.folder = folder
-        (folder / '图 片').mkdir()
+        self.directory = directory
+        (directory / '图 片').mkdir()
         image = np.zeros((64, 64, 3), np.uint8)
         image[16:48, 8:40] = 255
-        write_image(str(folder / '图 片' / 'img_1.png'), image)
+        write_image(str(directory / '图 片' / 'img_1.png'), image)
 
     def evaluate(self, *arguments):
         """Runs the script to its end, with TensorFlow looked out for."""
         program = f'import sys; sys.argv[0] = {str(self.root / "eval.py")!r}\n{WATCHED}'
         return subprocess.run(
-            [sys.executable, '-c', program, f'--test_data_path={self.folder / "图 片"}',
-             f'--output_dir={self.folder / "out"}', *arguments],
+            [sys.executable, '-c', program, f'--test_data_path={self.directory / "图 片"}',
+             f'--output_dir={self.directory / "out"}', *arguments],
             capture_output=True, encoding='utf-8', check=False, cwd=str(self.root))
 
     def boxes(self):
         """The boxes, as their ranges of x and y."""
-        boxes = read_result(str(self.folder / 'out' / 'res_img_1.txt'))
+        boxes = read_result(str(self.directory / 'out' / 'res_img_1.txt'))
         return [[*box.min(axis=0).tolist(), *box.max(axis=0).tolist()] for box in boxes]
 
 
@@ -59,7 +59,7 @@ def place(project_root, tmp_path):
 def onnx_model(place):
     for name in ('onnx', 'onnxruntime'):
         pytest.importorskip(name)
-    return write_onnx(str(place.folder / 'model.onnx'))
+    return write_onnx(str(place.directory / 'model.onnx'))
 
 
 def test_onnx_runtime_needs_no_tensorflow(place, onnx_model):
@@ -84,7 +84,7 @@ def test_the_thresholds_beside_a_model_are_followed_and_those_of_another_are_not
 
 
 def test_a_frozen_graph_takes_the_place_of_the_checkpoint_and_it_is_said(place):
-    model = write_frozen_graph(str(place.folder / '模 型.pb'))
+    model = write_frozen_graph(str(place.directory / '模 型.pb'))
     result = place.evaluate(f'--model={model}', '--gpu_list=', '--checkpoint_path=none', *SENSITIVE)
     assert result.returncode == 0, result.stderr
     assert f'using --model={model} instead of the checkpoint' in result.stderr
@@ -108,7 +108,7 @@ def test_a_mistake_is_one_sentence_and_needs_no_tensorflow(place, arguments, sen
     assert result.stderr.startswith('error: ')
     assert result.stderr.count('\n') == 1
     assert result.stdout == 'without TensorFlow\n'
-    assert not (place.folder / 'out').exists()
+    assert not (place.directory / 'out').exists()
 
 
 def test_without_onnx_runtime_it_is_said_what_to_do(place, tmp_path, monkeypatch):

@@ -27,19 +27,19 @@ SENSITIVE = ('--seg_map_thresh=0.35', '--min_area_thresh=1', '--no_write_images'
 
 
 class Place:
-    """A checkpoint of random weights, images, and a folder for the results of each run."""
+    """A checkpoint of random weights, images, and a directory for the results of each run."""
 
-    def __init__(self, root, folder):
+    def __init__(self, root, directory):
         self.root = root
-        self.folder = folder
-        self.record = folder / 'record'
-        self.checkpoint = folder / 'checkpoint'
+        self.directory = directory
+        self.record = directory / 'record'
+        self.checkpoint = directory / 'checkpoint'
         self._write_checkpoint()
-        (folder / 'images').mkdir()
-        with zipfile.ZipFile(str(folder / 'gt.zip'), 'w') as archive:
+        (directory / 'images').mkdir()
+        with zipfile.ZipFile(str(directory / 'gt.zip'), 'w') as archive:
             for number, (stem, (width, height)) in enumerate(IMAGES.items()):
                 pixels = np.random.RandomState(number).randint(0, 256, (height, width, 3))
-                write_image(str(folder / 'images' / f'{stem}.png'), pixels.astype(np.uint8))
+                write_image(str(directory / 'images' / f'{stem}.png'), pixels.astype(np.uint8))
                 archive.writestr(f'gt_{stem}.txt', '0,0,20,0,20,20,0,20,word\r\n')
 
     def _write_checkpoint(self):
@@ -59,14 +59,14 @@ class Place:
         done = subprocess.run(
             ['bash', str(self.root / 'eval.sh'), *flags], check=False, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=PATIENCE_SECONDS,
-            env={**kept, 'PYTHON': sys.executable, 'test_data': str(self.folder / 'images'),
-                 'ckpt_dir': str(self.checkpoint), 'output_dir': str(self.folder / output),
-                 'gt': str(self.folder / 'gt.zip'), **variables})
+            env={**kept, 'PYTHON': sys.executable, 'test_data': str(self.directory / 'images'),
+                 'ckpt_dir': str(self.checkpoint), 'output_dir': str(self.directory / output),
+                 'gt': str(self.directory / 'gt.zip'), **variables})
         return done.returncode, done.stdout
 
     def results(self, output):
         """{stem: text of the result file}."""
-        return {stem: (self.folder / output / f'res_{stem}.txt').read_text() for stem in IMAGES}
+        return {stem: (self.directory / output / f'res_{stem}.txt').read_text() for stem in IMAGES}
 
 
 @pytest.fixture(scope='module')
@@ -74,7 +74,7 @@ def place(project_root, tmp_path_factory):
     """Where the runs of this module take place."""
     place = Place(project_root, tmp_path_factory.mktemp('eval_npu'))
     yield place
-    shutil.rmtree(str(place.checkpoint))  # pytest keeps folders, and this one takes 110 MB
+    shutil.rmtree(str(place.checkpoint))  # pytest keeps directories, and this one takes 110 MB
 
 
 @pytest.fixture(scope='module')

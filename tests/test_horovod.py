@@ -98,7 +98,7 @@ class Job(NamedTuple):
         return trainer
 
     def steps(self):
-        """Steps of the checkpoints in the folder; each must open."""
+        """Steps of the checkpoints in the directory; each must open."""
         return sorted(open_checkpoint(prefix).global_step()
                       for prefix in find_checkpoints(str(self.run)))
 
@@ -107,10 +107,10 @@ class Job(NamedTuple):
         return (self.run / 'rank_1.log').read_text()
 
 
-def scalars(folder, tag):
+def scalars(directory, tag):
     """Values of a TensorBoard curve."""
     import tensorflow as tf
-    return [value.simple_value for path in sorted(folder.glob('events*'))
+    return [value.simple_value for path in sorted(directory.glob('events*'))
             for event in tf.train.summary_iterator(str(path))
             for value in event.summary.value if value.tag == tag]
 
@@ -118,14 +118,14 @@ def scalars(folder, tag):
 @pytest.fixture(scope='module')
 def steps(horovodrun, project_root, tmp_path_factory):
     """What steps alone and steps together come to: {'alone', 'rank_0', 'rank_1'}."""
-    folder = tmp_path_factory.mktemp('steps')
-    program = [sys.executable, '-m', 'tests.horovod_steps', str(folder)]
+    directory = tmp_path_factory.mktemp('steps')
+    program = [sys.executable, '-m', 'tests.horovod_steps', str(directory)]
     for command in (program, horovodrun + program):
         done = subprocess.run(command, cwd=str(project_root), stdout=subprocess.PIPE, text=True,
                               stderr=subprocess.STDOUT, timeout=PATIENCE_SECONDS, check=False)
         assert done.returncode == 0, done.stdout
-    yield {path.stem: np.load(str(path)) for path in folder.glob('*.npz')}
-    for path in folder.glob('*.npz'):  # hundreds of MB, and pytest keeps folders
+    yield {path.stem: np.load(str(path)) for path in directory.glob('*.npz')}
+    for path in directory.glob('*.npz'):  # hundreds of MB, and pytest keeps directories
         path.unlink()
 
 
@@ -205,11 +205,11 @@ def test_a_trainer_in_the_place_of_its_shell_gets_the_signal(horovodrun, project
 
 @pytest.fixture(scope='module')
 def job(horovodrun, project_root, tmp_path_factory):
-    """A data set of the official form, and a folder for the runs."""
-    folder = tmp_path_factory.mktemp('horovod')
-    ensure_dataset(str(folder / 'data'), DatasetSpec(train_images=8, test_images=2, size=96))
-    yield Job(horovodrun, project_root, folder / 'data' / 'train', folder / 'run')
-    for path in (folder / 'run').glob('model.ckpt-*'):  # 454 MB each
+    """A data set of the official form, and a directory for the runs."""
+    directory = tmp_path_factory.mktemp('horovod')
+    ensure_dataset(str(directory / 'data'), DatasetSpec(train_images=8, test_images=2, size=96))
+    yield Job(horovodrun, project_root, directory / 'data' / 'train', directory / 'run')
+    for path in (directory / 'run').glob('model.ckpt-*'):  # 454 MB each
         path.unlink()
 
 

@@ -36,9 +36,9 @@ def train(place, run_name, overflow, *flags, **variables):
 
 def go_on(place, run_name, source, *flags, **variables):
     """Goes on with the second step of another run, whose third step overflows at first."""
-    (place.folder / run_name).mkdir()
-    for path in (place.folder / source).glob('model.ckpt-2.*'):
-        os.link(str(path), str(place.folder / run_name / path.name))
+    (place.directory / run_name).mkdir()
+    for path in (place.directory / source).glob('model.ckpt-2.*'):
+        os.link(str(path), str(place.directory / run_name / path.name))
     return train(place, run_name, '1', '--restore', '--max_steps=4', *flags, **variables)
 
 
@@ -52,7 +52,7 @@ def session(place):
 def estimator(place):
     """Four steps through NPUEstimator."""
     return train(place, 'estimator', '3', '--api=estimator', '--max_steps=4',
-                 FAKE_NPU_RECORD=str(place.folder / 'estimator.record'))
+                 FAKE_NPU_RECORD=str(place.directory / 'estimator.record'))
 
 
 @pytest.fixture(scope='module')
@@ -63,7 +63,7 @@ def looping(place, session):
 
 def assert_same_checkpoint(place, step, run_name, other):
     """Names, dtypes and values."""
-    ours, theirs = (open_checkpoint(str(place.folder / name / (f'model.ckpt-{step}')))
+    ours, theirs = (open_checkpoint(str(place.directory / name / (f'model.ckpt-{step}')))
                     for name in (run_name, other))
     assert ours.shapes == theirs.shapes
     for name in theirs.shapes:
@@ -87,7 +87,7 @@ def test_a_step_that_overflows_is_left_out(estimator):
 
 
 def test_the_device_gets_one_set_of_fetches_and_no_feeds(place, estimator):
-    lines = (place.folder / 'estimator.record').read_text().splitlines()
+    lines = (place.directory / 'estimator.record').read_text().splitlines()
     runs = [event for event in map(json.loads, lines) if event.get('kind') == 'train']
     assert [run['feeds'] for run in runs] == [{}]
 
@@ -95,9 +95,9 @@ def test_the_device_gets_one_set_of_fetches_and_no_feeds(place, estimator):
 def test_it_leaves_the_same_files(place, session, estimator):
     assert place.checkpoints('estimator') == [2, 4]
     names = {re.sub(r'\d+\..*\.psenet|-\d+', '', path.name)
-             for path in (place.folder / 'estimator').iterdir()}
+             for path in (place.directory / 'estimator').iterdir()}
     assert names == {re.sub(r'\d+\..*\.psenet|-\d+', '', path.name)
-                     for path in (place.folder / 'session').iterdir()}
+                     for path in (place.directory / 'session').iterdir()}
     assert_same_checkpoint(place, 4, 'estimator', 'session')
 
 

@@ -28,14 +28,15 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 class Job(Ranks):
-    """Ranks that train in one folder."""
+    """Ranks that train in one directory."""
 
-    def __init__(self, project_root, folder, size):
-        super().__init__(folder, size, [sys.executable, str(project_root / 'npu_train.py')])
-        self.record = folder / 'record'
-        self.checkpoints = folder / 'run'
-        self.data = folder / 'data' / 'train'
-        ensure_dataset(str(folder / 'data'), DatasetSpec(train_images=16, test_images=2, size=96))
+    def __init__(self, project_root, directory, size):
+        super().__init__(directory, size, [sys.executable, str(project_root / 'npu_train.py')])
+        self.record = directory / 'record'
+        self.checkpoints = directory / 'run'
+        self.data = directory / 'data' / 'train'
+        ensure_dataset(str(directory / 'data'),
+                       DatasetSpec(train_images=16, test_images=2, size=96))
 
     def train(self, *flags, batch_size=BATCH, **kwargs):
         """Trains to the end of all ranks: (exit code, output) of each."""
@@ -67,14 +68,14 @@ class Job(Ranks):
                       for prefix in find_checkpoints(str(self.checkpoints)))
 
     def remove_checkpoints(self):
-        """They have 454 MB each, and pytest keeps folders."""
+        """They have 454 MB each, and pytest keeps directories."""
         for path in self.checkpoints.glob('model.ckpt-*'):
             path.unlink()
 
 
 @pytest.fixture(scope='module')
 def job(project_root, tmp_path_factory):
-    """Two ranks, whose runs follow one another in one folder."""
+    """Two ranks, whose runs follow one another in one directory."""
     job = Job(project_root, tmp_path_factory.mktemp('ranks'), 2)
     yield job
     job.remove_checkpoints()

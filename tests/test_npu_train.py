@@ -27,52 +27,52 @@ def environment(**variables):
     return {**kept, 'PYTHON': sys.executable, **variables}
 
 
-def run(command, variables, folder):
-    """Runs in a folder: (exit code, log)."""
-    done = subprocess.run(command, env=environment(**variables), cwd=str(folder), check=False,
+def run(command, variables, directory):
+    """Runs in a directory: (exit code, log)."""
+    done = subprocess.run(command, env=environment(**variables), cwd=str(directory), check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           timeout=PATIENCE_SECONDS)
     return done.returncode, done.stdout
 
 
 class Place:
-    """A data set, and runs of either script on it, each in a folder of its own."""
+    """A data set, and runs of either script on it, each in a directory of its own."""
 
-    def __init__(self, root, folder):
+    def __init__(self, root, directory):
         self.root = root
-        self.folder = folder
-        self.record = folder / 'record'
-        ensure_dataset(str(folder / 'data'), DatasetSpec(train_images=8, test_images=2, size=96))
+        self.directory = directory
+        self.record = directory / 'record'
+        ensure_dataset(str(directory / 'data'), DatasetSpec(train_images=8, test_images=2, size=96))
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for path in self.folder.glob('*/model.ckpt-*'):  # 454 MB each, and pytest keeps folders
+        for path in self.directory.glob('*/model.ckpt-*'):  # 454 MB each, and pytest keeps them
             path.unlink()
 
     def arguments(self, run_name, *flags):
-        return [f"--training_data_path={self.folder / 'data' / 'train'}",
-                f'--checkpoint_path={self.folder / run_name}', *SMALL, *flags]
+        return [f"--training_data_path={self.directory / 'data' / 'train'}",
+                f'--checkpoint_path={self.directory / run_name}', *SMALL, *flags]
 
     def on_npu(self, run_name, *flags, **variables):
-        """train_npu.sh from another folder."""
+        """train_npu.sh from another directory."""
         fakes = self.root / 'tests' / 'fakes'
         return run(['bash', str(self.root / 'train_npu.sh'), *self.arguments(run_name, *flags)],
                    {'PYTHONPATH': f'{fakes}:{small_network.PYTHONPATH}',
-                    'FAKE_NPU_RECORD': str(self.record), **variables}, self.folder)
+                    'FAKE_NPU_RECORD': str(self.record), **variables}, self.directory)
 
     def on_cpu(self, run_name, *flags):
         """train.py on the CPU."""
         return run([sys.executable, str(self.root / 'train.py'), '--gpu_list=',
                     '--learning_rate=0.0001', *self.arguments(run_name, *flags)],
-                   {'PYTHONPATH': small_network.PYTHONPATH}, self.folder)
+                   {'PYTHONPATH': small_network.PYTHONPATH}, self.directory)
 
     def curves(self, run_name):
         """{tag: {step: value}} of a run's scalars."""
         import tensorflow as tf
         found = {}
-        for path in sorted((self.folder / run_name).glob('events*')):
+        for path in sorted((self.directory / run_name).glob('events*')):
             for event in tf.compat.v1.train.summary_iterator(str(path)):
                 for value in event.summary.value:
                     if value.HasField('simple_value'):
@@ -82,7 +82,7 @@ class Place:
     def checkpoints(self, run_name):
         """Steps of the checkpoints of a run."""
         return sorted(open_checkpoint(prefix).global_step()
-                      for prefix in find_checkpoints(str(self.folder / run_name)))
+                      for prefix in find_checkpoints(str(self.directory / run_name)))
 
 
 @pytest.fixture(scope='module')
@@ -134,12 +134,12 @@ def test_losses_are_those_of_other_devices(place, trained):
 
 
 def test_adams_powers_go_on_on_another_device_and_back(place, trained):
-    shutil.copytree(str(place.folder / 'npu'), str(place.folder / 'moved'))
+    shutil.copytree(str(place.directory / 'npu'), str(place.directory / 'moved'))
     for step, go_on in ((4, place.on_cpu), (5, place.on_npu)):
         exit_code, log = go_on('moved', f'--max_steps={step}', '--restore')
         assert exit_code == 0, log
         assert 'start afresh' not in log
-        checkpoint = open_checkpoint(str(place.folder / 'moved'))
+        checkpoint = open_checkpoint(str(place.directory / 'moved'))
         power, = (checkpoint.reader.get_tensor(name) for name in checkpoint.shapes
                   if name.endswith('beta1_power'))
         assert power == pytest.approx(0.9 ** (step + 1))

@@ -30,24 +30,24 @@ class Ended(NamedTuple):
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def directory(tmp_path_factory):
     """Data, and room for the runs."""
-    folder = tmp_path_factory.mktemp('resume')
-    ensure_dataset(str(folder / 'data'), DatasetSpec(train_images=8, test_images=1, size=96))
-    yield folder
-    for path in folder.glob('*/model.ckpt-*'):  # 454 MB each
+    directory = tmp_path_factory.mktemp('resume')
+    ensure_dataset(str(directory / 'data'), DatasetSpec(train_images=8, test_images=1, size=96))
+    yield directory
+    for path in directory.glob('*/model.ckpt-*'):  # 454 MB each
         path.unlink()
 
 
 @pytest.fixture(scope='module')
-def train(folder, project_root):
-    """train(name, kill_after, ...): 12 steps of train.py, or less, in the folder of that name."""
+def train(directory, project_root):
+    """train(name, kill_after, ...): 12 steps of train.py, or less, in a directory of that name."""
     def run(name, kill_after=0, **flags):
-        flags = {'gpu_list': '', 'training_data_path': folder / 'data' / 'train',
-                 'checkpoint_path': folder / name, 'input_size': 64, 'batch_size_per_gpu': 2,
+        flags = {'gpu_list': '', 'training_data_path': directory / 'data' / 'train',
+                 'checkpoint_path': directory / name, 'input_size': 64, 'batch_size_per_gpu': 2,
                  'num_readers': 2, 'save_checkpoint_steps': SAVED, 'keep_checkpoints': 1,
                  'max_steps': STEPS, **flags}
-        record = folder / (name + '.json')
+        record = directory / (name + '.json')
         done = subprocess.run(
             [sys.executable, '-m', 'tests.recorded_train', str(record), str(kill_after),
              *('--%s=%s' % item for item in flags.items())], cwd=str(project_root), check=False,
@@ -83,12 +83,12 @@ def drawn_seed(ended):
     return int(re.search(r'the seed of the training data is (\d+)', ended.log).group(1))
 
 
-def test_the_seed_that_was_drawn_is_used_again(folder, killed, resumed):
+def test_the_seed_that_was_drawn_is_used_again(directory, killed, resumed):
     assert killed.exit_code == -signal.SIGKILL
     assert resumed.exit_code == 0, resumed.log
     seed = drawn_seed(killed)
     assert f'the seed of the training data is {seed}, as it was before' in resumed.log
-    manifest = json.loads((folder / 'resumed' / 'training_files.json').read_text())
+    manifest = json.loads((directory / 'resumed' / 'training_files.json').read_text())
     assert manifest['checkpoints'] == [f'model.ckpt-{STEPS}']
     assert manifest['seed'] == seed
 
@@ -109,11 +109,11 @@ def test_the_same_losses(killed, resumed, straight):
     np.testing.assert_allclose(taken, expected, rtol=TOLERANCE, atol=0)
 
 
-def test_the_same_weights_averages_and_moments(folder, resumed, straight):
-    one, other = (open_checkpoint(str(folder / name)) for name in ('resumed', 'straight'))
+def test_the_same_weights_averages_and_moments(directory, resumed, straight):
+    one, other = (open_checkpoint(str(directory / name)) for name in ('resumed', 'straight'))
     assert one.shapes == other.shapes
     assert len(one.shapes) > 4 * 31
     for name in one.shapes:
         np.testing.assert_allclose(one.reader.get_tensor(name), other.reader.get_tensor(name),
                                    rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
-    assert os.listdir(str(folder / 'resumed')).count('training.lock') == 0
+    assert os.listdir(str(directory / 'resumed')).count('training.lock') == 0

@@ -71,35 +71,35 @@ class Place(NamedTuple):
         return process.wait(timeout=PATIENCE_SECONDS), time.time() - signalled, ''.join(log)
 
     def steps(self):
-        """Steps of the checkpoints in the folder; each must open."""
+        """Steps of the checkpoints in the directory; each must open."""
         return sorted(open_checkpoint(prefix).global_step()
                       for prefix in find_checkpoints(str(self.run)))
 
 
-def processes_of(folder):
-    """Command lines of running processes that have to do with a folder."""
+def processes_of(directory):
+    """Command lines of running processes that have to do with a directory."""
     found = []
     for entry in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
         try:
             text = entry.read_bytes().replace(b'\0', b' ').decode(errors='replace')
         except OSError:
             continue
-        if str(folder) in text:
+        if str(directory) in text:
             found.append(text)
     return found
 
 
 @pytest.fixture(scope='module')
 def place(project_root, tmp_path_factory):
-    """A data set of the official form, and a folder for the run with somebody's notes in it."""
-    folder = tmp_path_factory.mktemp('train')
-    ensure_dataset(str(folder / '数 据'), DatasetSpec(train_images=8, test_images=2, size=96))
-    data, run = folder / '链接', folder / '检查点 1'
-    data.symlink_to(folder / '数 据', target_is_directory=True)
+    """A data set of the official form, and a directory for the run with somebody's notes in it."""
+    directory = tmp_path_factory.mktemp('train')
+    ensure_dataset(str(directory / '数 据'), DatasetSpec(train_images=8, test_images=2, size=96))
+    data, run = directory / '链接', directory / '检查点 1'
+    data.symlink_to(directory / '数 据', target_is_directory=True)
     run.mkdir()
     (run / 'notes.txt').write_text('mine')
     yield Place(project_root, data, run)
-    for path in run.glob('model.ckpt-*'):  # 454 MB each, and pytest keeps folders
+    for path in run.glob('model.ckpt-*'):  # 454 MB each, and pytest keeps directories
         path.unlink()
 
 

@@ -30,31 +30,31 @@ AFTER_THE_OTHER = 'read -r _ <ready_0\n'
 
 
 class Job:
-    """A job of two ranks in a folder."""
+    """A job of two ranks in a directory."""
 
-    def __init__(self, root, folder):
+    def __init__(self, root, directory):
         self.script = root / 'train_npu_8p.sh'
-        self.folder = folder
-        self.python = folder / 'python'
+        self.directory = directory
+        self.python = directory / 'python'
         self.python.write_text(STAND_IN % sys.executable)
         self.python.chmod(0o755)
         self.write_table(2)
-        os.mkfifo(str(folder / 'ready_0'))
+        os.mkfifo(str(directory / 'ready_0'))
 
     def write_table(self, size):
         devices = [{'device_id': str(4 + rank), 'device_ip': f'10.0.0.{rank}',
                     'rank_id': str(rank)} for rank in range(size)]
-        (self.folder / 'table.json').write_text(json.dumps({
+        (self.directory / 'table.json').write_text(json.dumps({
             'version': '1.0', 'status': 'completed', 'server_count': '1',
             'server_list': [{'server_id': 'here', 'device': devices}]}))
 
     def run(self, plays=(), arguments=(), **variables):
         """Plays the ranks' parts: (exit code, stdout, stderr)."""
         for rank, play in enumerate(plays):
-            (self.folder / (f'play_{rank}.sh')).write_text(play)
+            (self.directory / (f'play_{rank}.sh')).write_text(play)
         kept = {name: value for name, value in os.environ.items() if name not in OF_THE_JOB}
         done = subprocess.run(
-            ['bash', str(self.script), *arguments], cwd=str(self.folder), check=False,
+            ['bash', str(self.script), *arguments], cwd=str(self.directory), check=False,
             env={**kept, 'PYTHON': str(self.python), 'RANK_SIZE': '2',
                  'RANK_TABLE_FILE': 'table.json', **variables},
             capture_output=True, text=True, timeout=PATIENCE_SECONDS)
@@ -62,7 +62,7 @@ class Job:
 
     def told(self):
         """The signals that ranks got."""
-        path = self.folder / 'told'
+        path = self.directory / 'told'
         return sorted(path.read_text().split()) if path.exists() else []
 
 
@@ -82,7 +82,7 @@ def test_each_rank_gets_the_published_command_and_its_environment(job, project_r
     arguments = ['--checkpoint_path', 'run', '--restore']
     exit_code, own, _ = job.run([SAYS_ALL] * 2, arguments, BIND_CORES='0', POD_NAME='pod-0')
     assert exit_code == 0
-    other = (job.folder / 'run' / 'rank_1.out').read_text()
+    other = (job.directory / 'run' / 'rank_1.out').read_text()
     for rank, lines in enumerate((own.splitlines(), other.splitlines())):
         device = 4 + rank
         assert lines[:8] == [
@@ -102,7 +102,7 @@ def test_what_is_set_stays(job):
 
 def test_output_of_the_other_ranks_can_go_elsewhere(job):
     job.run([SAYS_ALL] * 2, ['--checkpoint_path=run'], RANK_OUTPUT='out/%d/train_%d_%r.log')
-    assert 'RANK_ID=1' in (job.folder / 'out' / '5' / 'train_5_1.log').read_text()
+    assert 'RANK_ID=1' in (job.directory / 'out' / '5' / 'train_5_1.log').read_text()
 
 
 def test_a_rank_that_fails_ends_the_job(job):
@@ -117,8 +117,8 @@ def test_a_rank_that_fails_ends_the_job(job):
 
 
 def test_a_rank_that_is_killed_ends_the_job_and_its_readers(job):
-    os.mkfifo(str(job.folder / 'reader'))
-    end = os.open(str(job.folder / 'reader'), os.O_RDONLY | os.O_NONBLOCK)
+    os.mkfifo(str(job.directory / 'reader'))
+    end = os.open(str(job.directory / 'reader'), os.O_RDONLY | os.O_NONBLOCK)
     try:
         exit_code, _, log = job.run([WAITS, AFTER_THE_OTHER + """
             exec 9>reader; sleep 1000 & kill -KILL $$"""], ['--checkpoint_path=run'])
@@ -176,7 +176,7 @@ def test_a_second_signal_ends_patience(job):
 
 
 def test_ranks_that_one_of_them_told_to_stop_are_left_to_save(job):
-    os.mkfifo(str(job.folder / 'watched'))
+    os.mkfifo(str(job.directory / 'watched'))
     saves = """
         trap 'echo $RANK_ID:TERM >>told' TERM
         echo >ready_0; read -r _ <ready_0; echo >saved; exit 143"""
@@ -186,7 +186,7 @@ def test_ranks_that_one_of_them_told_to_stop_are_left_to_save(job):
         read -r _ <watched; exit 143"""
     exit_code, _, log = job.run([saves, stops], ['--checkpoint_path=run'])
     assert exit_code == 143
-    assert (job.folder / 'saved').exists()
+    assert (job.directory / 'saved').exists()
     assert job.told() == []
     assert 'error' not in log
 
@@ -210,7 +210,7 @@ def test_a_failing_first_rank_speaks_on_the_terminal(job):
     ({'DEVICES': '0,0'}, 'DEVICES=0,0 must be distinct'),
     ({'DEVICES': '0-1'}, 'DEVICES=0-1 must be'),
     ({'GRACE_SECONDS': '-1'}, 'GRACE_SECONDS=-1'),
-    ({'RANK_OUTPUT': 'table.json/%r'}, 'the folder of table.json/1 cannot be created'),
+    ({'RANK_OUTPUT': 'table.json/%r'}, 'the directory of table.json/1 cannot be created'),
 ])
 def test_mistakes_get_one_sentence_before_anything_starts(job, variables, part):
     exit_code, own, log = job.run(['echo started'] * 2, ['--checkpoint_path=run'], **variables)
@@ -221,7 +221,7 @@ def test_mistakes_get_one_sentence_before_anything_starts(job, variables, part):
 
 
 def test_a_broken_table_is_named(job):
-    (job.folder / 'table.json').write_text('{}')
+    (job.directory / 'table.json').write_text('{}')
     exit_code, _, log = job.run(['echo started'] * 2)
     assert exit_code == 1
     assert log.startswith('error: the rank table table.json is invalid: it has neither')

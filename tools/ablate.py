@@ -36,7 +36,7 @@ _DATA = DatasetSpec(train_images=300, test_images=60)
 class Ablation(NamedTuple):
     """Settings of an ablation study."""
 
-    folder: str
+    directory: str
     changes: List[str]
     seeds: int
     steps: int
@@ -58,8 +58,8 @@ def train_and_score(ablation: Ablation, change: str, seed: int) -> float:
     Raises:
         PSENetError: training, detection or scoring failed.
     """
-    run, output = (os.path.join(ablation.folder, name) for name in ('run', 'output'))
-    data = os.path.join(ablation.folder, 'data')
+    run, output = (os.path.join(ablation.directory, name) for name in ('run', 'output'))
+    data = os.path.join(ablation.directory, 'data')
     given = [] if change == BASELINE else change.split()
     names = {flag.lstrip('-').split('=')[0] for flag in given}
     # --recipe=modern has its own learning rate, which is tuned for runs of ten thousand steps.
@@ -106,8 +106,8 @@ def run_ablation(ablation: Ablation) -> Dict[str, List[float]]:
     Raises:
         PSENetError: a run failed; earlier scores are kept.
     """
-    ensure_dataset(os.path.join(ablation.folder, 'data'), _DATA)
-    table = os.path.join(ablation.folder, 'ablation.csv')
+    ensure_dataset(os.path.join(ablation.directory, 'data'), _DATA)
+    table = os.path.join(ablation.directory, 'ablation.csv')
     fixed = [str(value) for value in ablation[3:]]
     rows = _read(table)
     scores: Dict[str, List[float]] = {}
@@ -144,7 +144,8 @@ def _write(path: str, rows: List[List[str]]) -> None:
 def define_ablation_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('ablation')
-    cli.define_path('folder', './demo/ablation', 'Folder for data, runs and ablation.csv.', **group)
+    cli.define_path('folder', './demo/ablation', 'Directory for data, runs and ablation.csv.',
+                    **group)
     flags.DEFINE_string('changes', _CHANGES, 'Changes, separated by |; each is flags of train.py, '
                         'separated by blanks.', **group)
     flags.DEFINE_integer('seeds', 3, 'Runs of each change.', 1, **group)

@@ -52,26 +52,27 @@ def prepared_images(config: detect_config.DetectConfig, size: detect_config.Size
         yield stem, path, image_bgr, prepare_image(image_bgr, config.max_side_len, (size,), scale)
 
 
-def write_inputs(config: detect_config.DetectConfig, size: detect_config.Size, folder: str) -> int:
+def write_inputs(config: detect_config.DetectConfig, size: detect_config.Size, directory: str
+                 ) -> int:
     """Writes the network's inputs; returns their number.
 
     Raises:
         PSENetError: an image cannot be read or a file cannot be written.
     """
-    make_folder(folder)
+    make_folder(directory)
     count = 0
     for stem, _, _, prepared in prepared_images(config, size):
-        with replacing(os.path.join(folder, f'{stem}.bin')) as temporary:
+        with replacing(os.path.join(directory, f'{stem}.bin')) as temporary:
             pad_image(prepared.image_rgb, size).astype('<f4').tofile(temporary)
         count += 1
     return count
 
 
-def read_maps(folder: str, stem: str, size: detect_config.Size) -> np.ndarray:
+def read_maps(directory: str, stem: str, size: detect_config.Size) -> np.ndarray:
     """Reads the network's output for an image.
 
     Args:
-        folder: folder with the outputs.
+        directory: directory with the outputs.
         stem: name of the image without extension.
         size: (width, height) of the network's input.
 
@@ -82,10 +83,10 @@ def read_maps(folder: str, stem: str, size: detect_config.Size) -> np.ndarray:
         PSENetError: the file is missing or has another size.
     """
     names = [name.format(stem) for name in _MAP_NAMES]
-    path = next((os.path.join(folder, name) for name in names
-                 if os.path.isfile(os.path.join(folder, name))), None)
+    path = next((os.path.join(directory, name) for name in names
+                 if os.path.isfile(os.path.join(directory, name))), None)
     if path is None:
-        raise PSENetError(f'--maps_dir={folder} has no {names[0]}, {names[1]} or {names[2]} for '
+        raise PSENetError(f'--maps_dir={directory} has no {names[0]}, {names[1]} or {names[2]} for '
                           f'the image {stem}; run the network on all of them')
     try:
         found = np.load(path) if path.endswith('.npy') else np.fromfile(path, '<f4')
@@ -127,8 +128,8 @@ def define_maps_flags() -> None:
     detect_config.define_images_flag()
     detect_config.define_output_flags()
     flags.DEFINE_string('input_size', '1280x736', "Width x height of the network's input.", **files)
-    cli.define_path('inputs_dir', '', "Write the network's inputs to this folder.", **files)
-    cli.define_path('maps_dir', '', "Write results from the network's outputs in this folder.",
+    cli.define_path('inputs_dir', '', "Write the network's inputs to this directory.", **files)
+    cli.define_path('maps_dir', '', "Write results from the network's outputs in this directory.",
                     **files)
     detect_config.define_threshold_flags()
     detect_config.define_shape_flags()

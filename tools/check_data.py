@@ -1,4 +1,4 @@
-"""Checks a training folder: its contents, its faults, and how much of it can be learnt.
+"""Checks a training directory: its contents, its faults, and how much of it can be learnt.
 
     python -m tools.check_data --training_data_path=./ocr/icdar2015/ --out=data.png
 
@@ -34,7 +34,7 @@ def survey_images(inspection: Inspection, survey: Survey, max_image_pixels: int)
     """Decodes every image, with a progress bar, and surveys those that can be decoded.
 
     Args:
-        inspection: inspection of the folder. Unchanged.
+        inspection: inspection of the directory. Unchanged.
         survey: receives the samples.
         max_image_pixels: larger images are not decoded.
 
@@ -89,27 +89,28 @@ def define_check_flags() -> None:
 
 
 def main(_: List[str]) -> int:
-    """Checks the folder that the flags name; returns the exit code."""
+    """Checks the directory that the flags name; returns the exit code."""
     values = flags.FLAGS
     sizes = parse_sizes(values.input_sizes, values.min_crop_side_ratio)
-    folder = values.training_data_path
-    if len(split_mixture(folder)) > 1:
-        raise PSENetError(f'--training_data_path={folder} names several sets; check one at a time')
-    inspection = inspect_dataset(folder, values.dataset, values.max_image_pixels,
+    directory = values.training_data_path
+    if len(split_mixture(directory)) > 1:
+        raise PSENetError(f'--training_data_path={directory} names several sets; check one at a '
+                          'time')
+    inspection = inspect_dataset(directory, values.dataset, values.max_image_pixels,
                                  values.apply_exif_orientation, values.label_path,
                                  values.labels_only)
     survey = Survey(sizes, values.min_crop_side_ratio, values.min_area)
     if not values.labels_only:
         inspection = survey_images(inspection, survey, values.max_image_pixels)
-    cli.print_text(format_report(folder, inspection, survey, values.show))
+    cli.print_text(format_report(directory, inspection, survey, values.show))
     if survey.sizes:
         draw_survey(survey, values.out)
         logger.info('charts are in %s', values.out)
     if values.labels_only and not inspection.counts.labels:
-        raise PSENetError(f'{folder} holds no labels of a supported form; docs/data.md lists the '
-                          'forms')
+        raise PSENetError(f'{directory} contains no labels of a supported format; docs/data.md '
+                          'lists the formats')
     if not values.labels_only:
-        check_dataset(folder, inspection.counts,
+        check_dataset(directory, inspection.counts,
                       BatchOptions(sizes[0], 1, 0, values.min_crop_side_ratio))
     return int(values.strict and any(inspection.findings))
 

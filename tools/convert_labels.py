@@ -5,8 +5,8 @@
 For image X, gt_X.txt has lines of x1,y1,...,xn,yn,text in the order of the original labels; ignored
 regions have the text ###. Coordinates are kept, rounded to a hundredth of a pixel; regions of fewer
 than three points are dropped and counted. The images are not needed. train.py reads the result by
---label_path and detects its form: icdar if all polygons have four points, otherwise total_text. The
-exit code is 3 if a label file could not be read.
+--label_path and detects its format: icdar if all polygons have four points, otherwise total_text.
+The exit code is 3 if a label file could not be read.
 """
 
 import functools
@@ -54,22 +54,22 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if comma else text
 
 
-def read_labels(folder: str, dataset: str, label_folder: str,
+def read_labels(directory: str, dataset: str, label_folder: str,
                 ) -> Iterator[Tuple[str, Callable[[], Annotation]]]:
     """Finds the labels of a data set; no images are needed.
 
     Args:
-        folder: folder of the data set.
-        dataset: form of the labels, as of --dataset.
-        label_folder: folder of the labels, as of --label_path.
+        directory: directory of the data set.
+        dataset: format of the labels, as of --dataset.
+        label_folder: directory of the labels, as of --label_path.
 
     Yields:
-        For each image its path, relative to the folder, and a function that reads its regions.
+        For each image its path, relative to the directory, and a function that reads its regions.
 
     Raises:
         PSENetError: a label file for several images cannot be read.
     """
-    listing, dataset = open_listing(folder, dataset, label_folder, labels_only=True)
+    listing, dataset = open_listing(directory, dataset, label_folder, labels_only=True)
     if dataset == SYNTHTEXT:
         index = SynthTextIndex(os.path.join(listing.label_folder, DATASETS[SYNTHTEXT].index),
                                with_texts=True)
@@ -90,20 +90,20 @@ class Converted(NamedTuple):
     unreadable: int = 0     # label files
 
 
-def convert(folder: str, dataset: str, label_folder: str, output_dir: str) -> Converted:
+def convert(directory: str, dataset: str, label_folder: str, output_dir: str) -> Converted:
     """Writes the labels of a data set to files; unreadable labels are skipped with a warning.
 
     Args:
-        folder: folder of the data set.
-        dataset: form of the labels, as of --dataset.
-        label_folder: folder of the labels, as of --label_path.
-        output_dir: output folder; sub-folders are those of the images.
+        directory: directory of the data set.
+        dataset: format of the labels, as of --dataset.
+        label_folder: directory of the labels, as of --label_path.
+        output_dir: output directory; subdirectories are those of the images.
 
     Raises:
         PSENetError: a label file for several images cannot be read, or a file cannot be written.
     """
     counts = Converted()
-    for name, read in read_labels(folder, dataset, label_folder):
+    for name, read in read_labels(directory, dataset, label_folder):
         try:
             annotation = read()
         except AnnotationError as error:
@@ -127,10 +127,11 @@ def convert(folder: str, dataset: str, label_folder: str, output_dir: str) -> Co
 def define_convert_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('files')
-    cli.define_path('training_data_path', './ocr/icdar2015/', 'Folder of the data set.', **group)
-    cli.define_path('label_path', '', 'Folder with the labels, if not that of the images.', **group)
-    flags.DEFINE_enum('dataset', AUTO, [AUTO, *DATASETS], 'Form of the labels.', **group)
-    cli.define_path('output_dir', './labels/', 'Output folder, created if missing. Files of the '
+    cli.define_path('training_data_path', './ocr/icdar2015/', 'Directory of the data set.', **group)
+    cli.define_path('label_path', '', 'Directory with the labels, if not that of the images.',
+                    **group)
+    flags.DEFINE_enum('dataset', AUTO, [AUTO, *DATASETS], 'Format of the labels.', **group)
+    cli.define_path('output_dir', './labels/', 'Output directory, created if missing. Files of the '
                     'same names are replaced.', **group)
 
 
@@ -139,15 +140,15 @@ def main(_: List[str]) -> int:
     values = flags.FLAGS
     source = values.label_path or values.training_data_path
     if os.path.realpath(values.output_dir) == os.path.realpath(source):
-        raise PSENetError(f'--output_dir={values.output_dir} is the folder of the labels, which '
+        raise PSENetError(f'--output_dir={values.output_dir} is the directory of the labels, which '
                           'would be overwritten; choose another one')
     make_folder(values.output_dir)
     with logging_redirect_tqdm([logger]):
         counts = convert(values.training_data_path, values.dataset, values.label_path,
                          values.output_dir)
     if not counts.files + counts.unreadable:
-        raise AnnotationError(f'{source} holds no labels of a supported form; docs/data.md lists '
-                              'the forms')
+        raise AnnotationError(f'{source} has no labels of a supported format; docs/data.md lists '
+                              'the formats')
     logger.info('%d regions of %d images are in %s; %d of fewer than three points were dropped',
                 counts.regions, counts.files, values.output_dir, counts.dropped)
     return EXIT_UNREADABLE if counts.unreadable else 0

@@ -46,7 +46,7 @@ def read_scalars(path: str, names: Sequence[str]) -> Dict[str, Scalars]:
     not finite are dropped with a warning.
 
     Args:
-        path: folder with ``events.out.tfevents.*`` files, or one such file.
+        path: directory with ``events.out.tfevents.*`` files, or one such file.
         names: names of the scalars. Without an exact match, name scopes and numeric suffixes from
             TensorFlow are ignored (``model_0/total_loss_1``).
 
@@ -61,7 +61,7 @@ def read_scalars(path: str, names: Sequence[str]) -> Dict[str, Scalars]:
     missing = [name for name, tag in tags.items() if not tag]
     if missing:
         raise PSENetError(f'{path} holds no TensorBoard events with the scalars '
-                          f'{", ".join(missing)}; name the checkpoint folder of a run, or an '
+                          f'{", ".join(missing)}; name the checkpoint directory of a run, or an '
                           'events.out.tfevents file')
     return {name: _curve(path, events.Scalars(tag)) for name, tag in tags.items()}
 
@@ -73,7 +73,7 @@ def _load_events(path: str) -> Any:
 
     if not os.path.isdir(path) and not (os.path.isfile(path) and 'tfevents' in path):
         raise PSENetError(f'"{path}" is neither a directory with TensorBoard events nor an '
-                          'events.out.tfevents file; name the checkpoint folder of a run')
+                          'events.out.tfevents file; name the checkpoint directory of a run')
     if path != path.encode('utf-8', 'replace').decode('utf-8'):
         raise PSENetError(f'TensorFlow cannot open {path!a}, whose name is not UTF-8; rename it')
     logging.getLogger('tensorboard').setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Report on a training folder: text for a terminal, and charts."""
+"""Report on a training directory: text for a terminal, and charts."""
 
 import collections
 from typing import Any, List
@@ -20,19 +20,19 @@ _TITLES = Findings(unlabelled_images='images without a label',
                                  'images')
 
 
-def format_report(folder: str, inspection: Inspection, survey: Survey, shown: int) -> str:
+def format_report(directory: str, inspection: Inspection, survey: Survey, shown: int) -> str:
     """Formats the report.
 
     Args:
-        folder: the inspected folder.
-        inspection: inspection of the folder.
+        directory: the inspected directory.
+        inspection: inspection of the directory.
         survey: survey of its samples.
         shown: number of findings of each kind to list; 0 for all.
 
     Returns:
         Lines of text.
     """
-    parts = [[f'Training data in {folder}'], _count_lines(inspection.counts)]
+    parts = [[f'Training data in {directory}'], _count_lines(inspection.counts)]
     if survey.sizes:
         parts += [_size_lines(survey), _survival_lines(survey)]
     parts += _finding_parts(inspection.findings, shown)

@@ -5,7 +5,7 @@
     make demo-curved                 words along arcs, detected as polygons and, for comparison,
                                      as rectangles
 
-All files go below one folder. A second run reuses the data and trains again.
+All files go below one directory. A second run reuses the data and trains again.
 """
 
 import json
@@ -30,20 +30,20 @@ _CURVE_POINTS = 50
 
 
 class DemoConfig(NamedTuple):
-    """Settings of a demo: its folder, training steps, side of the crops in pixels, and data.
+    """Settings of a demo: its directory, training steps, side of the crops in pixels, and data.
 
     Crops are smaller than the images and are scaled up in training, so that words have about the
     same size in training and at test time.
     """
 
-    folder: str
+    directory: str
     steps: int
     input_size: int
     spec: DatasetSpec
 
     def path(self, *names: str) -> str:
-        """Joins names to the demo's folder."""
-        return os.path.join(self.folder, *names)
+        """Joins names to the demo's directory."""
+        return os.path.join(self.directory, *names)
 
 
 def run_demo(config: DemoConfig) -> Dict[str, float]:
@@ -153,7 +153,7 @@ def define_demo_flags() -> None:
     """Defines the flags of this command."""
     group = cli.group('demo')
     default = DatasetSpec()
-    cli.define_path('folder', './demo', 'Folder for all files of the demo.', **group)
+    cli.define_path('folder', './demo', 'Directory for all files of the demo.', **group)
     flags.DEFINE_boolean('curved', False, 'Draw the words along arcs.', **group)
     flags.DEFINE_integer('steps', DEFAULT_STEPS, 'Training steps.', 1, **group)
     flags.DEFINE_integer('train_images', default.train_images, 'Images to train on.', **group)

@@ -1,4 +1,4 @@
-"""Draws a synthetic data set in the official ICDAR2015 form, with a manifest of its files.
+"""Draws a synthetic data set in the official ICDAR2015 format, with a manifest of its files.
 
     python -m tools.demo_data --out=demo/data --train_images=300 --test_images=60
 
@@ -48,34 +48,35 @@ class DatasetSpec(NamedTuple):
 
 
 class DatasetError(PSENetError):
-    """Invalid settings, or a folder that must not be written to."""
+    """Invalid settings, or a directory that must not be written to."""
 
 
-def ensure_dataset(folder: str, spec: DatasetSpec) -> bool:
-    """Draws the data set unless the folder holds it already.
+def ensure_dataset(directory: str, spec: DatasetSpec) -> bool:
+    """Draws the data set unless the directory holds it already.
 
     Args:
-        folder: output folder; created if missing. An earlier data set of this module is replaced.
+        directory: for the output; created if missing. An earlier data set of this module is
+            replaced.
         spec: settings of the data set.
 
     Returns:
         True if it was drawn, False if it existed.
 
     Raises:
-        DatasetError: the settings are invalid, or the folder holds other files.
+        DatasetError: the settings are invalid, or the directory holds other files.
     """
     _check_spec(spec)
     manifest = {'complete': True, 'spec': dict(spec._asdict()), 'drawn_by': _source_digest(),
                 'files': _file_names(spec)}
-    if _read_manifest(folder) == manifest and all(
-            os.path.isfile(os.path.join(folder, name)) for name in manifest['files']):
+    if _read_manifest(directory) == manifest and all(
+            os.path.isfile(os.path.join(directory, name)) for name in manifest['files']):
         return False
-    _remove_own_files(folder)
+    _remove_own_files(directory)
     for name in _FOLDERS:
-        os.makedirs(os.path.join(folder, name), exist_ok=True)
-    _write_manifest(folder, dict(manifest, complete=False))
-    _write_files(folder, spec)
-    _write_manifest(folder, manifest)
+        os.makedirs(os.path.join(directory, name), exist_ok=True)
+    _write_manifest(directory, dict(manifest, complete=False))
+    _write_files(directory, spec)
+    _write_manifest(directory, manifest)
     return True
 
 
@@ -110,7 +111,7 @@ def _source_digest() -> str:
 
 
 def _file_names(spec: DatasetSpec) -> List[str]:
-    """Lists the files of the data set except the manifest, relative to its folder."""
+    """Lists the files of the data set except the manifest, relative to its directory."""
     names = ['gt.zip']
     for number in range(1, spec.train_images + 1):
         names += [f'train/img_{number}.jpg', f'train/gt_img_{number}.txt']
@@ -119,61 +120,62 @@ def _file_names(spec: DatasetSpec) -> List[str]:
     return names
 
 
-def _read_manifest(folder: str) -> Dict:
-    """Returns the folder's manifest; {} if it is missing or cannot be read."""
+def _read_manifest(directory: str) -> Dict:
+    """Returns the directory's manifest; {} if it is missing or cannot be read."""
     try:
-        with open(os.path.join(folder, MANIFEST), encoding='utf-8') as source:
+        with open(os.path.join(directory, MANIFEST), encoding='utf-8') as source:
             manifest = json.load(source)
     except (OSError, ValueError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
 
 
-def _write_manifest(folder: str, manifest: Dict) -> None:
-    with replacing(os.path.join(folder, MANIFEST)) as temporary, \
+def _write_manifest(directory: str, manifest: Dict) -> None:
+    with replacing(os.path.join(directory, MANIFEST)) as temporary, \
             open(temporary, 'w', encoding='utf-8') as target:
         json.dump(manifest, target, indent=1)
 
 
-def _remove_own_files(folder: str) -> None:
-    """Removes the files that the manifest lists; refuses if the folder holds any other."""
-    own = set(_read_manifest(folder).get('files', ()))
-    present = [os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, '/')
-               for parent, _, names in os.walk(folder) for name in names]
+def _remove_own_files(directory: str) -> None:
+    """Removes the files that the manifest lists; refuses if the directory holds any other."""
+    own = set(_read_manifest(directory).get('files', ()))
+    present = [os.path.relpath(os.path.join(parent, name), directory).replace(os.sep, '/')
+               for parent, _, names in os.walk(directory) for name in names]
     # A killed process may have left a temporary manifest.
     own.update(name for name in present if name.startswith(f'.{MANIFEST}.'))
     foreign = sorted(set(present) - own - ({MANIFEST} if own else set()))
     if foreign:
-        raise DatasetError(f'the folder {folder} holds {foreign[0]}, which is not part of a demo '
-                           'data set made here; choose another folder or move that file away')
+        raise DatasetError(f'the directory {directory} contains {foreign[0]}, which is not part of '
+                           'a data set of the demo; choose another directory or move that file '
+                           'away')
     for name in present:
         if name in own:
-            os.remove(os.path.join(folder, name))
+            os.remove(os.path.join(directory, name))
 
 
-def _write_files(folder: str, spec: DatasetSpec) -> None:
+def _write_files(directory: str, spec: DatasetSpec) -> None:
     for split, truth, stream, count in (('train', 'train', _TRAIN, spec.train_images),
                                         ('test', 'test_gt', _TEST, spec.test_images)):
         for index in range(count):
             # One random stream per image, so that it does not depend on the number of images.
             scene = draw_scene(np.random.RandomState([spec.seed, stream, index]), spec.size,
                                spec.curved)
-            write_image(os.path.join(folder, split, f'img_{index + 1}.jpg'), scene.image)
-            path = os.path.join(folder, truth, f'gt_img_{index + 1}.txt')
+            write_image(os.path.join(directory, split, f'img_{index + 1}.jpg'), scene.image)
+            path = os.path.join(directory, truth, f'gt_img_{index + 1}.txt')
             with open(path, 'w', encoding='utf-8', newline='') as target:
                 target.write(format_annotation(scene.words))
     entries = []
     for number in range(1, spec.test_images + 1):
-        with open(os.path.join(folder, 'test_gt', f'gt_img_{number}.txt'), 'rb') as source:
+        with open(os.path.join(directory, 'test_gt', f'gt_img_{number}.txt'), 'rb') as source:
             entries.append((f'gt_img_{number}.txt', source.read()))
-    write_archive(os.path.join(folder, 'gt.zip'), entries)
+    write_archive(os.path.join(directory, 'gt.zip'), entries)
 
 
 def define_demo_data_flags() -> None:
     """Defines the flags of this command; their defaults are those of DatasetSpec."""
     group = cli.group('demo data')
     default = DatasetSpec()
-    cli.define_path('out', './demo/data', 'Output folder; must be missing, empty, or hold an '
+    cli.define_path('out', './demo/data', 'Output directory; must be missing, empty, or hold an '
                     'earlier data set of this command, which is replaced.', **group)
     flags.DEFINE_integer('train_images', default.train_images, 'Images to train on.', **group)
     flags.DEFINE_integer('test_images', default.test_images, 'Held-out images.', **group)

@@ -38,25 +38,25 @@ def define_export_flags() -> None:
     """Defines the flags of this command."""
     detect_config.define_checkpoint_flag()
     files, comparison = cli.group('files'), cli.group('comparison')
-    cli.define_path('output_dir', './export/', 'Folder for the models and model.json, created if '
-                    'missing. Earlier models in it are replaced.', **files)
+    cli.define_path('output_dir', './export/', 'Directory for the models and model.json, created '
+                    'if missing. Earlier models in it are replaced.', **files)
     flags.DEFINE_list('formats', list(FORMATS[:3]), 'Formats to write: frozen_graph (psenet.pb), '
-                      'saved_model (the folder saved_model), onnx (psenet.onnx), onnx_int8 '
+                      'saved_model (the directory saved_model), onnx (psenet.onnx), onnx_int8 '
                       '(psenet_int8.onnx, quantized).', **files)
     flags.DEFINE_string('input_size', '', 'Export for single images of this width x height, as '
                         'ahead-of-time compilers need; empty for any size. Skips the SavedModel.',
                         **files)
-    cli.define_path('test_data_path', '', 'Folder with images to compare on; by default two '
+    cli.define_path('test_data_path', '', 'Directory with images to compare on; by default two '
                     'synthetic images.', **comparison)
     flags.DEFINE_integer('num_images', None, 'Number of these images: by default 2, and 50 for '
                          'onnx_int8.', 1, **comparison)
     cli.define_path('gt', '', 'With onnx_int8: ground truth of these images, a zip archive or a '
-                    'folder of labels.', **comparison)
-    cli.define_path('calibration_data_path', '', 'With onnx_int8: folder with calibration images, '
-                    'such as training images; they should resemble those to be processed.',
+                    'directory of labels.', **comparison)
+    cli.define_path('calibration_data_path', '', 'With onnx_int8: directory with calibration '
+                    'images, such as training images; they should resemble those to be processed.',
                     **files)
     flags.DEFINE_integer('num_calibration_images', 24, 'Number of calibration images, taken evenly '
-                         'from the folder.', 1, **files)
+                         'from the directory.', 1, **files)
     flags.DEFINE_float('max_difference', 1e-4, 'Largest acceptable difference of two scores, '
                        '0 .. 1.', **comparison)
     detect_config.define_size_flags()
@@ -83,7 +83,8 @@ def _quantization(values: flags.FlagValues) -> Quantization:
     for name, purpose in (('calibration_data_path', 'to calibrate on'),
                           ('test_data_path', 'to compare the boxes on')):
         if not values[name].value:
-            raise PSENetError(f'--formats=onnx_int8 needs --{name}, a folder with images {purpose}')
+            raise PSENetError(f'--formats=onnx_int8 needs --{name}, a directory of images '
+                              f'{purpose}')
     given = {name for name in ('max_side_len', 'short_side', 'long_side') if values[name].present}
     config = follow_thresholds(detect_config.detect_config_from_flags(values), given)
     images, truths = images_by_stem(values.test_data_path), None

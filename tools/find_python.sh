@@ -47,9 +47,9 @@ judge() {
 
 # Returns 0 for the interpreter of .venv itself, which is not a candidate.
 is_ours() {
-    local folder
-    folder=$(cd "$(dirname "$1")" 2>/dev/null && pwd -P) || return 1
-    [[ -d $root/.venv && $folder/ == "$(cd "$root/.venv" && pwd -P)"/* ]]
+    local directory
+    directory=$(cd "$(dirname "$1")" 2>/dev/null && pwd -P) || return 1
+    [[ -d $root/.venv && $directory/ == "$(cd "$root/.venv" && pwd -P)"/* ]]
 }
 
 # take PYTHON [tensorflow]: if the interpreter can be used, prints its path and exits.
@@ -66,10 +66,10 @@ take() {
 
 # on_path NAME: every file of that name on PATH, not only the first.
 on_path() {
-    local folder folders
-    IFS=: read -ra folders <<<"$PATH"
-    for folder in "${folders[@]}"; do
-        printf '%s\n' "${folder:-.}/$1"
+    local directory directories
+    IFS=: read -ra directories <<<"$PATH"
+    for directory in "${directories[@]}"; do
+        printf '%s\n' "${directory:-.}/$1"
     done
 }
 

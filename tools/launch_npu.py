@@ -15,7 +15,7 @@ Environment variables and their defaults:
                             seconds that the ranks wait for each other to connect
     RANK_OUTPUT=<checkpoint_path>/rank_%r.out
                             file for stdout and stderr of a rank (%r is the rank, %d the device);
-                            rank 0 writes to the terminal. Logs go to rank_<rank>.log in that folder
+                            rank 0 writes to the terminal. Logs go to rank_<rank>.log there
     BIND_CORES=1            give each rank its share of the processor cores and as many readers, at
                             most 16; 0 disables both
     GRACE_SECONDS=30        seconds between SIGTERM and SIGKILL for the others if a rank fails
@@ -53,7 +53,7 @@ def places(environment: Mapping[str, str], root: str) -> Tuple[int, List[Place],
 
     Args:
         environment: as ``os.environ``; an empty value counts as unset.
-        root: folder of the default rank table.
+        root: directory of the default rank table.
 
     Returns:
         The number of ranks of the job; the ranks to start here, in order; and the path of the rank
@@ -126,7 +126,7 @@ def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
     Args:
         environment: as ``os.environ``.
         arguments: arguments of train_npu.sh.
-        root: folder of train_npu.sh.
+        root: directory of train_npu.sh.
         cores: processor cores that may be used.
 
     Returns:
@@ -137,8 +137,8 @@ def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
     """
     size, here, table = places(environment, root)
     share = len(cores) // len(here) if environment.get('BIND_CORES') != '0' else 0
-    folder = checkpoint_folder(arguments) or os.path.join(root, 'checkpoint')
-    pattern = environment.get('RANK_OUTPUT') or os.path.join(folder, 'rank_%r.out')
+    directory = checkpoint_folder(arguments) or os.path.join(root, 'checkpoint')
+    pattern = environment.get('RANK_OUTPUT') or os.path.join(directory, 'rank_%r.out')
     common = {'HCCL_CONNECT_TIMEOUT': '600', **environment, 'RANK_SIZE': str(size)}
     # Clusters set it for a container, but the adapter would take it for the rank.
     common.pop('POD_NAME', None)
@@ -153,7 +153,7 @@ def plan(environment: Mapping[str, str], arguments: Sequence[str], root: str,
         frozenset(sorted(cores)[index * share:(index + 1) * share]),
         pattern.replace('%r', str(place.rank)).replace('%d', str(place.logical))
         if place.rank else None,
-        os.path.join(folder, f'rank_{place.rank}.log') if place.rank else None)
+        os.path.join(directory, f'rank_{place.rank}.log') if place.rank else None)
         for index, place in enumerate(here)]
 
 
@@ -182,7 +182,7 @@ def main(arguments: List[str]) -> int:
             try:
                 os.makedirs(os.path.dirname(os.path.abspath(rank.output)), exist_ok=True)
             except OSError as error:
-                raise PSENetError(f'the folder of {rank.output} cannot be created '
+                raise PSENetError(f'the directory of {rank.output} cannot be created '
                                   f'({error.strerror}); choose another with --checkpoint_path or '
                                   'RANK_OUTPUT') from error
             logger.info('output of %s: %s', rank.name, rank.output)

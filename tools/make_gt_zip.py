@@ -1,8 +1,8 @@
-"""Packs a folder of ground-truth files into a gt.zip for evaluation/script.py.
+"""Packs a directory of ground-truth files into a gt.zip for evaluation/script.py.
 
     python -m tools.make_gt_zip --folder=./ocr/ch4_test_gt --out=./evaluation/gt.zip
 
-The folder contains either ``gt_<image>.txt`` or ``<image>.txt`` files in the form of ICDAR2015,
+The directory contains either ``gt_<image>.txt`` or ``<image>.txt`` files in the form of ICDAR2015,
 ICDAR2013 or MLT; files of other types are ignored. Every line is checked. Fractional coordinates
 are rounded with a warning. The same files give the same bytes.
 """
@@ -26,28 +26,28 @@ _FRACTIONS = re.compile(
     rf'^{_NUMBER}(?:,{_NUMBER}){{7}}(?=,)|^{_NUMBER}(?:,{_NUMBER}){{3}}(?=,|\r?$)', re.MULTILINE)
 
 
-def make_gt_zip(folder: str, out_path: str, overwrite: bool = False) -> int:
+def make_gt_zip(directory: str, out_path: str, overwrite: bool = False) -> int:
     """Packs ground-truth files, sorted by the numbers in their names.
 
     Args:
-        folder: folder with ``gt_<image>.txt`` or ``<image>.txt`` files, UTF-8 with or without byte
+        directory: contains ``gt_<image>.txt`` or ``<image>.txt`` files, UTF-8 with or without byte
             order mark.
-        out_path: archive to write, in an existing folder.
+        out_path: archive to write, in an existing directory.
         overwrite: whether to replace an existing archive.
 
     Returns:
         The number of files in the archive.
 
     Raises:
-        PSENetError: the folder has no such files or both kinds, a line is invalid, or the archive
+        PSENetError: the directory has no such files or both kinds, a line is invalid, or the output
             exists or cannot be written.
     """
     if os.path.lexists(out_path) and not overwrite:
         raise PSENetError(f'{out_path} exists already; choose another --out, or replace it with '
                           '--overwrite')
     rounded: Dict[str, int] = {}
-    entries = [(entry, _read_checked(os.path.join(folder, name), rounded))
-               for entry, name in _names(folder)]
+    entries = [(entry, _read_checked(os.path.join(directory, name), rounded))
+               for entry, name in _names(directory)]
     if rounded:
         logger.warning('%d fractional coordinates in %d files are rounded, %s first',
                        sum(rounded.values()), len(rounded), next(iter(rounded)))
@@ -58,19 +58,19 @@ def make_gt_zip(folder: str, out_path: str, overwrite: bool = False) -> int:
     return len(entries)
 
 
-def _names(folder: str) -> List[Tuple[str, str]]:
-    """Lists the names in the archive and in the folder."""
+def _names(directory: str) -> List[Tuple[str, str]]:
+    """Lists the names in the archive and in the directory."""
     try:
-        names = sorted(name for name in os.listdir(folder)
+        names = sorted(name for name in os.listdir(directory)
                        if name.lower().endswith('.txt') and not name.startswith('.'))
     except OSError as error:
-        raise PSENetError(f'cannot list the folder {folder}: {error.strerror}') from None
+        raise PSENetError(f'cannot list the directory {directory}: {error.strerror}') from None
     if not names:
-        raise PSENetError(f'{folder} holds no gt_<image>.txt file')
+        raise PSENetError(f'{directory} holds no gt_<image>.txt file')
     prefixed = [name for name in names if re.fullmatch(ANY_GT_NAME, name)]
     if prefixed and len(prefixed) < len(names):
         other = next(name for name in names if name not in prefixed)
-        raise PSENetError(f'{os.path.join(folder, other)} is not named gt_<image>.txt, as '
+        raise PSENetError(f'{os.path.join(directory, other)} is not named gt_<image>.txt, as '
                           f'{prefixed[0]} is; rename it or move it away')
     entries = [(name if prefixed else f'gt_{os.path.splitext(name)[0]}.txt', name)
                for name in names]
@@ -111,14 +111,14 @@ def main(_: List[str]) -> None:
     """Packs the archive that the flags describe."""
     values = flags.FLAGS
     if not values.folder:
-        raise PSENetError('--folder is missing; give the folder with the gt_<image>.txt files')
+        raise PSENetError('--folder is missing; give the directory with the gt_<image>.txt files')
     count = make_gt_zip(values.folder, values.out, values.overwrite)
     logger.info('packed %d files into %s', count, values.out)
 
 
 if __name__ == '__main__':
     group = cli.group('files')
-    cli.define_path('folder', None, 'Folder with gt_<image>.txt or <image>.txt files.', **group)
+    cli.define_path('folder', None, 'Directory with gt_<image>.txt or <image>.txt files.', **group)
     cli.define_path('out', './gt.zip', 'Archive to write.', **group)
     flags.DEFINE_boolean('overwrite', False, 'Replace an existing archive.', **group)
     cli.run(main, __doc__)

@@ -7,7 +7,7 @@
     python -m tools.make_rank_table --check=rank_table_8p.json
 
 Ranks are numbered in the order of the servers, and of the devices on each. train_npu_8p.sh finds
-the file in the project's folder.
+the file in the project's directory.
 """
 
 import json

@@ -2,7 +2,7 @@
 
     python -m tools.pack_results --output_dir=./output [--gt=./evaluation/gt.zip]
 
-Writes results.zip into that folder with every res_img_<number>.txt in it, or with every
+Writes results.zip into that directory with every res_img_<number>.txt in it, or with every
 res_<image>.txt if the ground truth has other names (without --gt: if no result has a number).
 """
 
@@ -31,7 +31,7 @@ def main(_: List[str]) -> None:
 
 
 if __name__ == '__main__':
-    cli.define_path('output_dir', './output/', 'Folder with the result files of eval.py.',
+    cli.define_path('output_dir', './output/', 'Directory with the result files of eval.py.',
                     **cli.group('files'))
     cli.define_path('gt', None, 'Archive of ground truth; results with matching names are packed.',
                     **cli.group('files'))

@@ -47,7 +47,7 @@ def define_sweep_flags() -> None:
     detect_config.define_checkpoint_flag()
     detect_config.define_model_flag()
     detect_config.define_engine_flag()
-    cli.define_path('output_dir', './sweep/', 'Folder for sweep.csv and sweep.png, created if '
+    cli.define_path('output_dir', './sweep/', 'Directory for sweep.csv and sweep.png, created if '
                     'missing.', **cli.group('files'))
     flags.DEFINE_boolean('write', False, 'Store the best thresholds in a file next to the '
                          'checkpoint, which eval.py reads.', **cli.group('files'))
@@ -114,9 +114,9 @@ def sweep(config: detect_config.DetectConfig, validation: Validation, grid: Grid
     Raises:
         PSENetError: the checkpoint or an image cannot be used.
     """
-    with tempfile.TemporaryDirectory(prefix='psenet-sweep-') as folder:
+    with tempfile.TemporaryDirectory(prefix='psenet-sweep-') as directory:
         with open_detector(config, Platform(config.gpu_list)) as detector:
-            maps = store_maps(detector, validation.images, Levels(grid.seg_map_threshs), folder,
+            maps = store_maps(detector, validation.images, Levels(grid.seg_map_threshs), directory,
                               image_reader(config), with_scores=max(grid.min_scores) > 0)
         rows = score_grid(Task(grid, maps, validation.ground_truth), workers)
     return [row._replace(short_side=config.short_side) for row in rows]

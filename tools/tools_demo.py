@@ -2,7 +2,7 @@
 
     make tools-demo        takes some minutes on two cores; runs the demo first if necessary
 
-The output is in the folder ``tools`` of the demo's folder.
+The output is in the directory ``tools`` of the demo's directory.
 """
 
 import os
@@ -32,7 +32,7 @@ _SECOND_CHECKPOINTS = 4
 
 
 class Step(NamedTuple):
-    """A tool, what it shows, and the files that it writes below the output folder."""
+    """A tool, what it shows, and the files that it writes below the output directory."""
 
     name: str
     shows: str
@@ -69,7 +69,7 @@ def plan_steps(config: DemoConfig) -> List[Step]:
     # After a few steps batch-norm statistics are far from the data's, and rounding errors grow.
     limit = {} if config.steps >= DEFAULT_STEPS else {'max_difference': 0.01}
     return [
-        Step('check_data', 'contents of the training folder, and how much of it can be learnt',
+        Step('check_data', 'contents of the training directory, and how much of it can be learnt',
              tool('check_data', training_data_path=train, input_sizes='64,128,192,256',
                   out=out('check_data.png')), ['check_data.png']),
         Step('browse_dataset', 'training samples as the network sees them',
@@ -101,12 +101,12 @@ def plan_steps(config: DemoConfig) -> List[Step]:
     ]
 
 
-def run_steps(steps: List[Step], folder: str) -> Dict[str, float]:
+def run_steps(steps: List[Step], directory: str) -> Dict[str, float]:
     """Runs the tools one after the other.
 
     Args:
         steps: as returned by ``plan_steps``.
-        folder: output folder.
+        directory: output directory.
 
     Returns:
         Step name -> seconds.
@@ -118,10 +118,10 @@ def run_steps(steps: List[Step], folder: str) -> Dict[str, float]:
     for step in steps:
         with clock.phase(step.name, step.shows):
             step.run()
-        missing = [name for name in step.files if not os.path.exists(os.path.join(folder, name))]
+        missing = [name for name in step.files if not os.path.exists(os.path.join(directory, name))]
         if missing:
             raise PSENetError(f'{step.name} succeeded, but {", ".join(missing)} is missing in '
-                              f'{folder}')
+                              f'{directory}')
     return clock.seconds
 
 
@@ -131,14 +131,14 @@ def main(_: List[str]) -> None:
     config = demo_config_from_flags(flags.FLAGS)
     if not os.path.exists(config.path('run', 'checkpoint')):
         run_demo(config)
-    folder = config.path('tools')
-    make_folder(folder)
+    directory = config.path('tools')
+    make_folder(directory)
     steps = plan_steps(config)
     if not has_browser():
         print(f'skipping the page of demo_server: {MISSING}', flush=True)
         steps = [step for step in steps if step.name != 'demo_server']
-    seconds = run_steps(steps, folder)
-    print(f'\nAll tools ran, in {sum(seconds.values()):.0f} s. Their output in {folder}:')
+    seconds = run_steps(steps, directory)
+    print(f'\nAll tools ran, in {sum(seconds.values()):.0f} s. Their output in {directory}:')
     for step in steps:
         for name in step.files:
             print(f'{step.name:16s}{name}')

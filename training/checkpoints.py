@@ -1,9 +1,9 @@
 """Finds, loads and saves checkpoints.
 
-A checkpoint is found from a folder without ``checkpoint`` index, with an index that names a folder
-of another machine, from a prefix, or from any of its files. It loads even without moving averages
-or optimizer slots, and with an integer ``global_step``. Loading has two steps, as the graph of some
-sessions is final: ``build_...`` adds ops and returns the Load that runs them.
+A checkpoint is found from a directory without ``checkpoint`` index, with an index that names a
+directory of another machine, from a prefix, or from any of its files. It loads even without moving
+averages or optimizer slots, and with an integer ``global_step``. Loading has two steps, as the
+graph of some sessions is final: ``build_...`` adds ops and returns the Load that runs them.
 
 Weights alone can be stored in an ``.npz`` file of NumPy: float16 or float32 arrays by variable
 name, with moving averages in place of the raw weights, and without optimizer and step.
@@ -47,12 +47,12 @@ def resolve_checkpoint(path: str) -> str:
     """Finds the checkpoint that a path refers to.
 
     Args:
-        path: a folder with or without a ``checkpoint`` index, a prefix (``model.ckpt-1000``), one
-            of a checkpoint's files (``.index``, ``.data-...``, ``.meta``), a V1 file, or an
+        path: a directory with or without a ``checkpoint`` index, a prefix (``model.ckpt-1000``),
+            one of a checkpoint's files (``.index``, ``.data-...``, ``.meta``), a V1 file, or an
             ``.npz`` file.
 
     Returns:
-        The prefix for TensorFlow's readers; for a folder that of the newest checkpoint.
+        The prefix for TensorFlow's readers; for a directory that of the newest checkpoint.
 
     Raises:
         CheckpointError: there is no checkpoint.
@@ -68,31 +68,31 @@ def resolve_checkpoint(path: str) -> str:
     return prefix
 
 
-def _newest_in(folder: str) -> str:
-    indexed = _indexed(folder)
+def _newest_in(directory: str) -> str:
+    indexed = _indexed(directory)
     if indexed:
         return indexed
-    for prefix in reversed(find_checkpoints(folder)):
+    for prefix in reversed(find_checkpoints(directory)):
         _check_complete(prefix)
         return prefix
-    if os.path.isfile(os.path.join(folder, _NPZ_NAME)):
-        return os.path.join(folder, _NPZ_NAME)
-    archives = sorted(name for name in os.listdir(folder) if name.lower().endswith(_ARCHIVES))
+    if os.path.isfile(os.path.join(directory, _NPZ_NAME)):
+        return os.path.join(directory, _NPZ_NAME)
+    archives = sorted(name for name in os.listdir(directory) if name.lower().endswith(_ARCHIVES))
     unpack = f'; unpack {archives[0]}' if archives else ''
-    raise CheckpointError(f'no checkpoint in the folder {folder} (looked for *.index files; give '
-                          f'the path of a checkpoint that is a single file{unpack})')
+    raise CheckpointError(f'no checkpoint in the directory {directory} (looked for *.index files; '
+                          f'give the path of a checkpoint that is a single file{unpack})')
 
 
-def _indexed(folder: str) -> Optional[str]:
-    """Returns the checkpoint that the index names, in this folder: the index may be copied."""
-    index = os.path.join(folder, INDEX_FILE)
+def _indexed(directory: str) -> Optional[str]:
+    """Returns the checkpoint that the index names, in this directory: the index may be copied."""
+    index = os.path.join(directory, INDEX_FILE)
     if not os.path.isfile(index):
         return None
-    name = indexed_name(folder)
+    name = indexed_name(directory)
     if name is None:
         logger.warning('%s cannot be read; using the highest step', index)
         return None
-    prefix = os.path.join(folder, name)
+    prefix = os.path.join(directory, name)
     if not os.path.exists(prefix + '.index') and not os.path.isfile(prefix):
         logger.warning('%s names %s, which does not exist; using the highest step', index, name)
         return None
@@ -100,10 +100,10 @@ def _indexed(folder: str) -> Optional[str]:
     return prefix
 
 
-def indexed_name(folder: str) -> Optional[str]:
-    """Returns the name, without folder, in a folder's index; None if it cannot be read."""
+def indexed_name(directory: str) -> Optional[str]:
+    """Returns the name, without directory, in a directory's index; None if it cannot be read."""
     try:
-        state = tf.train.get_checkpoint_state(folder)
+        state = tf.train.get_checkpoint_state(directory)
     except READ_ERRORS:
         return None
     return re.split(r'[/\\]', state.model_checkpoint_path)[-1] if state else None
@@ -119,15 +119,15 @@ def _check_complete(prefix: str) -> None:
         raise CheckpointError(f'{os.path.basename(prefix)}.index is missing next to '
                               f'{prefix}.data-*; copy all files of the checkpoint')
     elif not os.path.isfile(prefix):
-        raise CheckpointError(f'there is no checkpoint at {prefix}; give a folder, a prefix such '
-                              'as model.ckpt-1000, or one of its files')
+        raise CheckpointError(f'there is no checkpoint at {prefix}; give a directory, a prefix '
+                              'such as model.ckpt-1000, or one of its files')
 
 
-def write_index(folder: str, prefixes: List[str]) -> None:
-    """Writes the index of a folder, with the last checkpoint as the newest.
+def write_index(directory: str, prefixes: List[str]) -> None:
+    """Writes the index of a directory, with the last checkpoint as the newest.
 
     Args:
-        folder: folder of the checkpoints.
+        directory: directory of the checkpoints.
         prefixes: one or more checkpoints.
 
     Raises:
@@ -135,10 +135,10 @@ def write_index(folder: str, prefixes: List[str]) -> None:
     """
     names = [os.path.basename(prefix) for prefix in prefixes]
     try:
-        # TensorFlow would rewrite the names if the folder's path were relative.
-        tf.train.update_checkpoint_state(os.path.abspath(folder), names[-1], names)
+        # TensorFlow would rewrite the names if the directory's path were relative.
+        tf.train.update_checkpoint_state(os.path.abspath(directory), names[-1], names)
     except (tf.errors.OpError, OSError) as error:
-        raise CheckpointError(f'{os.path.join(folder, INDEX_FILE)} cannot be written '
+        raise CheckpointError(f'{os.path.join(directory, INDEX_FILE)} cannot be written '
                               f'({first_line(error)})') from error
 
 

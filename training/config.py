@@ -112,10 +112,10 @@ def define_folder_flags() -> None:
     data = group('data')
     define_path(
         'training_data_path', _DEFAULTS.training_data_path,
-        'Folder with the training images and their labels, which may be in a sub-folder labels, gt '
-        'or annotations; docs/data.md lists the forms. Several folders are mixed by weight: '
-        'A:0.5,B:0.5.', **data)
-    define_path('label_path', _DEFAULTS.label_path, 'Folder with the labels, if not that of the '
+        'Directory with the training images and their labels, which may be in a subdirectory '
+        'labels, gt or annotations; docs/data.md lists the formats. Several directories are mixed '
+        'by weight: A:0.5,B:0.5.', **data)
+    define_path('label_path', _DEFAULTS.label_path, 'Directory with the labels, if not that of the '
                 'images.', **data)
     flags.DEFINE_enum(
         'dataset', _DEFAULTS.dataset, [AUTO, *DATASETS],
@@ -260,13 +260,13 @@ def _define_checkpoint_flags() -> None:
     checkpoints = group('checkpoints and logs')
     define_path(
         'checkpoint_path', _DEFAULTS.checkpoint_path,
-        'Folder for checkpoints and TensorBoard events, created if missing.', **checkpoints)
+        'Directory for checkpoints and TensorBoard events, created if missing.', **checkpoints)
     flags.DEFINE_boolean(
         'restore', _DEFAULTS.restore,
         'Continue from the newest checkpoint in --checkpoint_path.', **checkpoints)
     flags.DEFINE_boolean(
         'overwrite', _DEFAULTS.overwrite,
-        'Start a new run in a folder with a checkpoint; removes only files that the earlier run '
+        'Start a new run in a directory with a checkpoint; removes only files that the earlier run '
         'wrote.', **checkpoints)
     flags.DEFINE_integer(
         'save_checkpoint_steps', _DEFAULTS.save_checkpoint_steps,
@@ -315,7 +315,7 @@ def run_flags(config: TrainConfig) -> Dict[str, Any]:
     values = {name: getattr(config, name) for name in _RUN_FLAGS}
     sets = split_mixture(config.training_data_path)
     return {**values, 'training_data_path': os.path.abspath(sets[0][0]) if len(sets) == 1 else (
-        ','.join(f'{os.path.abspath(folder)}:{weight:g}' for folder, weight in sets))}
+        ','.join(f'{os.path.abspath(directory)}:{weight:g}' for directory, weight in sets))}
 
 
 def with_flags_of_run(config: TrainConfig, given: Collection[str]) -> TrainConfig:
@@ -400,16 +400,16 @@ def _range_faults(config: TrainConfig) -> List[str]:
 def _pair_faults(config: TrainConfig) -> List[str]:
     faults = []
     if not config.training_data_path:
-        faults.append('--training_data_path is empty; give the folder with the training images')
+        faults.append('--training_data_path is empty; give the directory with the training images')
     else:
-        faults += [f'--training_data_path={folder} is not a directory; give the one with the '
+        faults += [f'--training_data_path={directory} is not a directory; give the one with the '
                    'training images and their labels'
-                   for folder, _ in split_mixture(config.training_data_path)
-                   if not os.path.isdir(folder)]
+                   for directory, _ in split_mixture(config.training_data_path)
+                   if not os.path.isdir(directory)]
     if not config.checkpoint_path:
-        faults.append('--checkpoint_path is empty; give a folder for checkpoints')
+        faults.append('--checkpoint_path is empty; give a directory for checkpoints')
     elif os.path.exists(config.checkpoint_path) and not os.path.isdir(config.checkpoint_path):
-        faults.append(f'--checkpoint_path={config.checkpoint_path} is a file; give a folder')
+        faults.append(f'--checkpoint_path={config.checkpoint_path} is a file; give a directory')
     if config.crop != 'scaled' and (config.flip or config.max_rotation):
         faults.append('--flip and --max_rotation need --crop=scaled')
     if config.restore and config.overwrite:

@@ -125,7 +125,7 @@ def _start_readers(config: TrainConfig, device: Device, first_step: int) -> Batc
 
 @contextmanager
 def open_hooks(run: RunContext, graph: TrainGraph, saver: tf.train.Saver) -> Iterator[List[Hook]]:
-    """Creates the hooks of this process; only those of rank 0 write into the checkpoint folder.
+    """Creates the hooks of this process; only those of rank 0 write into the checkpoint directory.
 
     Args:
         run: the run; its variables are initialized.

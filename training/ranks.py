@@ -20,17 +20,17 @@ class PeerError(PSENetError):
     """This process cannot continue because of another one."""
 
 
-def log_path(folder: str, rank: int) -> str:
+def log_path(directory: str, rank: int) -> str:
     """The log file of a process whose rank is not 0."""
-    return os.path.join(folder, f'rank_{rank}.log')
+    return os.path.join(directory, f'rank_{rank}.log')
 
 
 @contextmanager
-def rank_log(folder: str, rank: int) -> Iterator[None]:
+def rank_log(directory: str, rank: int) -> Iterator[None]:
     """Redirects the log of every process except rank 0 to a file of its own.
 
     Args:
-        folder: of the run; created if it does not exist.
+        directory: of the run; created if it does not exist.
         rank: of this process.
 
     Raises:
@@ -39,13 +39,13 @@ def rank_log(folder: str, rank: int) -> Iterator[None]:
     if rank == 0:
         yield
         return
-    path, handlers = log_path(folder, rank), logger.handlers[:]
+    path, handlers = log_path(directory, rank), logger.handlers[:]
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
         handler = logging.FileHandler(path, encoding='utf-8')
     except OSError as error:
         raise PSENetError(f'--checkpoint_path: the log {path} cannot be written '
-                          f'({error.strerror}); choose another folder') from error
+                          f'({error.strerror}); choose another directory') from error
     log_to(handler)
     try:
         yield
@@ -91,4 +91,4 @@ def check_same_step(session: tf.Session, own_step: int) -> None:
     step = int(session.run(tf.get_collection(tf.GraphKeys.GLOBAL_STEP)[0]))
     if step != own_step:
         raise PeerError(f'this process found step {own_step} in --checkpoint_path, but rank 0 '
-                        f'found step {step}; give all processes the same folder, or copies of it')
+                        f'found step {step}; give all processes the same directory or copies of it')

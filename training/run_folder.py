@@ -1,8 +1,8 @@
-"""The folder of a training run: checkpoints, seed and flags, the start of a run, and the lock.
+"""The directory of a training run: checkpoints, seed and flags, the start of a run, and the lock.
 
 ``training_files.json`` lists the checkpoints that training wrote into ``--checkpoint_path``, and
 its event files have a suffix of their own. Nothing else is ever removed, so a downloaded
-checkpoint, notes, or another program's events in the same folder are safe from rotation and from
+checkpoint, notes, or another program's events in the same directory are safe from rotation and from
 ``--overwrite``. The file also stores the seed and the flags of the run, for ``--restore`` without
 them. This module does not import TensorFlow, because flags are read before TensorFlow starts.
 """
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 PREFIX = 'model.ckpt'
-# TensorFlow's name of the file that names the newest checkpoint of a folder.
+# TensorFlow's name of the file that names the newest checkpoint of a directory.
 INDEX_FILE = 'checkpoint'
 # Suffix of training's event files.
 EVENTS_SUFFIX = '.psenet'
-# A subfolder, because TensorBoard reads one event file at a time of each folder.
+# A subdirectory, because TensorBoard reads one event file at a time of each directory.
 VALIDATION_FOLDER = 'eval'
 MANIFEST = 'training_files.json'
 
@@ -48,9 +48,9 @@ def checkpoint_name(step: int) -> str:
     return f'{PREFIX}-{step}'
 
 
-def find_checkpoints(folder: str) -> List[str]:
-    """Finds the prefixes of all checkpoints in a folder, sorted by step, then by name."""
-    pattern = os.path.join(glob.escape(folder), '*.index')
+def find_checkpoints(directory: str) -> List[str]:
+    """Finds the prefixes of all checkpoints in a directory, sorted by step, then by name."""
+    pattern = os.path.join(glob.escape(directory), '*.index')
     return sorted((path[:-len('.index')] for path in glob.glob(pattern)),
                   key=lambda prefix: (step_of(prefix), prefix))
 
@@ -97,17 +97,17 @@ def fingerprint(prefix: str) -> str:
 
 
 class Manifest:
-    """The checkpoints that training wrote into a folder, with the seed and the flags of the run.
+    """The checkpoints that training wrote into a directory, with the seed and the flags of the run.
 
     Attributes:
         seed: int, 0 .. 2**32 - 1; None if none is stored.
         flags: flag name -> value; empty if none are stored.
     """
 
-    def __init__(self, folder: str):
-        """Reads the folder's file; without a file there are no checkpoints of training."""
-        self._folder = folder
-        self._path = os.path.join(folder, MANIFEST)
+    def __init__(self, directory: str):
+        """Reads the directory's file; without a file there are no checkpoints of training."""
+        self._folder = directory
+        self._path = os.path.join(directory, MANIFEST)
         self._names: List[str] = []
         self.seed: Optional[int] = None
         self.flags: Dict[str, Any] = {}
@@ -123,8 +123,8 @@ class Manifest:
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.warning('%s cannot be read (%s): no earlier checkpoint of this folder will be '
-                           'removed', self._path, first_line(error))
+            logger.warning('%s cannot be read (%s): no earlier checkpoint of this directory will '
+                           'be removed', self._path, first_line(error))
 
     @property
     def prefixes(self) -> List[str]:
@@ -156,7 +156,7 @@ def _check_seed(seed: Any) -> Optional[int]:
 
 
 def find_start(config: 'TrainConfig') -> Optional['Checkpoint']:
-    """Checks the checkpoint folder and the files to start from, without changing them.
+    """Checks the checkpoint directory and the files to start from, without changing them.
 
     Args:
         config: the run.
@@ -165,53 +165,54 @@ def find_start(config: 'TrainConfig') -> Optional['Checkpoint']:
         The checkpoint to continue from; None for a new run.
 
     Raises:
-        PSENetError: the folder cannot be written, holds a checkpoint although neither ``--restore``
-            nor ``--overwrite`` is given, or a file to load cannot be read.
+        PSENetError: the directory cannot be written, holds a checkpoint although neither
+            ``--restore`` nor ``--overwrite`` is given, or a file to load cannot be read.
     """
     # It imports TensorFlow.
     from training.checkpoints import open_checkpoint
 
-    folder = config.checkpoint_path
-    _check_writable(folder)
+    directory = config.checkpoint_path
+    _check_writable(directory)
     if config.restore:
         start = _checkpoint_to_restore(config)
         _check_name_conflicts(config, start.global_step())
         return start
-    if not config.overwrite and (find_checkpoints(folder)
-                                 or os.path.exists(os.path.join(folder, INDEX_FILE))):
-        raise PSENetError(f'--checkpoint_path={folder} already holds a checkpoint: continue with '
-                          '--restore, start again with --overwrite, or choose another folder')
+    if not config.overwrite and (find_checkpoints(directory)
+                                 or os.path.exists(os.path.join(directory, INDEX_FILE))):
+        raise PSENetError(f'--checkpoint_path={directory} already holds a checkpoint: continue '
+                          'with --restore, start again with --overwrite, or choose another '
+                          'directory')
     _check_name_conflicts(config, 0)
     if config.pretrained_model_path:
         open_checkpoint(config.pretrained_model_path)
     return None
 
 
-def _check_writable(folder: str) -> None:
+def _check_writable(directory: str) -> None:
     try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        os.makedirs(directory, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
-        raise PSENetError(f'--checkpoint_path={folder} cannot be written ({error.strerror}); '
-                          'choose another folder') from error
-    if os.path.isdir(os.path.join(folder, INDEX_FILE)):
-        raise PSENetError(f'--checkpoint_path={folder} has a folder named {INDEX_FILE}, but '
-                          'TensorFlow writes a file of that name; choose another folder')
+        raise PSENetError(f'--checkpoint_path={directory} cannot be written ({error.strerror}); '
+                          'choose another directory') from error
+    if os.path.isdir(os.path.join(directory, INDEX_FILE)):
+        raise PSENetError(f'--checkpoint_path={directory} has a directory named {INDEX_FILE}, but '
+                          'TensorFlow writes a file of that name; choose another directory')
 
 
 def _check_name_conflicts(config: 'TrainConfig', first_step: int) -> None:
     """Checks that the run would not overwrite checkpoints that training did not write."""
-    folder = config.checkpoint_path
-    ours = Manifest(folder).checkpoints
-    for prefix in find_checkpoints(folder):
+    directory = config.checkpoint_path
+    ours = Manifest(directory).checkpoints
+    for prefix in find_checkpoints(directory):
         step, name = step_of(prefix), os.path.basename(prefix)
         if (prefix not in ours and name == checkpoint_name(step)
                 and first_step < step <= config.max_steps):
             raise PSENetError(
-                f'--checkpoint_path={folder} holds {name}, which this run would overwrite but '
+                f'--checkpoint_path={directory} holds {name}, which this run would overwrite but '
                 f'which {MANIFEST} does not list as written by training; move it away or choose '
-                'another folder')
+                'another directory')
 
 
 def _checkpoint_to_restore(config: 'TrainConfig') -> 'Checkpoint':
@@ -227,13 +228,13 @@ def _checkpoint_to_restore(config: 'TrainConfig') -> 'Checkpoint':
     return checkpoint
 
 
-def _advice(folder: str) -> str:
+def _advice(directory: str) -> str:
     # With a damaged checkpoint, nobody should be told to start again and lose the run.
-    found = find_checkpoints(folder)
+    found = find_checkpoints(directory)
     if len(found) > 1:
         return (f'move the files of {os.path.basename(found[-1])} away to continue from '
                 f'{os.path.basename(found[-2])}')
-    if found or os.path.exists(os.path.join(folder, INDEX_FILE)):
+    if found or os.path.exists(os.path.join(directory, INDEX_FILE)):
         return 'copy its files again from an intact copy'
     return 'omit --restore to start a new run'
 
@@ -257,20 +258,20 @@ def choose_seed(config: 'TrainConfig', start: Optional['Checkpoint']) -> Optiona
     return manifest.seed
 
 
-def remove_earlier_run(folder: str) -> None:
-    """Removes the checkpoints and event files that training wrote into a folder, and only those.
+def remove_earlier_run(directory: str) -> None:
+    """Removes the checkpoints and event files that training wrote into a directory, and only those.
 
     Args:
-        folder: the run's folder; exists.
+        directory: the run's directory; exists.
 
     Raises:
         PSENetError: a file cannot be removed.
     """
     from training.checkpoints import indexed_name
-    manifest = Manifest(folder)
-    paths = _event_files(folder) + _event_files(os.path.join(folder, VALIDATION_FOLDER))
-    if indexed_name(folder) in [os.path.basename(prefix) for prefix in manifest.checkpoints]:
-        paths.append(os.path.join(folder, INDEX_FILE))
+    manifest = Manifest(directory)
+    paths = _event_files(directory) + _event_files(os.path.join(directory, VALIDATION_FOLDER))
+    if indexed_name(directory) in [os.path.basename(prefix) for prefix in manifest.checkpoints]:
+        paths.append(os.path.join(directory, INDEX_FILE))
     for prefix in manifest.checkpoints:
         paths += files_of(prefix)
     paths += _leftovers(manifest)
@@ -279,9 +280,9 @@ def remove_earlier_run(folder: str) -> None:
             os.remove(path)
         manifest.replace([])
     except OSError as error:
-        raise PSENetError(f'--overwrite: the earlier run in {folder} cannot be removed ({error}); '
-                          'remove it yourself or choose another folder') from error
-    logger.info('--overwrite: removed %d files of an earlier run from %s', len(paths), folder)
+        raise PSENetError(f'--overwrite: the earlier run in {directory} cannot be removed '
+                          f'({error}); remove it yourself or choose another directory') from error
+    logger.info('--overwrite: removed %d files of an earlier run from %s', len(paths), directory)
 
 
 def _leftovers(manifest: Manifest) -> List[str]:
@@ -289,28 +290,28 @@ def _leftovers(manifest: Manifest) -> List[str]:
     return [path for prefix in manifest.prefixes for path in leftovers_of(prefix)]
 
 
-def _event_files(folder: str) -> List[str]:
-    return glob.glob(os.path.join(glob.escape(folder), 'events.out.tfevents.*' + EVENTS_SUFFIX))
+def _event_files(directory: str) -> List[str]:
+    return glob.glob(os.path.join(glob.escape(directory), 'events.out.tfevents.*' + EVENTS_SUFFIX))
 
 
 class CheckpointWriter:
     """Saves ``model.ckpt-<step>`` and keeps the newest checkpoints that training wrote."""
 
-    def __init__(self, folder: str, keep: int, saver: Optional['tf.train.Saver'] = None,
+    def __init__(self, directory: str, keep: int, saver: Optional['tf.train.Saver'] = None,
                  seed: Optional[int] = None, run_flags: Optional[Dict[str, Any]] = None):
-        """Reads the folder's manifest and removes incomplete checkpoints.
+        """Reads the directory's manifest and removes incomplete checkpoints.
 
         Args:
-            folder: exists and is writable.
+            directory: exists and is writable.
             keep: number of checkpoints to keep.
             saver: of ``checkpoints.build_saver``, which is called if None.
             seed: to store in the manifest.
             run_flags: values of the run's flags, to store in the manifest.
         """
         from training.checkpoints import build_saver
-        self._folder = folder
+        self._folder = directory
         self._keep = keep
-        self._manifest = Manifest(folder)
+        self._manifest = Manifest(directory)
         self._manifest.seed = seed
         self._manifest.flags = dict(run_flags or {})
         _remove_if_possible(_leftovers(self._manifest))
@@ -328,7 +329,7 @@ class CheckpointWriter:
             The checkpoint's prefix.
 
         Raises:
-            PSENetError: the folder cannot be written; earlier checkpoints are intact.
+            PSENetError: the directory cannot be written; earlier checkpoints are intact.
         """
         from training.checkpoints import READ_ERRORS
         prefix = os.path.join(self._folder, PREFIX)
@@ -348,9 +349,9 @@ class CheckpointWriter:
     def _describe(self, error: Exception, step: int) -> str:
         problem = f'the checkpoint of step {step} cannot be written to {self._folder}'
         if not os.path.isdir(self._folder):
-            return problem + ': the folder no longer exists'
+            return problem + ': the directory no longer exists'
         return (f'{problem} ({first_line(error)}); earlier checkpoints are intact: free some disk '
-                'space or choose another folder, and continue with --restore')
+                'space or choose another directory, and continue with --restore')
 
     def _keep_newest(self) -> None:
         """Lists the newest checkpoints in the index, then removes the other ones of training."""
@@ -375,22 +376,22 @@ _HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextlib.contextmanager
-def folder_lock(folder: str, rank: int) -> Iterator[None]:
-    """Locks a checkpoint folder against other training runs.
+def folder_lock(directory: str, rank: int) -> Iterator[None]:
+    """Locks a checkpoint directory against other training runs.
 
     If the file system has no locks, a warning is logged and the run continues.
 
     Args:
-        folder: of the run; created if it does not exist.
+        directory: of the run; created if it does not exist.
         rank: of this process; only rank 0, which writes the checkpoints, holds the lock.
 
     Raises:
-        PSENetError: another run holds the lock, or the folder cannot be written.
+        PSENetError: another run holds the lock, or the directory cannot be written.
     """
     if rank:
         yield
         return
-    with _locked(folder) as file:
+    with _locked(directory) as file:
         _write_holder(file)
         try:
             yield
@@ -398,10 +399,10 @@ def folder_lock(folder: str, rank: int) -> Iterator[None]:
             _remove(file)
 
 
-def _locked(folder: str) -> TextIO:
+def _locked(directory: str) -> TextIO:
     """Opens and locks the lock file; closing it, even by the end of the process, unlocks it."""
     while True:
-        file = _open(folder)
+        file = _open(directory)
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -409,10 +410,10 @@ def _locked(folder: str) -> TextIO:
                 with file:
                     holder = file.read().strip()[:100] or 'which is starting'
                 raise PSENetError(
-                    f'--checkpoint_path={folder} is in use by another training run ({holder}); '
-                    'wait until it ends, stop it, or choose another folder') from None
-            logger.warning('%s cannot be locked (%s): a second training run in this folder would '
-                           'go unnoticed', file.name, error.strerror)
+                    f'--checkpoint_path={directory} is in use by another training run ({holder}); '
+                    'wait until it ends, stop it, or choose another directory') from None
+            logger.warning('%s cannot be locked (%s): a second training run in this directory '
+                           'would go unnoticed', file.name, error.strerror)
             return file
         if _is_in_place(file):
             return file
@@ -420,15 +421,15 @@ def _locked(folder: str) -> TextIO:
         file.close()
 
 
-def _open(folder: str) -> TextIO:
+def _open(directory: str) -> TextIO:
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
         # 'a+' creates the file, and keeps the contents of an existing one.
-        file = open(os.path.join(folder, LOCK_FILE), 'a+', encoding='utf-8',  # noqa: SIM115
+        file = open(os.path.join(directory, LOCK_FILE), 'a+', encoding='utf-8',  # noqa: SIM115
                     errors='replace')
     except OSError as error:
-        raise PSENetError('--checkpoint_path=%s cannot be written (%s); choose another folder'
-                          % (folder, error.strerror)) from error
+        raise PSENetError('--checkpoint_path=%s cannot be written (%s); choose another directory'
+                          % (directory, error.strerror)) from error
     file.seek(0)
     return file
 

@@ -15,20 +15,20 @@ from training.run_folder import EVENTS_SUFFIX
 
 
 class SummaryWriter:
-    """Writes the events of a run into a folder; a restarted run continues the same curves."""
+    """Writes the events of a run into a directory; a restarted run continues the same curves."""
 
-    def __init__(self, folder: str, first_step: int):
+    def __init__(self, directory: str, first_step: int):
         """Opens a new event file.
 
         Args:
-            folder: for the file.
+            directory: for the file.
             first_step: the step at which training starts; TensorBoard discards later points of an
                 earlier process.
         """
         # TensorFlow's file names have a resolution of a second, so a restarted run could overwrite
         # the file of the one before. With this suffix, later files still sort after earlier ones.
         suffix = f'.{time.time_ns():019}{EVENTS_SUFFIX}'
-        self._writer = tf.summary.FileWriter(folder, filename_suffix=suffix)
+        self._writer = tf.summary.FileWriter(directory, filename_suffix=suffix)
         started = tf.SessionLog(status=tf.SessionLog.START)
         self._writer.add_session_log(started, global_step=first_step + 1)
 

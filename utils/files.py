@@ -38,7 +38,7 @@ def replacing(path: str, named: bool = True) -> Iterator[str]:
         named: turn an OSError into a PSENetError that names the file.
 
     Yields:
-        A temporary path in the same folder. After an error in the body, ``path`` is unchanged.
+        A temporary path in the same directory. After an error in the body, ``path`` is unchanged.
 
     Raises:
         PSENetError: the body raised an OSError, or the file cannot be replaced.

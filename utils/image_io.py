@@ -256,7 +256,7 @@ def write_image(path: str, image: np.ndarray) -> None:
     """Writes an image in the format given by the extension of the path.
 
     Args:
-        path: file to write; its folder must exist.
+        path: file to write; its directory must exist.
         image: uint8 (H, W, 3), BGR, or (H, W), grey.
 
     Raises:
@@ -274,14 +274,14 @@ def write_image(path: str, image: np.ndarray) -> None:
         raise ImageError(f'cannot write the image {path}: {error.strerror or error}') from None
 
 
-def warn_of_other_formats(folder: str, names: Iterable[str]) -> None:
+def warn_of_other_formats(directory: str, names: Iterable[str]) -> None:
     """Logs a warning that names the files of unsupported image formats."""
     others = [name for name in names
               if os.path.splitext(name)[1].lower() in _UNREADABLE_EXTENSIONS]
     if others:
         shown = ', '.join(others[:10]) + (', ...' if others[10:] else '')
         logger.warning('%d files in %s have unsupported image formats and are ignored: %s',
-                       len(others), folder, shown)
+                       len(others), directory, shown)
 
 
 def can_write(extension: str) -> bool:
@@ -290,16 +290,16 @@ def can_write(extension: str) -> bool:
 
 
 def list_images(path: str) -> List[str]:
-    """Lists the image files of a folder, without its subfolders.
+    """Lists the image files of a directory, without its subdirectories.
 
     Unsupported formats are named in a warning. Hidden files are ignored. Broken links are listed,
     so that reading them gives an error.
 
     Args:
-        path: folder, or one image.
+        path: directory, or one image.
 
     Returns:
-        Paths (the folder joined with each name), sorted by name; at least one.
+        Paths (the directory joined with each name), sorted by name; at least one.
 
     Raises:
         ImageError: the path is missing, unreadable, or contains no image.
@@ -310,10 +310,10 @@ def list_images(path: str) -> List[str]:
         names = sorted(entry.name for entry in os.scandir(path)
                        if not is_hidden(entry.name) and not entry.is_dir())
     except OSError as error:
-        raise ImageError(f'cannot list the folder {path}: {error.strerror or error}') from None
+        raise ImageError(f'cannot list the directory {path}: {error.strerror or error}') from None
     warn_of_other_formats(path, names)
     names = [name for name in names if is_image_name(name)]
     if not names:
-        raise ImageError(f'the folder {path} contains no image '
+        raise ImageError(f'the directory {path} contains no image '
                          f'({", ".join(IMAGE_EXTENSIONS)}, in any case)')
     return [os.path.join(path, name) for name in names]

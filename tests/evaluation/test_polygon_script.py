@@ -120,19 +120,19 @@ def test_msra_td500_counts_a_difficult_region_that_is_found():
 
 @pytest.mark.parametrize('protocol', ['iou', 'ctw1500'])
 def test_the_published_figures_of_ctw1500(shared_dir, protocol):
-    folder = shared_dir / 'data' / 'ctw1500'
-    if not folder.is_dir():
-        pytest.skip(f'needs {folder}')
-    found = score(str(folder / 'ctw1500-gt.zip'), str(folder / 'det_ctw1500.zip'), protocol)
+    directory = shared_dir / 'data' / 'ctw1500'
+    if not directory.is_dir():
+        pytest.skip(f'needs {directory}')
+    found = score(str(directory / 'ctw1500-gt.zip'), str(directory / 'det_ctw1500.zip'), protocol)
     assert {name: round(value, 6) for name, value in found.items()} == {
         'recall': 0.816167, 'precision': 0.749701, 'hmean': 0.781523}
 
 
-def write(folder, **files):
-    folder.mkdir()
+def write(directory, **files):
+    directory.mkdir()
     for name, text in files.items():
-        (folder / name.replace('__', '.')).write_text(text, encoding='utf-8')
-    return str(folder)
+        (directory / name.replace('__', '.')).write_text(text, encoding='utf-8')
+    return str(directory)
 
 
 def test_names_and_forms_of_files(tmp_path):

@@ -60,14 +60,14 @@ def test_every_form_of_arguments(script, archives, form):
 
 
 def test_it_runs_alone_from_any_folder(script, archives, tmp_path):
-    """A copy of the folder, an empty environment, no other package on the path, locale C."""
-    folder = tmp_path / '复制 of it' / 'evaluation'
-    shutil.copytree(os.path.dirname(script), str(folder))
+    """A copy of the directory, an empty environment, no other package on the path, locale C."""
+    directory = tmp_path / '复制 of it' / 'evaluation'
+    shutil.copytree(os.path.dirname(script), str(directory))
     workplace = tmp_path / 'elsewhere'
     workplace.mkdir()
     (workplace / 'evaluation.py').write_text('raise SystemExit("the wrong one")')
     shutil.copy(archives[0], str(workplace / '真 值.zip'))
-    result = run(str(folder / 'script.py'), '-g=真 值.zip', f'-s={archives[1]}',
+    result = run(str(directory / 'script.py'), '-g=真 值.zip', f'-s={archives[1]}',
                  cwd=str(workplace), env={'LC_ALL': 'C'})
     assert (result.returncode, result.stderr) == (0, '')
     assert json.loads(result.stdout.splitlines()[1]) == EXPECTED
@@ -103,16 +103,16 @@ def test_ltrb(script, make_zip):
     assert json.loads(result.stdout.splitlines()[1])['hmean'] == 1
 
 
-def report(folder):
-    with zipfile.ZipFile(os.path.join(folder, 'results.zip')) as archive:
+def report(directory):
+    with zipfile.ZipFile(os.path.join(directory, 'results.zip')) as archive:
         return {name: json.loads(archive.read(name)) for name in archive.namelist()}
 
 
 def test_report(script, archives, tmp_path):
-    folder = str(tmp_path / 'new' / 'report')
-    result = run(script, f'-g={archives[0]}', f'-s={archives[1]}', f'-o={folder}')
+    directory = str(tmp_path / 'new' / 'report')
+    result = run(script, f'-g={archives[0]}', f'-s={archives[1]}', f'-o={directory}')
     assert json.loads(result.stdout.splitlines()[1]) == EXPECTED
-    files = report(folder)
+    files = report(directory)
     assert list(files) == ['method.json', '1.json', '2.json']
     assert files['method.json'] == {'calculated': True, 'Message': '', 'method': EXPECTED}
     assert files['1.json'] == {

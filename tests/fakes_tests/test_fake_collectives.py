@@ -15,12 +15,12 @@ NPU = 'npu_bridge.estimator.npu.'
 @pytest.fixture(scope='module', params=['r1.1.1', 'development'])
 def answers(request, project_root, tmp_path_factory):
     """What each rank printed, and the release."""
-    folder = tmp_path_factory.mktemp('collectives')
-    ranks = Ranks(folder, 2, [sys.executable, '-m', 'tests.fakes_tests.rank_script'])
+    directory = tmp_path_factory.mktemp('collectives')
+    ranks = Ranks(directory, 2, [sys.executable, '-m', 'tests.fakes_tests.rank_script'])
     path = f"{ranks.environment(0)['PYTHONPATH']}:{project_root}"
     # Rank 1 overflows in its first update and in its third, the first of the second training.
     ended = ranks.run(PYTHONPATH=path, FAKE_NPU_RELEASE=request.param,
-                      FAKE_NPU_COLLECTIVE_TIMEOUT='120', FAKE_NPU_RECORD=str(folder / 'record'),
+                      FAKE_NPU_COLLECTIVE_TIMEOUT='120', FAKE_NPU_RECORD=str(directory / 'record'),
                       only={1: {'FAKE_NPU_OVERFLOW_STEPS': '1,3'}})
     assert [exit_code for exit_code, _ in ended] == [0, 0], ended
     return request.param, [json.loads(output.splitlines()[-1]) for _, output in ended]

@@ -110,7 +110,7 @@ def main() -> int:
     os.makedirs(_FINDINGS, exist_ok=True)
     start, outcomes = time.monotonic(), {}
     # In memory where the system offers that: some targets write a file for each input.
-    memory = '/dev/shm'  # noqa: S108 - the folder made there is the owner's alone
+    memory = '/dev/shm'  # noqa: S108 - the directory made there is the owner's alone
     with tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None) as scratch:
         for name, (command, environment) in commands(seconds).items():
             print(f'{name} ...', flush=True)

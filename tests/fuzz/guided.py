@@ -1,6 +1,6 @@
 """Tries inputs on one target of ``targets``, found by Atheris from the code that they reach.
 
-    python -m tests.fuzz.guided TARGET SECONDS [FOLDER]     findings go into the folder
+    python -m tests.fuzz.guided TARGET SECONDS [DIR]     findings go into the directory
     python -m tests.fuzz.guided TARGET FILE                 tries a finding again
 
 Where Atheris is not installed, known inputs are changed at random, with nothing to guide it.
@@ -44,7 +44,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed[:rng.randint(0, len(changed))] if rng.random() < 0.1 else changed)
 
 
-def _fuzz_plainly(name: str, seconds: float, folder: str) -> None:
+def _fuzz_plainly(name: str, seconds: float, directory: str) -> None:
     from tests.fuzz.targets import TARGETS
     target, rng, tried = TARGETS[name], random.Random(0), 0
     end = time.monotonic() + seconds
@@ -53,14 +53,14 @@ def _fuzz_plainly(name: str, seconds: float, folder: str) -> None:
         try:
             target.try_input(data)
         except BaseException:
-            with open(os.path.join(folder, f'crash-{name}'), 'wb') as file:
+            with open(os.path.join(directory, f'crash-{name}'), 'wb') as file:
                 file.write(data)
             raise
         tried += 1
     print(json.dumps({'inputs': tried, 'how': 'changed at random'}))
 
 
-def _fuzz_guided(name: str, seconds: int, folder: str) -> None:
+def _fuzz_guided(name: str, seconds: int, directory: str) -> None:
     with atheris.instrument_imports(include=['evaluation', 'utils.data_provider.annotation']):
         from tests.fuzz.targets import TARGETS
     target = TARGETS[name]
@@ -68,7 +68,7 @@ def _fuzz_guided(name: str, seconds: int, folder: str) -> None:
         for number, seed in enumerate(target.seeds):
             with open(os.path.join(corpus, str(number)), 'wb') as file:
                 file.write(seed)
-        prefix = os.path.join(folder, f'{name}-'.replace(' ', '-'))
+        prefix = os.path.join(directory, f'{name}-'.replace(' ', '-'))
         atheris.Setup([sys.argv[0], corpus, f'-max_total_time={seconds}', '-max_len=2000',
                        '-timeout=20', f'-artifact_prefix={prefix}', '-print_final_stats=1'],
                       target.try_input)
@@ -83,13 +83,13 @@ def _try_again(name: str, path: str) -> None:
 
 def main(arguments: List[str]) -> None:
     """Runs what the arguments say; ends with an exception, or as Atheris does, at a finding."""
-    name, what, *folder = arguments
+    name, what, *directory = arguments
     if os.path.isfile(what):
         _try_again(name, what)
     elif atheris is None:
-        _fuzz_plainly(name, float(what), *folder or ['.'])
+        _fuzz_plainly(name, float(what), *directory or ['.'])
     else:
-        _fuzz_guided(name, int(what), *folder or ['.'])
+        _fuzz_guided(name, int(what), *directory or ['.'])
 
 
 if __name__ == '__main__':

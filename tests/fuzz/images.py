@@ -69,27 +69,27 @@ def try_damaged_images(count: int) -> int:
         Of how many an image came.
     """
     rng = random.Random(0)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = list_images(_originals(folder))
+    with tempfile.TemporaryDirectory() as directory:
+        paths = list_images(_originals(directory))
         decoded = 0
         for number in range(count):
             with open(paths[number % len(paths)], 'rb') as file:
                 data = damaged(file.read(), rng)
             # Kept at a known place until it has been read.
-            path = os.path.join(folder, 'damaged.jpg')
+            path = os.path.join(directory, 'damaged.jpg')
             with open(path, 'wb') as file:
                 file.write(data)
             decoded += try_image(path)
     return decoded
 
 
-def _originals(folder: str) -> str:
-    """The folder of the real images, or else of some that are drawn."""
+def _originals(directory: str) -> str:
+    """The directory of the real images, or else of some that are drawn."""
     real = SHARED / 'data' / 'icdar2015' / 'train'
     if real.is_dir():
         return str(real)
-    ensure_dataset(os.path.join(folder, 'data'), DatasetSpec(train_images=5, test_images=1))
-    return os.path.join(folder, 'data', 'train')
+    ensure_dataset(os.path.join(directory, 'data'), DatasetSpec(train_images=5, test_images=1))
+    return os.path.join(directory, 'data', 'train')
 
 
 def main(arguments: List[str]) -> None:

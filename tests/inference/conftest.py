@@ -11,6 +11,6 @@ def checkpoint(tmp_path_factory):
     # TensorFlow comes with it; make test-detect has none.
     from tests.reference_rule import write_rule_checkpoint
 
-    folder = tmp_path_factory.mktemp('checkpoint')
-    yield write_rule_checkpoint(str(folder))
-    shutil.rmtree(str(folder))  # pytest keeps folders of earlier runs, and this one takes 110 MB
+    directory = tmp_path_factory.mktemp('checkpoint')
+    yield write_rule_checkpoint(str(directory))
+    shutil.rmtree(str(directory))  # 110 MB, and pytest keeps directories of earlier runs

@@ -1,4 +1,4 @@
-"""Going through a folder of images with a detector that finds the same box everywhere."""
+"""Going through a directory of images with a detector that finds the same box everywhere."""
 
 import logging
 import os
@@ -45,20 +45,20 @@ class SameBox:
 @pytest.fixture
 def images(tmp_path):
     """Three images, each of one grey, the second of which cannot be read."""
-    folder = tmp_path / 'images'
-    folder.mkdir()
-    write_image(str(folder / 'img_1.jpg'), np.full((20, 30, 3), 0, np.uint8))
-    (folder / 'img_2.JPEG').write_bytes(b'no image')
-    write_image(str(folder / 'img_3.PNG'), np.full((20, 30, 3), 3, np.uint8))
-    return folder
+    directory = tmp_path / 'images'
+    directory.mkdir()
+    write_image(str(directory / 'img_1.jpg'), np.full((20, 30, 3), 0, np.uint8))
+    (directory / 'img_2.JPEG').write_bytes(b'no image')
+    write_image(str(directory / 'img_3.PNG'), np.full((20, 30, 3), 3, np.uint8))
+    return directory
 
 
 @pytest.fixture
 def output(tmp_path):
-    """An empty output folder."""
-    folder = tmp_path / 'output'
-    folder.mkdir()
-    return folder
+    """An empty output directory."""
+    directory = tmp_path / 'output'
+    directory.mkdir()
+    return directory
 
 
 @pytest.fixture

@@ -33,10 +33,10 @@ def packages(request):
                 pytest.importorskip(name, reason=f'{name} is not installed; make setup-tools')
 
 
-def config_of(form, folder, write=None):
+def config_of(form, directory, write=None):
     """The configuration of a run with a model, which is written first."""
     engine, name, default = FORMS[form]
-    path = str(folder / name)
+    path = str(directory / name)
     (write or default)(path)
     return DetectConfig(engine=engine, model=path)
 
@@ -52,9 +52,9 @@ def image_of(height, width):
 
 @ENGINES
 def test_a_model_runs_at_any_size_wherever_it_lies(form, tmp_path):
-    folder = tmp_path / '模型 und mehr'
-    folder.mkdir()
-    network = open_network(config_of(form, folder))
+    directory = tmp_path / '模型 und mehr'
+    directory.mkdir()
+    network = open_network(config_of(form, directory))
     try:
         for shape in ((64, 96), (32, 32)):
             image = image_of(*shape)

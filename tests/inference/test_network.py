@@ -85,12 +85,12 @@ def test_only_the_cpu_enlarges_last(checkpoint, monkeypatch, devices, platform, 
 
 
 def test_the_detector_in_the_clone_is_a_whole_network(project_root):
-    folder = project_root / 'checkpoint' / 'icdar2015'
-    network = Network(str(folder))
+    directory = project_root / 'checkpoint' / 'icdar2015'
+    network = Network(str(directory))
     try:
         score_maps = network.score_maps(image_of(64, 64))
     finally:
         network.close()
     assert score_maps.shape == (16, 16, 6)
-    given = read_thresholds(str(folder))
+    given = read_thresholds(str(directory))
     assert given['hmean'] > 0.6

@@ -84,17 +84,17 @@ def test_prepare_makes_the_folder(tmp_path):
 
 
 def test_prepare_removes_results_of_an_earlier_run_and_nothing_else(tmp_path):
-    folder = str(tmp_path)
-    write_result(folder, 'img_1', BOXES)
-    write_result(folder, 'photo', BOXES[:0])
-    write_archive(folder)
+    directory = str(tmp_path)
+    write_result(directory, 'img_1', BOXES)
+    write_result(directory, 'photo', BOXES[:0])
+    write_archive(directory)
     kept = {'res_notes.txt': 'thresholds 0.9', 'notes.txt': '', 'res_img_1.jpg': 'picture',
             'img_1.txt': LINES.decode()}
     for name, text in kept.items():
         (tmp_path / name).write_text(text)
     (tmp_path / 'res_folder.txt').mkdir()
-    assert prepare_output(folder) == 3
-    assert sorted(os.listdir(folder)) == sorted(list(kept) + ['res_folder.txt'])
+    assert prepare_output(directory) == 3
+    assert sorted(os.listdir(directory)) == sorted(list(kept) + ['res_folder.txt'])
 
 
 @pytest.mark.parametrize('make', [

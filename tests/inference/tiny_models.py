@@ -31,12 +31,13 @@ def write_frozen_graph(path: str, copies: int = 2) -> str:
     return path
 
 
-def write_saved_model(folder: str) -> str:
+def write_saved_model(directory: str) -> str:
     """Writes a SavedModel that takes uint8 images."""
     with tf.Graph().as_default(), tf.Session() as session:
         images, score_maps = _build(tf.uint8, 2)
-        tf.saved_model.simple_save(session, folder, {'images': images}, {'score_maps': score_maps})
-    return folder
+        tf.saved_model.simple_save(session, directory, {'images': images},
+                                   {'score_maps': score_maps})
+    return directory
 
 
 def write_onnx(path: str, copies: int = 2) -> str:

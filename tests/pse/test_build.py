@@ -10,8 +10,8 @@ import pytest
 SOURCES = ('__init__.py', 'pse.cpp', 'Makefile')
 
 
-def make(folder, *arguments, python=sys.executable):
-    return subprocess.run(['make', '-C', str(folder), f'PYTHON={python}'] + list(arguments),
+def make(directory, *arguments, python=sys.executable):
+    return subprocess.run(['make', '-C', str(directory), f'PYTHON={python}'] + list(arguments),
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding='utf-8',
                           check=False)
 
@@ -22,29 +22,29 @@ def run_python(root, code):
 
 
 def copy_sources(project_root, root):
-    folder = root / 'pse'
-    folder.mkdir(parents=True)
+    directory = root / 'pse'
+    directory.mkdir(parents=True)
     for name in SOURCES:
-        shutil.copy(str(project_root / 'pse' / name), str(folder))
+        shutil.copy(str(project_root / 'pse' / name), str(directory))
     (root / 'utils').mkdir()
     shutil.copy(str(project_root / 'utils' / 'errors.py'), str(root / 'utils'))
-    return folder
+    return directory
 
 
 @pytest.fixture
 def sources(project_root, tmp_path):
-    """A copy of pse/ without a build, in a folder whose path holds a space."""
-    return copy_sources(project_root, tmp_path / 'a folder')
+    """A copy of pse/ without a build, in a directory whose path holds a space."""
+    return copy_sources(project_root, tmp_path / 'a directory')
 
 
 @pytest.fixture(scope='module')
 def built(project_root, tmp_path_factory):
-    """A copy of pse/ that `make` has built, in a folder whose path holds a space."""
-    folder = copy_sources(project_root, tmp_path_factory.mktemp('a build'))
-    result = make(folder)
+    """A copy of pse/ that `make` has built, in a directory whose path holds a space."""
+    directory = copy_sources(project_root, tmp_path_factory.mktemp('a build'))
+    result = make(directory)
     assert result.returncode == 0, result.stdout
     assert 'warning' not in result.stdout
-    return folder
+    return directory
 
 
 def test_the_build_expands(built):

@@ -3,7 +3,7 @@
     make soak                       30 kills and all faults; 20 minutes at most
     SOAK_SECONDS=300 make soak      as many kills as fit
 
-The exit code is 1 when something did not hold. It needs 2 GB in the folder for temporary files
+The exit code is 1 when something did not hold. It needs 2 GB in the directory for temporary files
 (TMPDIR).
 """
 
@@ -28,11 +28,11 @@ _DEFAULT_SECONDS = 1200
 _RESERVED_SECONDS = 60
 
 
-def soak(folder: pathlib.Path, seconds: float) -> Dict[str, str]:
+def soak(directory: pathlib.Path, seconds: float) -> Dict[str, str]:
     """Does all of it.
 
     Args:
-        folder: for data and checkpoints.
+        directory: for data and checkpoints.
         seconds: that it may take.
 
     Returns:
@@ -42,14 +42,14 @@ def soak(folder: pathlib.Path, seconds: float) -> Dict[str, str]:
         AssertionError: something did not hold.
     """
     end = time.monotonic() + seconds - _RESERVED_SECONDS
-    ensure_dataset(str(folder / 'data'), DATA)
-    place = Place(folder / 'data' / 'train', folder / 'run')
+    ensure_dataset(str(directory / 'data'), DATA)
+    place = Place(directory / 'data' / 'train', directory / 'run')
     figures = {}
     for name, happen in FAULTS.items():
         figures[name] = _told(name, happen(place))
     figures.update({name: _told(name, told) for name, told in unlucky_run(place).items()})
-    remove(place.folder)
-    killed = kill_and_go_on(place.data, folder / 'killed', KILLS, SEED, end - time.monotonic())
+    remove(place.directory)
+    killed = kill_and_go_on(place.data, directory / 'killed', KILLS, SEED, end - time.monotonic())
     figures['SIGKILL'] = _told('SIGKILL', '%s%s' % (
         killed, '' if killed.kills == KILLS else f'; the time was up before all {KILLS}'))
     return figures
@@ -63,9 +63,9 @@ def _told(name: str, told: str) -> str:
 def main() -> int:
     """Runs it; returns the exit code."""
     seconds, began = float(os.environ.get('SOAK_SECONDS') or _DEFAULT_SECONDS), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix='psenet_soak_') as folder:
+    with tempfile.TemporaryDirectory(prefix='psenet_soak_') as directory:
         try:
-            figures = soak(pathlib.Path(folder), seconds)
+            figures = soak(pathlib.Path(directory), seconds)
         except AssertionError as error:
             print(f'\nThis did not hold: {error}')
             return 1

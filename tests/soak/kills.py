@@ -32,7 +32,7 @@ class _Pace(NamedTuple):
     interval: float     # from one save to the next
 
 
-def kill_and_go_on(data: pathlib.Path, folder: pathlib.Path, kills: int, seed: int,
+def kill_and_go_on(data: pathlib.Path, directory: pathlib.Path, kills: int, seed: int,
                    seconds: float) -> KillFigures:
     """Kills a training at random times, and lets it go on each time.
 
@@ -41,7 +41,7 @@ def kill_and_go_on(data: pathlib.Path, folder: pathlib.Path, kills: int, seed: i
 
     Args:
         data: training data.
-        folder: of the run; new.
+        directory: of the run; new.
         kills: how many.
         seed: of the moments.
         seconds: after which no further run is started.
@@ -50,18 +50,18 @@ def kill_and_go_on(data: pathlib.Path, folder: pathlib.Path, kills: int, seed: i
         The figures.
     """
     draw, end = random.Random(seed), time.monotonic() + seconds
-    with TrainingRun(data, folder) as run:
+    with TrainingRun(data, directory) as run:
         start = run.wait_for('training data: ')
         run.wait_for_save()
         pace = _Pace(start, run.wait_for_save())
         figures = _survive(run, KillFigures(), set())
     while figures.kills < kills and time.monotonic() < end:
-        unfinished = set(unfinished_files(folder))
-        with TrainingRun(data, folder, restore=True) as run:
+        unfinished = set(unfinished_files(directory))
+        with TrainingRun(data, directory, restore=True) as run:
             pace = _await_moment(run, draw, pace, figures.last_step)
             assert run.process.poll() is None, 'it ended by itself:\n' + run.last_lines
             figures = _survive(run, figures, unfinished)
-    return figures._replace(last_step=_go_on_at_last(data, folder, figures.last_step))
+    return figures._replace(last_step=_go_on_at_last(data, directory, figures.last_step))
 
 
 def _await_moment(run: TrainingRun, draw: random.Random, pace: _Pace, step: int) -> _Pace:
@@ -87,19 +87,19 @@ def _survive(run: TrainingRun, figures: KillFigures, unfinished: Set[str]) -> Ki
     """Kills a run, and looks at what it leaves, besides the files that were unfinished before."""
     run.kill()
     run.assert_nothing_runs()
-    step = load_newest(run.folder)
+    step = load_newest(run.directory)
     assert step >= max([figures.last_step, *run.saved_steps]), run.last_lines
-    cut_off = set(unfinished_files(run.folder)) - unfinished
+    cut_off = set(unfinished_files(run.directory)) - unfinished
     restored = figures.kills == 0 or 'restored ' in run.log
     return KillFigures(figures.kills + 1, figures.while_starting + (not restored),
                        figures.while_saving + bool(cut_off), step)
 
 
-def _go_on_at_last(data: pathlib.Path, folder: pathlib.Path, step: int) -> int:
-    with TrainingRun(data, folder, restore=True) as run:
+def _go_on_at_last(data: pathlib.Path, directory: pathlib.Path, step: int) -> int:
+    with TrainingRun(data, directory, restore=True) as run:
         _await_restored(run, step)
         run.wait_for_save()
         run.process.terminate()
         assert run.wait_for_end() == 143, run.last_lines
-    assert unfinished_files(folder) == []
-    return load_newest(folder)
+    assert unfinished_files(directory) == []
+    return load_newest(directory)

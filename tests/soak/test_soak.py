@@ -19,16 +19,16 @@ KILLS = 3
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
     """Data, and room for runs, which have a small network."""
-    folder = tmp_path_factory.mktemp('soak')
-    ensure_dataset(str(folder / 'data'), command.DATA)
+    directory = tmp_path_factory.mktemp('soak')
+    ensure_dataset(str(directory / 'data'), command.DATA)
     with mock.patch.dict(os.environ, PYTHONPATH=small_network.PYTHONPATH):
-        yield Place(folder / 'data' / 'train', folder / 'run')
+        yield Place(directory / 'data' / 'train', directory / 'run')
     for name in ('run', 'unlucky', 'killed', 'moved'):
-        remove(folder / name)
+        remove(directory / name)
 
 
 def test_killed_runs_go_on(place):
-    figures = kill_and_go_on(place.data, place.folder.with_name('killed'), KILLS, seed=1,
+    figures = kill_and_go_on(place.data, place.directory.with_name('killed'), KILLS, seed=1,
                              seconds=float('inf'))
     assert figures.kills == KILLS
     assert figures.last_step > 0

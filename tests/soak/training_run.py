@@ -50,16 +50,17 @@ class TrainingRun:
     """train.py at work; use it in a ``with``, whose end kills what is left.
 
     Args:
-        data: folder with the training data.
-        folder: of the checkpoints.
+        data: directory with the training data.
+        directory: of the checkpoints.
         obey_modes: whether the modes of files count, which root is otherwise free of.
         flags: of train.py, besides those for a small run.
     """
 
-    def __init__(self, data: pathlib.Path, folder: pathlib.Path, obey_modes: bool = False, **flags):
-        self.folder = folder
-        self._log = folder.with_suffix('.log')
-        flags = {'gpu_list': '', 'training_data_path': data, 'checkpoint_path': folder,
+    def __init__(self, data: pathlib.Path, directory: pathlib.Path, obey_modes: bool = False,
+                 **flags):
+        self.directory = directory
+        self._log = directory.with_suffix('.log')
+        flags = {'gpu_list': '', 'training_data_path': data, 'checkpoint_path': directory,
                  'input_size': 64, 'batch_size_per_gpu': 2, 'num_readers': 2, 'seed': 3,
                  'save_checkpoint_steps': SAVE_STEPS, 'keep_checkpoints': 2,
                  'max_steps': _MAX_STEPS, **flags}
@@ -140,11 +141,11 @@ class TrainingRun:
             time.sleep(_POLL_SECONDS)
 
 
-def load_newest(folder: pathlib.Path) -> Optional[int]:
-    """Reads all of a folder's newest listed checkpoint; returns its step, None without one."""
-    if not (folder / 'checkpoint').exists():
+def load_newest(directory: pathlib.Path) -> Optional[int]:
+    """Reads all of a directory's newest listed checkpoint; returns its step, None without one."""
+    if not (directory / 'checkpoint').exists():
         return None
-    checkpoint = open_checkpoint(str(folder))
+    checkpoint = open_checkpoint(str(directory))
     for name in checkpoint.shapes:
         checkpoint.reader.get_tensor(name)
     step = checkpoint.global_step()
@@ -152,13 +153,13 @@ def load_newest(folder: pathlib.Path) -> Optional[int]:
     return step
 
 
-def unfinished_files(folder: pathlib.Path) -> List[str]:
+def unfinished_files(directory: pathlib.Path) -> List[str]:
     """Names of what was being written when a run was killed."""
-    whole = [pathlib.Path(prefix).name + '.' for prefix in find_checkpoints(str(folder))]
-    return sorted(path.name for path in folder.glob('model.ckpt-*')
+    whole = [pathlib.Path(prefix).name + '.' for prefix in find_checkpoints(str(directory))]
+    return sorted(path.name for path in directory.glob('model.ckpt-*')
                   if '.tempstate' in path.name or not path.name.startswith(tuple(whole)))
 
 
-def remove(folder: pathlib.Path) -> None:
-    """Removes a run's folder: 454 MB a checkpoint."""
-    shutil.rmtree(str(folder), ignore_errors=True)
+def remove(directory: pathlib.Path) -> None:
+    """Removes a run's directory: 454 MB a checkpoint."""
+    shutil.rmtree(str(directory), ignore_errors=True)

@@ -23,23 +23,23 @@ TARGET = {'seg_map_thresh': 0.6, 'min_area_thresh': 2}
 class Place:
     """A checkpoint of random weights, images, and ground truth that it finds at TARGET."""
 
-    def __init__(self, root, folder):
+    def __init__(self, root, directory):
         # TensorFlow comes with them; make test-detect has none.
         from tests.reference_rule import write_rule_checkpoint
         from tests.small_network.sitecustomize import PYTHONPATH, small_network
 
         self.root = root
-        self.folder = folder
-        self.images, self.gt = folder / 'images', folder / 'gt.zip'
+        self.directory = directory
+        self.images, self.gt = directory / 'images', directory / 'gt.zip'
         self.environment = dict(os.environ, PYTHONPATH=PYTHONPATH)
         with small_network():
-            self.prefix = write_rule_checkpoint(str(folder / 'checkpoint'))
+            self.prefix = write_rule_checkpoint(str(directory / 'checkpoint'))
         self.checkpoint = pathlib.Path(self.prefix).parent
         self.images.mkdir()
         for number in (1, 2, 3):
             pixels = np.random.RandomState(number).randint(0, 256, (64 + 32 * number, 128, 3))
             write_image(str(self.images / f'img_{number}.png'), pixels.astype(np.uint8))
-        self._write_ground_truth(folder / 'truth')
+        self._write_ground_truth(directory / 'truth')
 
     def _write_ground_truth(self, output):
         from tests.small_network.sitecustomize import small_network
@@ -68,11 +68,11 @@ class Place:
             capture_output=True, text=True, check=False,
             env=dict(self.environment, PYTHON=sys.executable, test_data=str(self.images),
                      gt=str(self.gt), ckpt_dir=str(self.checkpoint),
-                     output_dir=str(self.folder / 'output')))
+                     output_dir=str(self.directory / 'output')))
 
 
 @pytest.fixture(scope='package')
 def place(project_root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('place')
-    yield Place(project_root, folder)
-    shutil.rmtree(str(folder))  # the checkpoint takes 110 MB
+    directory = tmp_path_factory.mktemp('place')
+    yield Place(project_root, directory)
+    shutil.rmtree(str(directory))  # the checkpoint takes 110 MB

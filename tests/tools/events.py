@@ -5,11 +5,11 @@ import tensorflow as tf
 _NUMBER = iter(range(10 ** 6))
 
 
-def write_events(folder, points, tags=('total_loss',), start=0, steps_per_second=1.0,
+def write_events(directory, points, tags=('total_loss',), start=0, steps_per_second=1.0,
                  restart_at=None):
     """Writes (step, value) pairs to a new file and returns its path; a mark of a restart first."""
     # The name decides the order of files, and has nothing finer than seconds.
-    path = folder / f'events.out.tfevents.{next(_NUMBER):010}.host'
+    path = directory / f'events.out.tfevents.{next(_NUMBER):010}.host'
     writer = tf.io.TFRecordWriter(str(path))
     events = [tf.compat.v1.Event(wall_time=start, file_version='brain.Event:2')]
     if restart_at is not None:

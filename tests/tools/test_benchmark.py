@@ -17,7 +17,7 @@ FIGURES = ('median_ms', 'p10_ms', 'p90_ms', 'per_second')
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def directory(tmp_path_factory):
     """Two images of the demo and their ground truth."""
     path = tmp_path_factory.mktemp('samples')
     ensure_dataset(str(path), DatasetSpec(train_images=1, test_images=2, size=96))
@@ -25,9 +25,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def lines(folder, project_root):
+def lines(directory, project_root):
     """What the command says of every case that needs no network."""
-    result = run(project_root, '--passes=2', '--json', f'--samples={folder}',
+    result = run(project_root, '--passes=2', '--json', f'--samples={directory}',
                  '--case=pse,detect,scoring')
     assert result.returncode == 0, result.stderr
     return {line['case']: line for line in map(json.loads, result.stdout.splitlines())}
@@ -99,8 +99,8 @@ def test_every_case_of_the_list_can_be_opened():
     assert all(callable(benchmarks.find_case(name)) for name in benchmarks.CASES)
 
 
-def test_kernels_are_the_targets_of_the_ground_truth(folder):
-    with samples.open_samples(str(folder)) as found:
+def test_kernels_are_the_targets_of_the_ground_truth(directory):
+    with samples.open_samples(str(directory)) as found:
         kernels = samples.draw_kernels(found)
     assert list(kernels) == ['1', '2']
     for kernel in kernels.values():
@@ -109,8 +109,8 @@ def test_kernels_are_the_targets_of_the_ground_truth(folder):
         assert (np.diff(kernel.astype(int), axis=0) >= 0).all()
 
 
-def test_score_maps_are_uneven_and_the_same_every_time(folder):
-    with samples.open_samples(str(folder)) as found:
+def test_score_maps_are_uneven_and_the_same_every_time(directory):
+    with samples.open_samples(str(directory)) as found:
         kernels, drawn = samples.draw_kernels(found), samples.draw_scores(found)
         samples.draw_scores.cache_clear()
         again = samples.draw_scores(found)
@@ -153,10 +153,10 @@ def test_a_folder_without_samples_is_refused(tmp_path):
 
 @pytest.mark.parametrize(('name', 'data', 'figures'), [
     ('pse', '2 maps', []), ('detect', '2 maps', []), ('scoring', '2 images', ['median_ms'])])
-def test_measures_every_case(lines, folder, name, data, figures):
+def test_measures_every_case(lines, directory, name, data, figures):
     line = lines[name]
     assert 0 < line['p10_ms'] <= line['median_ms'] <= line['p90_ms']
-    assert line['data'] == f'{data} of {folder}'
+    assert line['data'] == f'{data} of {directory}'
     assert line['passes'] == 2
     assert (line['baseline'] or line['unit']) in ('cv2.connectedComponents', 'image')
     assert [target['figure'] for target in line['targets']] == figures

@@ -11,19 +11,19 @@ from tools.demo_data import DatasetSpec, ensure_dataset
 
 
 @pytest.fixture
-def folder(tmp_path):
+def directory(tmp_path):
     """Three test images of the demo."""
     ensure_dataset(str(tmp_path), DatasetSpec(train_images=1, test_images=3, size=96))
     return str(tmp_path)
 
 
-def test_eval(folder, monkeypatch, tmp_path_factory):
+def test_eval(directory, monkeypatch, tmp_path_factory):
     monkeypatch.setattr(networks, 'NUM_IMAGES', 2)
     scratch = tmp_path_factory.mktemp('scratch')
     monkeypatch.setattr('tempfile.tempdir', str(scratch))
-    with open_samples(folder) as samples, networks.open_eval(samples) as case:
+    with open_samples(directory) as samples, networks.open_eval(samples) as case:
         result = measure('eval', case, passes=1)
-    assert result.data == f'2 images of {folder}'
+    assert result.data == f'2 images of {directory}'
     assert result.baseline == 'the network alone'
     assert result.ratio > 1
     assert result.figures['boxes_per_image'] > 0

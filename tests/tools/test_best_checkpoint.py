@@ -17,11 +17,11 @@ FLAGS = ('--seg_map_thresh=0.6', '--min_area_thresh=2')
 
 @pytest.fixture(scope='module')
 def run(place, tmp_path_factory):
-    """The folder of a training, followed until the checkpoint was scored and Ctrl-C pressed."""
-    folder = tmp_path_factory.mktemp('run')
+    """The directory of a training, followed until the checkpoint was scored and Ctrl-C pressed."""
+    directory = tmp_path_factory.mktemp('run')
     for path in files_of(place.prefix):
-        os.link(path, str(folder / os.path.basename(path)))
-    command = place.command('best_checkpoint', f'--checkpoint_path={folder}', *FLAGS)
+        os.link(path, str(directory / os.path.basename(path)))
+    command = place.command('best_checkpoint', f'--checkpoint_path={directory}', *FLAGS)
     with subprocess.Popen(command, stderr=subprocess.PIPE, encoding='utf-8',
                           env=place.environment) as process:
         lines = []
@@ -34,8 +34,8 @@ def run(place, tmp_path_factory):
     assert process.returncode == 130, lines
     assert lines[-1].endswith('error: interrupted\n')
     assert 'Traceback' not in ''.join(lines)
-    yield folder
-    shutil.rmtree(str(folder))
+    yield directory
+    shutil.rmtree(str(directory))
 
 
 def test_the_score_is_that_of_the_ground_truth_made_with_these_thresholds(run):
@@ -64,7 +64,7 @@ def test_a_second_process_scores_nothing_again_and_names_what_cannot_be_scored(p
 @pytest.mark.parametrize('arguments, word', [
     (('--keep=0',), '--keep=0'), (('--interval=nan',), '--interval'), (('--gt=no.zip',), 'no.zip'),
     (('--checkpoint_path=/none', '--best_path=/none/'), '--best_path'),
-    (('--checkpoint_path=/none', '--once'), 'no checkpoint in the folder')])
+    (('--checkpoint_path=/none', '--once'), 'no checkpoint in the directory')])
 def test_a_mistake_is_one_sentence(place, arguments, word):
     result = place.run('best_checkpoint', *arguments)
     assert result.returncode == 1

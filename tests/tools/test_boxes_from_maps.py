@@ -15,12 +15,12 @@ SIZE = '192x128'
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
     """Two images with bright words; one fits the input, one has to be shrunk."""
-    folder = tmp_path_factory.mktemp('images')
+    directory = tmp_path_factory.mktemp('images')
     for number, (height, width) in enumerate(((100, 180), (300, 200)), 1):
         image = np.zeros((height, width, 3), np.uint8)
         cv2.ellipse(image, (width // 2, height // 2), (60, 12), 10 * number, 0, 360, (255,) * 3, -1)
-        write_image(str(folder / f'img_{number}.png'), image)
-    return folder
+        write_image(str(directory / f'img_{number}.png'), image)
+    return directory
 
 
 def run(images, *arguments):

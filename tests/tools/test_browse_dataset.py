@@ -20,22 +20,22 @@ OPTIONS = BatchOptions(input_size=96, batch_size=3, seed=5, min_crop_side_ratio=
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """A training folder of synthetic pictures."""
+def directory(tmp_path_factory):
+    """A training directory of synthetic pictures."""
     made = tmp_path_factory.mktemp('browse') / '数据'
     ensure_dataset(str(made), DatasetSpec(train_images=12, test_images=1, size=128, seed=5))
     return made / 'train'
 
 
 @pytest.fixture(scope='module')
-def mixture(folder):
-    """The usable images of the folder."""
-    return load_mixture(str(folder))
+def mixture(directory):
+    """The usable images of the directory."""
+    return load_mixture(str(directory))
 
 
-def test_samples_are_those_that_training_gets(folder, mixture):
+def test_samples_are_those_that_training_gets(directory, mixture):
     shown = list(itertools.islice(make_samples(mixture, OPTIONS, first_batch=2), 6))
-    with get_batch(str(folder), 1, OPTIONS.input_size, OPTIONS.batch_size, seed=OPTIONS.seed,
+    with get_batch(str(directory), 1, OPTIONS.input_size, OPTIONS.batch_size, seed=OPTIONS.seed,
                    first_batch=2) as batches:
         for number, part in ((2, shown[:3]), (3, shown[3:])):
             images, paths, seg_maps, masks = next(batches)
@@ -65,9 +65,9 @@ def _run(project_root, cwd, *arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=str(cwd), check=False)
 
 
-def test_command(project_root, folder, tmp_path):
-    ended = _run(project_root, tmp_path, f'--training_data_path={folder}', '--seed=5', '--count=5',
-                 '--batch_size_per_gpu=3', '--input_size=96', '--out=片.png')
+def test_command(project_root, directory, tmp_path):
+    ended = _run(project_root, tmp_path, f'--training_data_path={directory}', '--seed=5',
+                 '--count=5', '--batch_size_per_gpu=3', '--input_size=96', '--out=片.png')
     assert ended.returncode == 0, ended.stderr
     assert '5 training samples are in' in ended.stderr
     height, width = read_image(str(tmp_path / '片.png')).shape[:2]

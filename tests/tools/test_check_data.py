@@ -1,4 +1,4 @@
-"""check_data: the report on a folder with every kind of fault, through the command."""
+"""check_data: the report on a directory with every kind of fault, through the command."""
 
 import re
 import subprocess
@@ -13,38 +13,38 @@ from utils.image_io import read_image
 
 @pytest.fixture(scope='module')
 def good(tmp_path_factory):
-    """A training folder in which nothing is wrong."""
-    folder = tmp_path_factory.mktemp('check') / '数据 1'
-    ensure_dataset(str(folder), DatasetSpec(train_images=6, test_images=1, size=96, seed=5))
-    return folder / 'train'
+    """A training directory in which nothing is wrong."""
+    directory = tmp_path_factory.mktemp('check') / '数据 1'
+    ensure_dataset(str(directory), DatasetSpec(train_images=6, test_images=1, size=96, seed=5))
+    return directory / 'train'
 
 
-def _run(project_root, folder, cwd, *arguments):
+def _run(project_root, directory, cwd, *arguments):
     command = [sys.executable, '-m', 'tools.check_data',
-               f'--training_data_path={folder}', '--input_sizes=96', *arguments]
+               f'--training_data_path={directory}', '--input_sizes=96', *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=str(cwd), check=False)
 
 
 @pytest.fixture(scope='module')
 def spoilt(good, project_root, tmp_path_factory):
-    """A folder with a fault of every kind, and how the command ends on it under --strict."""
-    folder = tmp_path_factory.mktemp('spoilt')
+    """A directory with a fault of every kind, and how the command ends on it under --strict."""
+    directory = tmp_path_factory.mktemp('spoilt')
     for path in good.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    (folder / 'gt_img_1.txt').write_text('9,9,9,9,9,9,9,9,dot\n1,1,40,1,40,20,1,20,word\n')
-    data = (folder / 'img_2.jpg').read_bytes()
-    (folder / 'img_2.jpg').write_bytes(data[:len(data) // 2])
-    (folder / 'gt_img_3.txt').write_text('1,1,40\n')
-    (folder / 'gt_img_4.txt').rename(folder / 'gt_img_44.txt')
-    return folder, _run(project_root, folder, folder, '--strict')
+        (directory / path.name).write_bytes(path.read_bytes())
+    (directory / 'gt_img_1.txt').write_text('9,9,9,9,9,9,9,9,dot\n1,1,40,1,40,20,1,20,word\n')
+    data = (directory / 'img_2.jpg').read_bytes()
+    (directory / 'img_2.jpg').write_bytes(data[:len(data) // 2])
+    (directory / 'gt_img_3.txt').write_text('1,1,40\n')
+    (directory / 'gt_img_4.txt').rename(directory / 'gt_img_44.txt')
+    return directory, _run(project_root, directory, directory, '--strict')
 
 
 class TestGoodFolder:
     @pytest.fixture(scope='class')
     def ended(self, project_root, good, tmp_path_factory):
-        folder = tmp_path_factory.mktemp('out')
-        ended = _run(project_root, good, folder, '--strict', '--out=图.png')
-        return folder, ended
+        directory = tmp_path_factory.mktemp('out')
+        ended = _run(project_root, good, directory, '--strict', '--out=图.png')
+        return directory, ended
 
     def test_nothing_is_found(self, ended):
         assert ended[1].returncode == 0, ended[1].stderr
@@ -81,9 +81,9 @@ class TestSpoiltFolder:
         ('1 images without a label', 'img_4.jpg'),
         ('1 label files without an image', 'gt_img_44.txt')])
     def test_every_fault_is_named(self, spoilt, title, place):
-        folder, ended = spoilt
+        directory, ended = spoilt
         part, = (part for part in ended.stdout.split('\n\n') if part.startswith(title))
-        assert f'{folder}/{place}' in part
+        assert f'{directory}/{place}' in part
 
     def test_counts_follow(self, spoilt):
         for line in ('6 images', '5 pairs of image and label', '2 of them unreadable',
@@ -91,8 +91,8 @@ class TestSpoiltFolder:
             assert re.search(rf'(?m)^ +{line}$', spoilt[1].stdout)
 
     def test_regions_of_an_image_that_cannot_be_decoded_do_not_count(self, spoilt):
-        folder, ended = spoilt
-        samples, counts = load_dataset(str(folder))
+        directory, ended = spoilt
+        samples, counts = load_dataset(str(directory))
         lost, = (sample for sample in samples if sample.image_path.endswith('img_2.jpg'))
         regions = counts.usable_regions - int((~lost.ignore_tags).sum())
         assert re.search(rf'(?m)^ +{regions} usable regions$', ended.stdout)

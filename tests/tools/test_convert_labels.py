@@ -54,7 +54,7 @@ def test_the_command_converts_a_folder(tmp_path, project_root):
     refused = subprocess.run([*command, f'--output_dir={labels}'], cwd=str(tmp_path),
                              capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert 'is the folder of the labels' in refused.stderr
+    assert 'is the directory of the labels' in refused.stderr
     (tmp_path / 'empty').mkdir()
     empty = subprocess.run([*command[:-1], '--training_data_path=empty'], cwd=str(tmp_path),
                            capture_output=True, text=True, check=False)
@@ -66,11 +66,11 @@ def test_the_command_converts_a_folder(tmp_path, project_root):
 @pytest.mark.parametrize('place', ['total_text/mat', 'ctw1500/labels', 'ppocrlabel/one',
                                    'msra_td500/test', 'icdar2013'])
 def test_real_labels_keep_their_regions(shared_dir, tmp_path, place):
-    folder = shared_dir / 'data' / place
-    if not folder.is_dir():
-        pytest.skip(f'needs {folder}')
-    files, regions, dropped, _ = convert(str(folder), 'auto', '', str(tmp_path))
-    before = inspect_dataset(str(folder), labels_only=True).counts
+    directory = shared_dir / 'data' / place
+    if not directory.is_dir():
+        pytest.skip(f'needs {directory}')
+    files, regions, dropped, _ = convert(str(directory), 'auto', '', str(tmp_path))
+    before = inspect_dataset(str(directory), labels_only=True).counts
     after = inspect_dataset(str(tmp_path), labels_only=True).counts
     assert files == after.usable_images == before.usable_images
     assert regions == after.boxes == before.boxes - dropped

@@ -107,10 +107,10 @@ def test_missing_folder_and_other_files_are_refused(tmp_path):
 
 
 def test_a_folder_whose_name_is_not_utf8_is_refused(tmp_path):
-    folder = tmp_path / '\udcd6\udcd0'
-    folder.mkdir()
+    directory = tmp_path / '\udcd6\udcd0'
+    directory.mkdir()
     with pytest.raises(PSENetError, match='not UTF-8; rename it'):
-        read_scalars(str(folder), TAGS)
+        read_scalars(str(directory), TAGS)
 
 
 def test_smoothing_is_exact_on_a_small_case():
@@ -191,10 +191,10 @@ class TestNames:
         assert not [warning for warning in recwarn if warning.category is UserWarning]
 
     def test_name_path_or_both(self, tmp_path):
-        folder = tmp_path / 'lr=0.1'
-        folder.mkdir()
-        assert name_runs([f'GPU={tmp_path}/x', f'{tmp_path}/npu/', str(folder)]) == {
-            'GPU': f'{tmp_path}/x', 'npu': f'{tmp_path}/npu/', 'lr=0.1': str(folder)}
+        directory = tmp_path / 'lr=0.1'
+        directory.mkdir()
+        assert name_runs([f'GPU={tmp_path}/x', f'{tmp_path}/npu/', str(directory)]) == {
+            'GPU': f'{tmp_path}/x', 'npu': f'{tmp_path}/npu/', 'lr=0.1': str(directory)}
 
     @pytest.mark.parametrize('arguments, message', [
         ([], '--run is missing'), (['x/run', 'y/run'], '--run=A=x/run --run=B=y/run')])
@@ -203,9 +203,9 @@ class TestNames:
             name_runs(arguments)
 
 
-def _run(project_root, folder, *arguments):
+def _run(project_root, directory, *arguments):
     command = [sys.executable, '-m', 'tools.curves', *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=str(folder),
+    return subprocess.run(command, capture_output=True, text=True, cwd=str(directory),
                           check=False)
 
 

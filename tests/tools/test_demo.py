@@ -47,9 +47,9 @@ def test_too_few_steps_are_refused(project_root, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def _run_demo(project_root, folder, script='demo', steps=2, **variables):
+def _run_demo(project_root, directory, script='demo', steps=2, **variables):
     """Runs a demo on a handful of small images; returns its exit code and output."""
-    command = [sys.executable, '-m', f'tools.{script}', f'--folder={folder}', f'--steps={steps}',
+    command = [sys.executable, '-m', f'tools.{script}', f'--folder={directory}', f'--steps={steps}',
                '--train_images=8', '--test_images=3', '--size=128', '--input_size=64']
     ended = subprocess.run(command, env=dict(os.environ, **variables),
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -58,10 +58,10 @@ def _run_demo(project_root, folder, script='demo', steps=2, **variables):
 
 @pytest.fixture(scope='module')
 def short_run(project_root, tmp_path_factory):
-    """The folder, exit code and output of a demo of two steps."""
-    folder = tmp_path_factory.mktemp('demo')
-    (folder / 'notes.txt').write_text('mine')
-    return (folder, *_run_demo(project_root, folder))
+    """The directory, exit code and output of a demo of two steps."""
+    directory = tmp_path_factory.mktemp('demo')
+    (directory / 'notes.txt').write_text('mine')
+    return (directory, *_run_demo(project_root, directory))
 
 
 def test_short_run_ends_well_and_says_that_it_is_short(short_run):
@@ -73,20 +73,20 @@ def test_short_run_ends_well_and_says_that_it_is_short(short_run):
 
 
 def test_short_run_leaves_what_it_points_to(short_run):
-    folder, _, output = short_run
-    assert (folder / 'loss_curve.png').stat().st_size > 10000
-    assert str(folder / 'loss_curve.png') in output
+    directory, _, output = short_run
+    assert (directory / 'loss_curve.png').stat().st_size > 10000
+    assert str(directory / 'loss_curve.png') in output
     for number in (1, 2, 3):
-        assert (folder / 'output' / f'res_img_{number}.txt').is_file()
-        assert (folder / 'output' / f'res_img_{number}.jpg').is_file()
+        assert (directory / 'output' / f'res_img_{number}.txt').is_file()
+        assert (directory / 'output' / f'res_img_{number}.jpg').is_file()
 
 
 def test_second_run_uses_the_data_again_and_trains_anew(project_root, short_run):
-    folder = short_run[0]
-    exit_code, output = _run_demo(project_root, folder, PYTHONPATH=PYTHONPATH)
+    directory = short_run[0]
+    exit_code, output = _run_demo(project_root, directory, PYTHONPATH=PYTHONPATH)
     assert exit_code == 0, output
     assert 'exists already' in output
-    assert (folder / 'notes.txt').read_text() == 'mine'
+    assert (directory / 'notes.txt').read_text() == 'mine'
 
 
 def test_failed_phase_fails_the_demo(project_root, tmp_path):
@@ -99,13 +99,13 @@ def test_failed_phase_fails_the_demo(project_root, tmp_path):
 
 
 def test_the_tools_run_on_what_the_demo_left(project_root, tmp_path):
-    folder = tmp_path
-    _run_demo(project_root, folder, PYTHONPATH=PYTHONPATH)
-    before = (folder / 'run' / 'checkpoint').stat().st_mtime_ns
-    exit_code, output = _run_demo(project_root, folder, 'tools_demo', PYTHONPATH=PYTHONPATH)
+    directory = tmp_path
+    _run_demo(project_root, directory, PYTHONPATH=PYTHONPATH)
+    before = (directory / 'run' / 'checkpoint').stat().st_mtime_ns
+    exit_code, output = _run_demo(project_root, directory, 'tools_demo', PYTHONPATH=PYTHONPATH)
     assert exit_code == 0, output
-    assert (folder / 'run' / 'checkpoint').stat().st_mtime_ns == before
-    left = {str(path.relative_to(folder / 'tools')) for path in (folder / 'tools').rglob('*')}
+    assert (directory / 'run' / 'checkpoint').stat().st_mtime_ns == before
+    left = {str(path.relative_to(directory / 'tools')) for path in (directory / 'tools').rglob('*')}
     assert {'check_data.png', 'browse_dataset.png', 'loss_curve.png', 'compare_runs.png',
             'compare_runs.csv', 'sweep.png', 'sweep.csv', 'best/scores.png', 'models/psenet.pb',
             'models/psenet.onnx', 'models/model.json', 'onnx_output/res_img_1.txt'} <= left

@@ -19,9 +19,9 @@ SPEC = demo_data.DatasetSpec(train_images=12, test_images=4, size=128, seed=5)
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     """A data set of SPEC."""
-    folder = tmp_path_factory.mktemp('demo_data')
-    assert demo_data.ensure_dataset(str(folder), SPEC)
-    return folder
+    directory = tmp_path_factory.mktemp('demo_data')
+    assert demo_data.ensure_dataset(str(directory), SPEC)
+    return directory
 
 
 @pytest.fixture(scope='module')
@@ -30,9 +30,9 @@ def scenes():
     return [demo_scene.draw_scene(np.random.RandomState([9, index]), 192) for index in range(40)]
 
 
-def _contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob('*')) if path.is_file()}
+def _contents(directory):
+    return {str(path.relative_to(directory)): path.read_bytes()
+            for path in sorted(directory.rglob('*')) if path.is_file()}
 
 
 class TestForm:

@@ -60,11 +60,11 @@ def ask(running, path, data=None):
 def test_it_finds_what_eval_finds(place, running):
     for path in sorted(place.images.iterdir()):
         told = json.loads(ask(running, '/detect', path.read_bytes()).decode())
-        expected = (place.folder / 'truth' / f'res_{path.stem}.txt').read_bytes()
+        expected = (place.directory / 'truth' / f'res_{path.stem}.txt').read_bytes()
         assert ask(running, f'/detections/{told["id"]}/result.txt') == expected
         assert len(told['boxes']) == expected.count(b'\r\n')
         assert told['seconds']['network'] > 0
-    assert any((place.folder / 'truth').glob('res_*.txt'))
+    assert any((place.directory / 'truth').glob('res_*.txt'))
 
 
 def test_it_says_what_it_serves_and_keeps(running):

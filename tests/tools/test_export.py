@@ -29,13 +29,13 @@ GAP = 2e-5
 class Exports:
     """A checkpoint with thresholds beside it, images, and the models that were exported."""
 
-    def __init__(self, place, folder):
+    def __init__(self, place, directory):
         self.place = place
-        self.folder = folder
-        self.output = folder / '导出 models'
-        self.images = folder / 'images'
+        self.directory = directory
+        self.output = directory / '导出 models'
+        self.images = directory / 'images'
         shutil.copytree(str(place.images), str(self.images))
-        self.prefix = str(folder / 'model.ckpt-7')
+        self.prefix = str(directory / 'model.ckpt-7')
         for suffix in ('.index', '.data-00000-of-00001'):
             os.link(place.prefix + suffix, self.prefix + suffix)
 
@@ -54,7 +54,7 @@ class Exports:
 
     def boxes(self, *arguments):
         """Runs eval.py: its messages, and the text of the result files."""
-        output = self.folder / 'boxes'
+        output = self.directory / 'boxes'
         done = self.run('eval.py', f'--output_dir={output}', '--gpu_list=', '--no_write_images',
                         *arguments)
         assert done.returncode == 0, done.stderr
@@ -84,7 +84,7 @@ def exports(place, tmp_path_factory):
     threshold = threshold_that_rounding_cannot_cross(exports.prefix, exports.images.iterdir())
     write_thresholds(DetectConfig(checkpoint_path=exports.prefix), Thresholds(threshold, 2, 1), {})
     yield exports
-    shutil.rmtree(str(exports.folder))  # three models take 340 MB
+    shutil.rmtree(str(exports.directory))  # three models take 340 MB
 
 
 @pytest.fixture(scope='module')
@@ -183,7 +183,7 @@ def test_eval_finds_the_boxes_of_the_checkpoint_in_real_images(exports, exported
 
 @pytest.fixture
 def without_onnx(tmp_path):
-    """A folder for PYTHONPATH in which the packages of ONNX are broken."""
+    """A directory for PYTHONPATH in which the packages of ONNX are broken."""
     for name in ('onnx', 'onnxruntime', 'tf2onnx'):
         (tmp_path / f'{name}.py').write_text(f'raise ModuleNotFoundError(name={name!r})')
     return f'{tmp_path}:{PYTHONPATH}'
@@ -203,7 +203,7 @@ def test_a_model_that_differs_is_not_kept_and_the_earlier_one_is(exports, export
 
 
 def test_ctrl_c_leaves_nothing(exports):
-    output = exports.folder / 'interrupted'
+    output = exports.directory / 'interrupted'
     with subprocess.Popen(exports.command('tools.export', f'--output_dir={output}'),
                           env=exports.place.environment,
                           stderr=subprocess.PIPE, encoding='utf-8') as process:
@@ -223,7 +223,7 @@ def test_ctrl_c_leaves_nothing(exports):
     ('--formats=', '--formats= must be'), ('--output_dir=', '--output_dir is empty'),
     ('--max_difference=nan', '--max_difference=nan'), ('--num_images=0', '--num_images'),
     ('--test_data_path=none', 'none'), ('--checkpoint_path=none', 'no checkpoint at none'),
-    ('--formats=onnx_int8', '--formats=onnx_int8 needs --calibration_data_path, a folder with'),
+    ('--formats=onnx_int8', '--formats=onnx_int8 needs --calibration_data_path, a directory with'),
     ('--gt=gt.zip', '--gt is for --formats=onnx_int8'),
     ('--short_side=736', '--short_side is for --formats=onnx_int8'),
 ])
@@ -251,7 +251,7 @@ def test_without_the_packages_of_onnx_it_is_said_what_to_do(exports, without_onn
 
 
 def test_a_model_in_eight_bits_is_kept_where_it_finds_the_same(exports):
-    output = exports.folder / 'eight bits'
+    output = exports.directory / 'eight bits'
     done = exports.export('--formats=onnx_int8', f'--calibration_data_path={exports.images}',
                           f'--output_dir={output}')
     line = done.stdout.splitlines()[-1]
@@ -276,7 +276,7 @@ ATC_OPS = {'Placeholder', 'Const', 'Identity', 'Sub', 'Pad', 'Conv2D', 'BiasAdd'
 
 
 def test_models_of_one_size(exports):
-    output = exports.folder / 'fixed'
+    output = exports.directory / 'fixed'
     done = exports.export('--input_size=128x96', f'--output_dir={output}')
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(str(output))) == [

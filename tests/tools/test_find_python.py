@@ -18,19 +18,19 @@ PLAIN = 'case "$*" in *" tensorflow") echo "is without TensorFlow 1.15";; *) ech
 class Machine:
     """A machine that has nothing but what a test puts there."""
 
-    def __init__(self, folder: pathlib.Path, project_root: pathlib.Path):
-        self.folder = folder
-        self.bin = folder / 'bin'
+    def __init__(self, directory: pathlib.Path, project_root: pathlib.Path):
+        self.directory = directory
+        self.bin = directory / 'bin'
         self.bin.mkdir()
         for name in ('bash', 'awk', 'sort', 'tail', 'dirname', 'cat'):
             (self.bin / name).symlink_to(shutil.which(name))
-        (folder / 'project' / 'tools').mkdir(parents=True)
-        self.script = folder / 'project' / 'tools' / 'find_python.sh'
+        (directory / 'project' / 'tools').mkdir(parents=True)
+        self.script = directory / 'project' / 'tools' / 'find_python.sh'
         shutil.copy(str(project_root / 'tools' / 'find_python.sh'), str(self.script))
 
     def add(self, path: str, body: str) -> str:
         """Writes an executable; returns its path."""
-        file = self.folder / path
+        file = self.directory / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'#!/bin/sh\n{body}\n')
         file.chmod(0o755)
@@ -38,7 +38,7 @@ class Machine:
 
     def find(self, **variables: str) -> subprocess.CompletedProcess:
         """Runs the search with these variables in the environment."""
-        environment = {'PATH': str(self.bin), 'HOME': str(self.folder / 'home')}
+        environment = {'PATH': str(self.bin), 'HOME': str(self.directory / 'home')}
         environment.update(variables)
         return subprocess.run(['bash', str(self.script)], env=environment, capture_output=True,
                               text=True, check=False)
@@ -51,8 +51,9 @@ def machine(tmp_path, project_root):
 
 def add_everywhere(machine):
     """Puts a Python at every place of the search; returns the paths in the documented order."""
-    machine.add('bin/uv', f'echo {machine.folder}/uv/bin/python3.7')
-    machine.add('bin/conda', f'echo "# conda environments:"; echo "psenet  {machine.folder}/conda"')
+    machine.add('bin/uv', f'echo {machine.directory}/uv/bin/python3.7')
+    machine.add('bin/conda',
+                f'echo "# conda environments:"; echo "psenet  {machine.directory}/conda"')
     return [
         machine.add('given/python', PLAIN),
         machine.add('bin/python3', GOOD),
@@ -77,7 +78,7 @@ def test_order(machine):
 def test_passes_over_what_does_not_do(machine, body):
     machine.add('shims/python3.7', body)
     good = machine.add('later/python3.7', PLAIN)
-    path = f'{machine.folder}/shims:{machine.folder}/later:{machine.bin}'
+    path = f'{machine.directory}/shims:{machine.directory}/later:{machine.bin}'
     assert machine.find(PATH=path).stdout.strip() == good
 
 
@@ -127,7 +128,7 @@ def test_judges_a_real_interpreter(machine):
 
 def posing_python(machine, customization, tensorflow):
     """The Python that runs this, as another one: code run at its start, and its tensorflow."""
-    packages = machine.folder / 'packages'
+    packages = machine.directory / 'packages'
     (packages / 'tensorflow_core').mkdir(parents=True)
     (packages / 'tensorflow_core' / '__init__.py').touch()
     (packages / 'tensorflow.py').write_text(tensorflow)

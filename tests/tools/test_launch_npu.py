@@ -73,8 +73,8 @@ def test_output_goes_to_the_checkpoint_folder_but_for_rank_0(two_servers, tmp_pa
     assert first.log == str(tmp_path / 'checkpoint' / 'rank_1.log')
 
 
-@pytest.mark.parametrize('arguments, folder', [
+@pytest.mark.parametrize('arguments, directory', [
     ([], None), (['--restore'], None), (['--checkpoint_path=a', '--checkpoint_path', 'b'], 'b'),
     (['-checkpoint_path', 'a', '-checkpoint_path=b=c'], 'b=c'), (['--checkpoint_path'], None)])
-def test_the_checkpoint_folder_among_the_arguments(arguments, folder):
-    assert checkpoint_folder(arguments) == folder
+def test_the_checkpoint_folder_among_the_arguments(arguments, directory):
+    assert checkpoint_folder(arguments) == directory

@@ -110,10 +110,10 @@ def test_a_table_that_is_there_is_kept(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ['table.json']
 
 
-def command(project_root, folder, *arguments):
+def command(project_root, directory, *arguments):
     return subprocess.run(
         [sys.executable, '-m', 'tools.make_rank_table', *arguments],
-        cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+        cwd=str(directory), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
         check=False)
 
 

@@ -1,4 +1,4 @@
-"""The model zoo's entry points: arguments, output folder, files and closing lines."""
+"""The model zoo's entry points: arguments, output directory, files and closing lines."""
 
 import json
 import os
@@ -31,11 +31,11 @@ echo 'FPS 93.33'
 
 
 class Zoo:
-    """A project folder whose scripts are the real ones, with test/ linked as the README says."""
+    """A project directory whose scripts are the real ones, with test/ linked as the README says."""
 
-    def __init__(self, root, folder):
-        self.folder = folder
-        self.project = folder / 'project'
+    def __init__(self, root, directory):
+        self.directory = directory
+        self.project = directory / 'project'
         shutil.copytree(str(root / 'tools' / 'modelzoo'), str(self.project / 'tools' / 'modelzoo'),
                         ignore=shutil.ignore_patterns('output'))
         for source in (root, root / 'tools'):
@@ -45,10 +45,10 @@ class Zoo:
                     place.symlink_to(path)
         (self.project / 'test').symlink_to('tools/modelzoo')
         self.output = self.project / 'test' / 'output' / '0'
-        self.stand_in = folder / 'python'
+        self.stand_in = directory / 'python'
         self.stand_in.write_text(STAND_IN % sys.executable)
         self.stand_in.chmod(0o755)
-        (folder / 'data').mkdir()
+        (directory / 'data').mkdir()
 
     def run(self, script, *arguments, **variables):
         """Runs a script from inside test/: (exit code, stdout, stderr)."""
@@ -57,12 +57,12 @@ class Zoo:
             ['bash', script, *arguments], cwd=str(self.project / 'test'), check=False,
             # PWD is what `cd test` makes of it.
             env={**kept, 'PWD': str(self.project / 'test'), 'PYTHON': str(self.stand_in),
-                 'ARGUMENTS': str(self.folder / 'arguments'), **variables},
+                 'ARGUMENTS': str(self.directory / 'arguments'), **variables},
             capture_output=True, text=True, timeout=PATIENCE_SECONDS)
         return done.returncode, done.stdout, done.stderr
 
     def train(self, script, *arguments, **variables):
-        """Runs a script on the data folder, which has to go well; its stdout."""
+        """Runs a script on the data directory, which has to go well; its stdout."""
         exit_code, output, errors = self.run(script, '--data_path=../../data', *arguments,
                                              **variables)
         assert exit_code == 0, errors
@@ -70,7 +70,7 @@ class Zoo:
 
     def arguments(self, rank=0):
         """What the interpreter got: the job's variables, then the arguments."""
-        return (self.folder / (f'arguments.{rank}')).read_text().splitlines()
+        return (self.directory / (f'arguments.{rank}')).read_text().splitlines()
 
     def write_table(self):
         devices = [{'device_id': str(rank), 'device_ip': f'10.0.0.{rank}', 'rank_id': str(rank)}
@@ -114,7 +114,7 @@ def test_the_full_run_on_one_device(zoo):
     assert job == '1 0 no table'
     assert script.endswith('/npu_train.py')
     ckpt = zoo.project / 'tools' / 'modelzoo' / 'output' / '0' / 'ckpt'
-    assert arguments[-3:] == [f'--training_data_path={zoo.folder}/data',
+    assert arguments[-3:] == [f'--training_data_path={zoo.directory}/data',
                               f'--checkpoint_path={ckpt}', '--max_steps=100000']
 
 
@@ -161,7 +161,7 @@ def test_the_data_path_is_demanded_in_the_words_of_the_zoo(zoo, script):
     for help_argument in ('-h', '--help'):
         exit_code, output, _ = zoo.run(script, help_argument)
         assert exit_code == 0
-        assert output.startswith(f'usage: bash {script} --data_path=<folder>')
+        assert output.startswith(f'usage: bash {script} --data_path=<directory>')
 
 
 @pytest.mark.parametrize('given, flags', [
@@ -173,10 +173,10 @@ def test_the_data_path_is_demanded_in_the_words_of_the_zoo(zoo, script):
     (['--over_dump=False', '--data_dump_flag=False', '--profiling=False', '--autotune=False'], []),
 ])
 def test_switches_become_flags(zoo, given, flags):
-    zoo.train('train_performance_1p.sh', f'--data_save_path={zoo.folder}', *given)
+    zoo.train('train_performance_1p.sh', f'--data_save_path={zoo.directory}', *given)
     arguments = zoo.arguments()
     found = arguments[arguments.index('--max_steps=400') + 1:]
-    assert found == [flag.format(zoo.folder) for flag in flags]
+    assert found == [flag.format(zoo.directory) for flag in flags]
     for flag in found:
         assert not flag.startswith('--dump_path') or os.path.isdir(flag.split('=')[1])
 
@@ -185,8 +185,8 @@ def test_profiles_go_into_the_output_folder(zoo):
     zoo.train('train_performance_1p.sh', '--profiling=True')
     mode, options = zoo.arguments()[-2:]
     assert mode == '--profiling_mode'
-    folder = json.loads(options.split('=', 1)[1])['output']
-    assert os.path.samefile(folder, str(zoo.output / 'profiling'))
+    directory = json.loads(options.split('=', 1)[1])['output']
+    assert os.path.samefile(directory, str(zoo.output / 'profiling'))
 
 
 def test_both_dumps_at_once_are_refused(zoo):
@@ -197,7 +197,7 @@ def test_both_dumps_at_once_are_refused(zoo):
                       'each\n')
 
 
-@pytest.mark.parametrize('folders, given, flags', [
+@pytest.mark.parametrize('directories, given, flags', [
     (['ocr/icdar2015'], [], ['--training_data_path={}/ocr/icdar2015']),
     (['icdar2015'], ['--ckpt_path=../../data/a.ckpt'],
      ['--training_data_path={}/icdar2015', '--pretrained_model_path={}/a.ckpt']),
@@ -208,14 +208,14 @@ def test_both_dumps_at_once_are_refused(zoo):
     ([], ['--ckpt_path=/none/a.ckpt'],
      ['--training_data_path={}', '--pretrained_model_path=/none/a.ckpt']),
 ])
-def test_where_the_data_and_the_backbone_are(zoo, folders, given, flags):
-    for name in folders:
-        (zoo.folder / 'data' / name).mkdir(parents=True)
+def test_where_the_data_and_the_backbone_are(zoo, directories, given, flags):
+    for name in directories:
+        (zoo.directory / 'data' / name).mkdir(parents=True)
     zoo.train('train_full_1p.sh', *given)
     arguments = zoo.arguments()
     # Those of train_npu.sh come first.
     start = len(arguments) - len(flags) - 2
-    assert arguments[start:-2] == [flag.format(zoo.folder / 'data') for flag in flags]
+    assert arguments[start:-2] == [flag.format(zoo.directory / 'data') for flag in flags]
     assert arguments[-2].startswith('--checkpoint_path=')
 
 
@@ -251,7 +251,7 @@ def test_a_signal_reaches_training(zoo):
 
 
 def test_a_real_run(zoo, project_root):
-    ensure_dataset(str(zoo.folder / 'set'), DatasetSpec(train_images=8, test_images=2, size=96))
+    ensure_dataset(str(zoo.directory / 'set'), DatasetSpec(train_images=8, test_images=2, size=96))
     try:
         exit_code, output, errors = zoo.run(
             'train_performance_1p.sh', '--data_path=../../set/train', '--max_steps=10',
@@ -261,7 +261,7 @@ def test_a_real_run(zoo, project_root):
         assert exit_code == 0, errors
         assert (zoo.output / 'ckpt' / 'model.ckpt-10.index').exists()
     finally:
-        for path in zoo.output.glob('ckpt/model.ckpt-*'):  # 454 MB, and pytest keeps folders
+        for path in zoo.output.glob('ckpt/model.ckpt-*'):  # 454 MB, and pytest keeps directories
             path.unlink()
     case = 'PSENet_for_TensorFlow_bs1_1p_perf'
     values = values_of(zoo.output / (case + '.log'))

@@ -6,10 +6,10 @@ import sys
 import zipfile
 
 
-def pack(project_root, folder):
+def pack(project_root, directory):
     return subprocess.run([sys.executable, '-m', 'tools.pack_results',
-                           f'--output_dir={folder}'], stderr=subprocess.PIPE, encoding='utf-8',
-                          cwd=str(folder), check=False)
+                           f'--output_dir={directory}'], stderr=subprocess.PIPE, encoding='utf-8',
+                          cwd=str(directory), check=False)
 
 
 def test_results_are_packed_from_any_folder(project_root, tmp_path):

@@ -28,27 +28,27 @@ sanitize:
 """
 
 
-def make_wheel(folder, name, version, modules):
-    """Writes a wheel of packages (name -> text of __init__.py) into a folder."""
+def make_wheel(directory, name, version, modules):
+    """Writes a wheel of packages (name -> text of __init__.py) into a directory."""
     info = f'{name}-{version}.dist-info'
     files = {f'{module}/__init__.py': text for module, text in modules.items()}
     files[f'{info}/METADATA'] = f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n'
     files[f'{info}/WHEEL'] = 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n'
     files[f'{info}/RECORD'] = ''.join(f'{path},,\n' for path in [*files, f'{info}/RECORD'])
-    with zipfile.ZipFile(str(folder / f'{name}-{version}-py3-none-any.whl'), 'w') as wheel:
+    with zipfile.ZipFile(str(directory / f'{name}-{version}-py3-none-any.whl'), 'w') as wheel:
         for path, text in files.items():
             wheel.writestr(path, text)
 
 
-def make_tensorflow(folder, name, version):
-    make_wheel(folder, name, version,
+def make_tensorflow(directory, name, version):
+    make_wheel(directory, name, version,
                {'tensorflow': f'__version__ = {version!r}\nBUILD = {name!r}\n',
                 'tensorflow_core': ''})
 
 
-def make_horovod(folder, works=True):
+def make_horovod(directory, works=True):
     """Writes a source distribution that keeps the variables it was built with in ``BUILD``."""
-    source = folder / 'horovod-0.28.1'
+    source = directory / 'horovod-0.28.1'
     (source / 'horovod' / 'tensorflow').mkdir(parents=True)
     (source / 'horovod' / '__init__.py').write_text('')
     (source / 'horovod' / 'tensorflow' / '__init__.py').write_text(
@@ -60,27 +60,27 @@ def make_horovod(folder, works=True):
         '    file.write("BUILD = %r" % build)\n'
         'setuptools.setup(name="horovod", version="0.28.1",\n'
         '                 packages=["horovod", "horovod.tensorflow"])\n')
-    shutil.make_archive(str(source), 'gztar', str(folder), source.name)
+    shutil.make_archive(str(source), 'gztar', str(directory), source.name)
     shutil.rmtree(str(source))
 
 
-def make_interpreter(folder, *packages):
+def make_interpreter(directory, *packages):
     """A Python of its own that has these packages only; returns its path."""
     python = os.path.realpath(sys.executable)
-    subprocess.run([python, '-m', 'venv', '--without-pip', str(folder)], check=True)
-    site_packages = next(folder.glob('lib/python*/site-packages'))
+    subprocess.run([python, '-m', 'venv', '--without-pip', str(directory)], check=True)
+    site_packages = next(directory.glob('lib/python*/site-packages'))
     for package in packages:
         with zipfile.ZipFile(str(package)) as wheel:
             wheel.extractall(str(site_packages))
-    return folder / 'bin' / 'python'
+    return directory / 'bin' / 'python'
 
 
 class Project:
     """A small project with the real setup scripts."""
 
-    def __init__(self, folder: pathlib.Path, source: pathlib.Path):
-        self.root = folder / 'project'
-        self.wheels = folder / 'wheels'
+    def __init__(self, directory: pathlib.Path, source: pathlib.Path):
+        self.root = directory / 'project'
+        self.wheels = directory / 'wheels'
         self.wheels.mkdir(parents=True)
         for path in ('Makefile', 'tools/__init__.py', 'tools/find_python.sh', 'tools/setup_env.py'):
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class Project:
         make_wheel(self.wheels, 'extra', '2.0', {'extra': ''})
         make_wheel(self.wheels, 'cmake', '3.31.10', {'cmake': ''})
         make_horovod(self.wheels)
-        self.interpreter = make_interpreter(folder / 'interpreter')
+        self.interpreter = make_interpreter(directory / 'interpreter')
 
     def write(self, path: str, text: str) -> None:
         """Writes a file of the project."""
@@ -337,11 +337,11 @@ def test_every_requirement_is_pinned(project_root):
             assert re.match(r'[\w-]+==[\d.]+(post\d)?(;|$)', line)
 
 
-def imported_modules(folder, skipped):
-    """Top-level names that the Python files below a folder import, but not from the project."""
+def imported_modules(directory, skipped):
+    """Top-level names that the Python files below a directory import, but not from the project."""
     names = set()
-    files = [path for path in folder.rglob('*.py')
-             if not skipped & set(path.relative_to(folder).parts)]
+    files = [path for path in directory.rglob('*.py')
+             if not skipped & set(path.relative_to(directory).parts)]
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Import):
@@ -349,7 +349,7 @@ def imported_modules(folder, skipped):
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(node.module.split('.')[0])
     packages = {path.parent.name for path in files if path.name == '__init__.py'}
-    own = {path.stem for path in files} | {path.name for path in folder.iterdir()}
+    own = {path.stem for path in files} | {path.name for path in directory.iterdir()}
     return names - own - packages
 
 

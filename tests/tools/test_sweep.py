@@ -14,7 +14,7 @@ VALUES = ('--seg_map_threshs=0.55,0.6,0.65', '--min_area_threshs=2,8', '--min_bo
 
 def sweep(place, *arguments):
     return place.run('sweep', f'--checkpoint_path={place.checkpoint}', *VALUES,
-                     f'--output_dir={place.folder / "sweep"}', *arguments)
+                     f'--output_dir={place.directory / "sweep"}', *arguments)
 
 
 @pytest.fixture(scope='module')
@@ -27,7 +27,7 @@ def swept(place):
 
 @pytest.fixture(scope='module')
 def rows(place, swept):
-    with open(str(place.folder / 'sweep' / 'sweep.csv')) as file:
+    with open(str(place.directory / 'sweep' / 'sweep.csv')) as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
@@ -74,7 +74,7 @@ def test_sizes_are_swept_too_and_the_best_is_followed(place, tmp_path):
 
 
 def test_the_picture_can_be_looked_at(place, swept):
-    picture = cv2.imread(str(place.folder / 'sweep' / 'sweep.png'))
+    picture = cv2.imread(str(place.directory / 'sweep' / 'sweep.png'))
     assert picture.shape[0] > 300
     assert picture.std() > 10
 

@@ -7,15 +7,15 @@ import pytest
 import tensorflow as tf
 
 
-def write_checkpoint(folder, values, name='model.ckpt-1', index=False,
+def write_checkpoint(directory, values, name='model.ckpt-1', index=False,
                      version=tf.train.SaverDef.V2):
     """Saves arrays as a checkpoint.
 
     Args:
-        folder: where it goes.
+        directory: where it goes.
         values: variable name -> array; the dtype is kept.
         name: the checkpoint's name.
-        index: whether the folder's index names it.
+        index: whether the directory's index names it.
         version: format of the file.
 
     Returns:
@@ -26,7 +26,7 @@ def write_checkpoint(folder, values, name='model.ckpt-1', index=False,
             tf.get_variable(variable, initializer=tf.constant(np.asarray(value)))
         session.run(tf.global_variables_initializer())
         return tf.train.Saver(write_version=version).save(
-            session, os.path.join(str(folder), name), write_meta_graph=False, write_state=index)
+            session, os.path.join(str(directory), name), write_meta_graph=False, write_state=index)
 
 
 @pytest.fixture

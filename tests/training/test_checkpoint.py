@@ -291,8 +291,8 @@ def test_powers_of_adam_are_found_under_the_name_of_another_device(
 @pytest.mark.parametrize('version', [tf.train.SaverDef.V1, tf.train.SaverDef.V2])
 def test_paths_that_look_like_a_pattern(training, tmp_path, name, version):
     session, average = training
-    for folder in ('run1', name):
-        (tmp_path / folder).mkdir()
+    for directory in ('run1', name):
+        (tmp_path / directory).mkdir()
     write_checkpoint(tmp_path / 'run1', {HEAD: np.float32([0])})
     prefix = write_checkpoint(tmp_path, {**WEIGHTS, **AVERAGES}, 'plain', version=version)
     for path in tmp_path.glob('plain*'):

@@ -12,21 +12,21 @@ DATA = '.data-00000-of-00001'
 VALUES = {'weight': [1.0, 2.0]}
 
 
-def touch(folder, *names):
+def touch(directory, *names):
     """Makes empty files; all that finding looks at is names."""
     for name in names:
-        (folder / name).write_bytes(b'')
+        (directory / name).write_bytes(b'')
 
 
-def touch_checkpoint(folder, *names):
+def touch_checkpoint(directory, *names):
     """Makes the files of checkpoints, empty."""
     for name in names:
-        touch(folder, name + '.index', name + DATA)
+        touch(directory, name + '.index', name + DATA)
 
 
-def write_index(folder, path):
+def write_index(directory, path):
     """Writes an index file that names a checkpoint."""
-    (folder / 'checkpoint').write_text(f'model_checkpoint_path: "{path}"\n')
+    (directory / 'checkpoint').write_text(f'model_checkpoint_path: "{path}"\n')
 
 
 def resolved(path):
@@ -105,10 +105,10 @@ def test_v1_file(tmp_path):
 
 
 def test_folder_with_pattern_characters_in_its_name(tmp_path):
-    folder = tmp_path / 'run [a]*'
-    folder.mkdir()
-    touch_checkpoint(folder, 'model.ckpt-3')
-    assert resolved(folder) == resolved(folder / 'model.ckpt-3') == 'model.ckpt-3'
+    directory = tmp_path / 'run [a]*'
+    directory.mkdir()
+    touch_checkpoint(directory, 'model.ckpt-3')
+    assert resolved(directory) == resolved(directory / 'model.ckpt-3') == 'model.ckpt-3'
 
 
 @pytest.mark.parametrize('path', ['nowhere', 'nowhere/', 'model.ckpt-10', 'model.ckpt-1.index'])
@@ -119,7 +119,7 @@ def test_missing_path_is_named(tmp_path, path):
 
 
 def test_empty_folder_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=f'no checkpoint in the folder {tmp_path}'):
+    with pytest.raises(CheckpointError, match=f'no checkpoint in the directory {tmp_path}'):
         resolve_checkpoint(str(tmp_path))
 
 

@@ -48,7 +48,7 @@ def train_flags():
 
 @pytest.fixture
 def parse(train_flags, tmp_path):
-    """parse('--flag=value', ...) -> the configuration; the data path is a folder that exists."""
+    """parse('--flag=value', ...) -> the configuration; the data path is a directory that exists."""
     def parse_arguments(*arguments):
         train_flags(['train.py', f'--training_data_path={tmp_path}', *arguments])
         return train_config_from_flags(train_flags)
@@ -132,13 +132,13 @@ def test_restore_and_overwrite_are_a_pair_that_cannot_work(config):
 @pytest.fixture
 def earlier(config):
     """A run that has saved a checkpoint, with flags of its own."""
-    folder = pathlib.Path(config.checkpoint_path)
-    folder.mkdir()
-    (folder / 'model.ckpt-7.index').touch()
+    directory = pathlib.Path(config.checkpoint_path)
+    directory.mkdir()
+    (directory / 'model.ckpt-7.index').touch()
     run = config._replace(input_size=96, learning_rate=0.5, keep_checkpoints=30)
-    manifest = Manifest(str(folder))
+    manifest = Manifest(str(directory))
     manifest.flags = run_flags(run)
-    manifest.replace([str(folder / 'model.ckpt-7')])
+    manifest.replace([str(directory / 'model.ckpt-7')])
     return run
 
 
@@ -198,15 +198,15 @@ def test_the_modern_recipe_fills_what_no_flag_gives(parse):
 
 
 def test_a_restored_run_keeps_its_recipe(parse, tmp_path):
-    folder = tmp_path / 'run'
-    folder.mkdir()
-    manifest = Manifest(str(folder))
-    started = parse('--recipe=modern', '--warmup_steps=7', f'--checkpoint_path={folder}')
+    directory = tmp_path / 'run'
+    directory.mkdir()
+    manifest = Manifest(str(directory))
+    started = parse('--recipe=modern', '--warmup_steps=7', f'--checkpoint_path={directory}')
     manifest.flags = run_flags(started)
-    manifest.add(str(folder / 'model.ckpt-3'))
-    (folder / 'model.ckpt-3.index').write_text('')
-    (folder / 'model.ckpt-3.data-00000-of-00001').write_text('')
-    restored = parse('--restore', f'--checkpoint_path={folder}')
+    manifest.add(str(directory / 'model.ckpt-3'))
+    (directory / 'model.ckpt-3.index').write_text('')
+    (directory / 'model.ckpt-3.data-00000-of-00001').write_text('')
+    restored = parse('--restore', f'--checkpoint_path={directory}')
     assert restored == started._replace(restore=True)
 
 

@@ -68,14 +68,14 @@ def run(monkeypatch, tmp_path):
             train.batches = Batches(first_step, faults or {})
             return train.batches
         monkeypatch.setattr(loop, '_start_readers', start_readers)
-        config = TrainConfig(training_data_path=str(tmp_path), checkpoint_path=train.folder,
+        config = TrainConfig(training_data_path=str(tmp_path), checkpoint_path=train.directory,
                              **{'max_steps': 6, 'save_checkpoint_steps': 100, **options})
         npu = NpuConfig(api='estimator', options={'iterations_per_loop': per_loop})
         train.watcher = Watcher()
         train.watcher.act.update(act or {})
         return loop.train(config, NpuDevice(npu), [train.watcher], estimator.in_estimator(npu))
 
-    train.folder = str(tmp_path / 'run')
+    train.directory = str(tmp_path / 'run')
     with fake_npu_bridge(JOB_ID='1'):
         yield train
 
@@ -83,18 +83,18 @@ def run(monkeypatch, tmp_path):
 def test_each_step_has_its_batch_and_the_last_is_saved(run):
     assert run() == 0
     assert run.watcher.told == [(k + 1, 1, 0, [f'img_{k}.jpg']) for k in range(6)]
-    assert saved(run.folder) == {6: 0 + 1 + 2 + 3 + 4 + 5}
+    assert saved(run.directory) == {6: 0 + 1 + 2 + 3 + 4 + 5}
     assert run.batches.closed
 
 
 def test_the_folder_holds_what_a_session_would_leave(run):
     run()
-    names = sorted(os.listdir(run.folder))
+    names = sorted(os.listdir(run.directory))
     assert [name for name in names if not name.startswith('events')] == [
         'checkpoint', 'model.ckpt-6.data-00000-of-00001', 'model.ckpt-6.index',
         'training_files.json']
     assert all(name.endswith('.psenet') for name in names if name.startswith('events'))
-    checkpoint = open_checkpoint(find_checkpoints(run.folder)[0])
+    checkpoint = open_checkpoint(find_checkpoints(run.directory)[0])
     assert checkpoint.reader.get_tensor('global_step').dtype == np.float32
     assert sorted(checkpoint.shapes) == ['global_step', 'weight',
                                          'weight/ExponentialMovingAverage']
@@ -105,27 +105,27 @@ def test_every_release_trains_in_loops(run, monkeypatch, release):
     monkeypatch.setenv('FAKE_NPU_RELEASE', release)
     assert run(per_loop=2, save_checkpoint_steps=4) == 0
     assert run.watcher.told == [(k, 2, 0, [f'img_{k - 1}.jpg']) for k in (2, 4, 6)]
-    assert saved(run.folder) == {4: 6, 6: 15}
+    assert saved(run.directory) == {4: 6, 6: 15}
 
 
 def test_steps_left_out_in_a_loop_are_counted_and_the_end_is_not_missed(run):
     left_out = {1: lambda: OVERFLOW, 4: lambda: OVERFLOW, 5: lambda: OVERFLOW}
     assert run(left_out, per_loop=2, max_steps=4, save_checkpoint_steps=2) == 0
     assert [told[:3] for told in run.watcher.told] == [(1, 1, 1), (3, 2, 0), (3, 0, 2), (5, 2, 0)]
-    assert saved(run.folder) == {3: 0 + 2 + 3, 5: 0 + 2 + 3 + 6 + 7}
+    assert saved(run.directory) == {3: 0 + 2 + 3, 5: 0 + 2 + 3 + 6 + 7}
 
 
 def test_restore_goes_on_with_the_next_step_and_the_next_batch(run):
     run(max_steps=2)
     assert run(restore=True) == 0
     assert run.watcher.told[0] == (3, 1, 0, ['img_2.jpg'])
-    assert saved(run.folder)[6] == 15
+    assert saved(run.directory)[6] == 15
 
 
 def test_overwrite_removes_the_earlier_run(run):
     run()
     assert run(overwrite=True, max_steps=2) == 0
-    assert saved(run.folder) == {2: 1}
+    assert saved(run.directory) == {2: 1}
 
 
 def test_a_folder_with_a_checkpoint_is_refused(run):
@@ -137,33 +137,33 @@ def test_a_folder_with_a_checkpoint_is_refused(run):
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_gives_its_exit_code(run, signum):
     assert run(act={3: lambda: os.kill(os.getpid(), signum)}) == 128 + signum
-    assert saved(run.folder) == {3: 3}
+    assert saved(run.directory) == {3: 3}
     assert run.batches.closed
 
 
 def test_a_second_signal_ends_the_run_without_saving(run):
     stop = StopTraining(signal.SIGINT, at_once=True)
     assert run(act={3: fail(stop)}) == 130
-    assert saved(run.folder) == {}
+    assert saved(run.directory) == {}
 
 
 @pytest.mark.parametrize('per_loop', [1, 2])
 def test_a_data_error_saves_what_was_trained(run, per_loop):
     with pytest.raises(PSENetError, match='too few images'):
         run({3: fail(PSENetError('too few images'))}, per_loop)
-    assert saved(run.folder) == {3: 0 + 1 + 2}
+    assert saved(run.directory) == {3: 0 + 1 + 2}
 
 
 def test_an_error_before_the_first_step_saves_nothing(run):
     with pytest.raises(PSENetError, match='no'):
         run({0: fail(PSENetError('no'))})
-    assert saved(run.folder) == {}
+    assert saved(run.directory) == {}
 
 
 def test_nan_keeps_the_last_good_checkpoint(run):
     with pytest.raises(DivergenceError, match=r'step 4 .*nan.*img_3\.jpg'):
         run({3: lambda: float('nan')}, save_checkpoint_steps=2)
-    assert saved(run.folder) == {2: 1}
+    assert saved(run.directory) == {2: 1}
 
 
 def test_a_lost_session_does_not_begin_anew(run):

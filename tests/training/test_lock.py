@@ -1,4 +1,4 @@
-"""Who holds the lock of a checkpoint folder, and who does not: real processes."""
+"""Who holds the lock of a checkpoint directory, and who does not: real processes."""
 
 import errno
 import fcntl

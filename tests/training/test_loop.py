@@ -78,18 +78,18 @@ def run(monkeypatch, tmp_path):
             train.config = config
             return train.batches
         monkeypatch.setattr(loop, '_start_readers', start_readers)
-        config = TrainConfig(training_data_path=str(tmp_path), checkpoint_path=train.folder,
+        config = TrainConfig(training_data_path=str(tmp_path), checkpoint_path=train.directory,
                              **{'max_steps': 5, 'save_checkpoint_steps': 100, **options})
         with tf.Graph().as_default():
             return loop.train(config, GpuDevice(''))
 
-    train.folder = str(tmp_path / 'run')
+    train.directory = str(tmp_path / 'run')
     return train
 
 
-def saved(folder):
-    """{step: weight} of the checkpoints in a folder."""
-    checkpoints = [open_checkpoint(prefix) for prefix in find_checkpoints(folder)]
+def saved(directory):
+    """{step: weight} of the checkpoints in a directory."""
+    checkpoints = [open_checkpoint(prefix) for prefix in find_checkpoints(directory)]
     return {one.global_step(): float(one.reader.get_tensor('weight')) for one in checkpoints}
 
 
@@ -102,19 +102,19 @@ def fail(error):
 
 def test_ends_at_max_steps_and_saves_the_last_step(run):
     assert run() == 0
-    assert saved(run.folder) == {5: 0 + 1 + 2 + 3 + 4}
+    assert saved(run.directory) == {5: 0 + 1 + 2 + 3 + 4}
     assert run.batches.closed
 
 
 def test_saves_at_the_interval_and_keeps_the_newest(run):
     run(save_checkpoint_steps=2, keep_checkpoints=2)
-    assert sorted(saved(run.folder)) == [4, 5]
+    assert sorted(saved(run.directory)) == [4, 5]
 
 
 def test_restore_goes_on_with_the_next_step_and_the_next_batch(run):
     run(max_steps=3)
     assert run(restore=True) == 0
-    assert saved(run.folder)[5] == 10
+    assert saved(run.directory)[5] == 10
     assert run.batches.next_batch == 5
 
 
@@ -129,11 +129,11 @@ def test_the_folder_is_locked_while_it_trains(run):
     held = []
 
     def look():
-        held.append(LOCK_FILE in os.listdir(run.folder))
+        held.append(LOCK_FILE in os.listdir(run.directory))
         return 0.0
     run({1: look})
     assert held == [True]
-    assert LOCK_FILE not in os.listdir(run.folder)
+    assert LOCK_FILE not in os.listdir(run.directory)
 
 
 @pytest.mark.parametrize('option', ['restore', 'overwrite'])
@@ -145,7 +145,7 @@ def test_a_folder_in_use_is_refused_and_stays_as_it_is(run, monkeypatch, option)
     monkeypatch.setattr(fcntl, 'lockf', held)
     with pytest.raises(PSENetError, match=r'checkpoint_path=.*run is in use by another'):
         run(**{option: True})
-    assert sorted(saved(run.folder)) == [3]
+    assert sorted(saved(run.directory)) == [3]
 
 
 def test_restore_at_the_end_has_nothing_to_do(run):
@@ -158,7 +158,7 @@ def test_restore_at_the_end_has_nothing_to_do(run):
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_gives_its_exit_code(run, signum):
     assert run({3: lambda: os.kill(os.getpid(), signum)}) == 128 + signum
-    assert saved(run.folder) == {3: 3}
+    assert saved(run.directory) == {3: 3}
     assert run.batches.closed
 
 
@@ -170,12 +170,12 @@ def test_a_signal_during_the_last_save_waits_for_it(run, monkeypatch):
         return save(*arguments)
     monkeypatch.setattr(loop.CheckpointWriter, 'save', interrupted)
     assert run() == 130
-    assert saved(run.folder) == {5: 10}
+    assert saved(run.directory) == {5: 10}
 
 
 def test_a_second_signal_ends_the_run_without_saving(run):
     assert run({3: fail(StopTraining(signal.SIGINT, at_once=True))}) == 130
-    assert saved(run.folder) == {}
+    assert saved(run.directory) == {}
 
 
 def test_too_little_memory_is_said_in_a_sentence(run, monkeypatch):
@@ -193,35 +193,35 @@ def test_too_little_memory_is_said_in_a_sentence(run, monkeypatch):
 def test_a_data_error_saves_what_was_trained(run):
     with pytest.raises(PSENetError, match='too few images'):
         run({2: fail(PSENetError('too few images'))})
-    assert saved(run.folder) == {2: 1}
+    assert saved(run.directory) == {2: 1}
 
 
 def test_an_error_before_the_first_step_saves_nothing(run):
     with pytest.raises(PSENetError):
         run({0: fail(PSENetError('no'))})
-    assert saved(run.folder) == {}
+    assert saved(run.directory) == {}
 
 
 def test_nan_keeps_the_last_good_checkpoint(run):
     with pytest.raises(DivergenceError, match=r'step 4 .*nan.*img_3\.jpg'):
         run({3: lambda: float('nan')}, save_checkpoint_steps=2)
-    assert saved(run.folder) == {2: 1}
+    assert saved(run.directory) == {2: 1}
 
 
 def test_a_folder_with_a_checkpoint_is_refused(run):
     run()
     with pytest.raises(PSENetError, match=r'--restore.*--overwrite'):
         run()
-    assert sorted(saved(run.folder)) == [5]
+    assert sorted(saved(run.directory)) == [5]
 
 
 def test_overwrite_removes_the_earlier_run_and_nothing_else(run):
     run(max_steps=4)
-    notes = os.path.join(run.folder, 'notes.txt')
+    notes = os.path.join(run.directory, 'notes.txt')
     with open(notes, 'w', encoding='utf-8') as file:
         file.write('mine')
     run(overwrite=True, max_steps=2)
-    assert sorted(saved(run.folder)) == [2]
+    assert sorted(saved(run.directory)) == [2]
     assert os.path.exists(notes)
 
 
@@ -230,4 +230,4 @@ def test_overwrite_that_cannot_start_loses_nothing(run, monkeypatch):
     monkeypatch.setattr(loop, 'build_train_graph', lambda *_: fail(PSENetError('no'))())
     with pytest.raises(PSENetError):
         run(overwrite=True)
-    assert sorted(saved(run.folder)) == [5]
+    assert sorted(saved(run.directory)) == [5]

@@ -52,7 +52,7 @@ def run(monkeypatch, tmp_path):
             return train.batches
         monkeypatch.setattr(loop, 'build_train_graph', graph)
         monkeypatch.setattr(loop, '_start_readers', start_readers)
-        config = TrainConfig(training_data_path=str(tmp_path), checkpoint_path=train.folder,
+        config = TrainConfig(training_data_path=str(tmp_path), checkpoint_path=train.directory,
                              **{'max_steps': 5, 'save_checkpoint_steps': 2, **options})
         with tf.Graph().as_default():
             return loop.train(config, OneOfTwo(rank), [train.spy])
@@ -64,7 +64,7 @@ def run(monkeypatch, tmp_path):
             train.told.append((step, session.run(train.shared)))
 
     train.spy, train.told = Spy(), []
-    train.folder = str(tmp_path / 'run')
+    train.directory = str(tmp_path / 'run')
     return train
 
 
@@ -75,7 +75,7 @@ def kill(signum):
 
 def test_rank_0_saves_and_shares_before_each_save(run):
     assert run() == 0
-    assert sorted(saved(run.folder)) == [2, 4, 5]
+    assert sorted(saved(run.directory)) == [2, 4, 5]
     assert run.told == [(5, 100 + 3)]
 
 
@@ -83,21 +83,21 @@ def test_rank_0_saves_and_shares_before_each_save(run):
 def test_nobody_leaves_before_rank_0_has_saved(run, monkeypatch, rank, seen):
     waits = []
     monkeypatch.setattr(loop.LeaveTogetherHook, 'end',
-                        lambda *_: waits.append(sorted(saved(run.folder))))
+                        lambda *_: waits.append(sorted(saved(run.directory))))
     assert run(rank=rank) == 0
     assert waits == [seen]
 
 
 def test_the_other_writes_a_log_and_nothing_else(run):
     assert run(rank=1) == 0
-    assert os.listdir(run.folder) == ['rank_1.log']
+    assert os.listdir(run.directory) == ['rank_1.log']
     assert run.told == []
 
 
 def test_the_log_of_the_other_ends_with_its_error(run):
     with pytest.raises(PSENetError):
         run(rank=1, faults={0: fail(PSENetError('no image can be read'))})
-    with open(log_path(run.folder, 1), encoding='utf-8') as file:
+    with open(log_path(run.directory, 1), encoding='utf-8') as file:
         assert file.read().splitlines()[-1].endswith('ERROR] no image can be read')
 
 
@@ -110,30 +110,30 @@ def test_a_log_that_cannot_be_written_is_named(run, tmp_path):
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_the_step_that_tells_it(run, signum):
     assert run(faults={3: kill(signum)}, save_checkpoint_steps=100) == 128 + signum
-    assert sorted(saved(run.folder)) == [4]
+    assert sorted(saved(run.directory)) == [4]
 
 
 def test_the_partners_signal_ends_the_run_as_well(run):
     assert run(partner={1: (1.0, 0.0)}, save_checkpoint_steps=100) == 143
-    assert sorted(saved(run.folder)) == [2]
+    assert sorted(saved(run.directory)) == [2]
 
 
 def test_a_second_signal_ends_the_run_without_saving(run):
     assert run(faults={3: fail(StopTraining(signal.SIGINT, at_once=True))},
                save_checkpoint_steps=100) == 130
-    assert saved(run.folder) == {}
+    assert saved(run.directory) == {}
 
 
 def test_what_ends_the_partner_ends_this_run_and_saves(run):
     with pytest.raises(PeerError, match='another process failed'):
         run(partner={2: (0.0, 1.0)}, save_checkpoint_steps=100)
-    assert sorted(saved(run.folder)) == [3]
+    assert sorted(saved(run.directory)) == [3]
 
 
 def test_a_process_without_data_takes_one_more_step_with_the_others(run):
     with pytest.raises(PSENetError, match='too few images'):
         run(faults={2: fail(PSENetError('too few images'))}, save_checkpoint_steps=100)
-    assert saved(run.folder) == {3: 0 + 1 + 1}
+    assert saved(run.directory) == {3: 0 + 1 + 1}
 
 
 def test_a_partner_that_is_gone_is_said_and_nothing_is_saved(run, monkeypatch):
@@ -146,7 +146,7 @@ def test_a_partner_that_is_gone_is_said_and_nothing_is_saved(run, monkeypatch):
     monkeypatch.setattr(tf.Session, 'run', without_partner)
     with pytest.raises(PeerError, match=r'rank 0 of 2 .*\(the partner is gone\).*--restore'):
         run(save_checkpoint_steps=2)
-    assert sorted(saved(run.folder)) == [2]
+    assert sorted(saved(run.directory)) == [2]
 
 
 def test_other_errors_of_ops_are_not_the_partners(run, monkeypatch):
@@ -164,5 +164,5 @@ def test_processes_that_go_on_from_different_steps_are_refused():
         session.run(tf.global_variables_initializer())
         check_same_step(session, 500)
         with pytest.raises(PeerError, match=r'found step 0 in --checkpoint_path, but rank 0 '
-                                            r'found step 500; give all processes the same folder'):
+                                            r'found step 500; give all processes the same d'):
             check_same_step(session, 0)

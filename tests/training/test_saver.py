@@ -1,4 +1,4 @@
-"""Which files of a folder are written, kept and removed, and what a failing save leaves."""
+"""Which files of a directory are written, kept and removed, and what a failing save leaves."""
 
 import contextlib
 import json
@@ -33,31 +33,31 @@ def weight(session):
     return variable
 
 
-def save(session, folder, steps, keep=5):
+def save(session, directory, steps, keep=5):
     """Saves at these steps as one run does, the weight being the step."""
-    writer = CheckpointWriter(str(folder), keep)
+    writer = CheckpointWriter(str(directory), keep)
     for step in steps:
         tf.global_variables()[0].load(step, session)
         writer.save(session, step)
     return writer
 
 
-def steps_in(folder):
-    """Steps of the checkpoints in a folder that can be read and hold their step as weight."""
-    checkpoints = [open_checkpoint(prefix) for prefix in find_checkpoints(str(folder))]
+def steps_in(directory):
+    """Steps of the checkpoints in a directory that can be read and hold their step as weight."""
+    checkpoints = [open_checkpoint(prefix) for prefix in find_checkpoints(str(directory))]
     steps = [int(checkpoint.reader.get_tensor('weight')) for checkpoint in checkpoints]
     assert steps == [step_of(checkpoint.prefix) for checkpoint in checkpoints]
     return steps
 
 
-def listed(folder):
-    """Names in the folder's manifest."""
-    return json.loads((folder / 'training_files.json').read_text())['checkpoints']
+def listed(directory):
+    """Names in the directory's manifest."""
+    return json.loads((directory / 'training_files.json').read_text())['checkpoints']
 
 
-def listed_steps(folder):
-    """Steps of the names in the folder's manifest."""
-    return [step_of(name) for name in listed(folder)]
+def listed_steps(directory):
+    """Steps of the names in the directory's manifest."""
+    return [step_of(name) for name in listed(directory)]
 
 
 def test_save_returns_the_prefix_and_remembers_the_step(session, weight, tmp_path):
@@ -115,9 +115,9 @@ def test_rotation_leaves_checkpoints_that_were_there_before(session, weight, tmp
 
 @pytest.mark.parametrize('name', ['run[1]', 'run*', 'run?'])
 def test_rotation_in_a_folder_whose_name_looks_like_a_pattern(session, weight, tmp_path, name):
-    for folder in ('run1', name):
-        (tmp_path / folder).mkdir()
-        save(session, tmp_path / folder, [10, 20, 30], keep=3 if folder == 'run1' else 1)
+    for directory in ('run1', name):
+        (tmp_path / directory).mkdir()
+        save(session, tmp_path / directory, [10, 20, 30], keep=3 if directory == 'run1' else 1)
     assert steps_in(tmp_path / name) == [30]
     assert steps_in(tmp_path / 'run1') == [10, 20, 30]
     assert resolve_checkpoint(str(tmp_path / name)) == str(tmp_path / name / 'model.ckpt-30')
@@ -146,8 +146,8 @@ def test_the_step_is_saved_as_float32_and_restored_as_it_is_counted(session, wei
 def test_remove_earlier_run_removes_what_training_wrote(session, weight, tmp_path, messages):
     save(session, tmp_path, [10, 20])
     (tmp_path / 'eval').mkdir()
-    for folder in (tmp_path, tmp_path / 'eval'):
-        (folder / ('events.out.tfevents.1.host' + EVENTS_SUFFIX)).write_bytes(b'')
+    for directory in (tmp_path, tmp_path / 'eval'):
+        (directory / ('events.out.tfevents.1.host' + EVENTS_SUFFIX)).write_bytes(b'')
     (tmp_path / 'eval' / 'events.out.tfevents.1.host').write_bytes(b'mine')
     remove_earlier_run(str(tmp_path))
     assert sorted(os.listdir(str(tmp_path))) == ['eval', 'training_files.json']
@@ -187,7 +187,7 @@ def test_remove_earlier_run_names_what_stays(session, weight, tmp_path, monkeypa
     def refuse(path):
         raise PermissionError(13, 'Permission denied', path)
     monkeypatch.setattr(os, 'remove', refuse)
-    with pytest.raises(PSENetError, match=r'--overwrite: .*Permission denied.*another folder'):
+    with pytest.raises(PSENetError, match=r'--overwrite: .*Permission denied.*another directory'):
         remove_earlier_run(str(tmp_path))
 
 
@@ -228,7 +228,7 @@ def test_manifest_leaves_out_what_is_gone(session, weight, tmp_path):
     assert Manifest(str(tmp_path)).checkpoints == [str(tmp_path / 'model.ckpt-20')]
 
 
-# A folder where a file should go is in the way of everybody, of root as well.
+# A directory where a file should go is in the way of everybody, of root as well.
 @pytest.mark.parametrize('obstacle', ['model.ckpt-20' + DATA, 'model.ckpt-20.index',
                                       'training_files.json'])
 def test_a_save_that_fails_leaves_the_earlier_checkpoint(session, weight, tmp_path, obstacle):
@@ -247,8 +247,8 @@ def test_a_folder_that_is_gone_is_named(session, weight, tmp_path):
     (tmp_path / 'run').mkdir()
     writer = save(session, tmp_path / 'run', [])
     (tmp_path / 'run').rmdir()
-    with pytest.raises(PSENetError, match=f'step 3 cannot be written to {tmp_path}/run: the folder '
-                                          'no longer exists'):
+    with pytest.raises(PSENetError, match=f'step 3 cannot be written to {tmp_path}/run: the '
+                                          'directory no longer exists'):
         writer.save(session, 3)
 
 
@@ -260,7 +260,7 @@ FOREIGN = [f'model.ckpt-200{DATA}', f'model.ckpt-200{DATA}.tempstate123',
 
 @pytest.fixture
 def cut_off(session, weight, tmp_path):
-    """A folder with a checkpoint and what a process left that was killed while it saved."""
+    """A directory with a checkpoint and what a process left that was killed while it saved."""
     save(session, tmp_path, [10])
     Manifest(str(tmp_path)).add(str(tmp_path / 'model.ckpt-20'))
     for name in LEFTOVERS + FOREIGN:

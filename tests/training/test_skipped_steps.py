@@ -123,7 +123,7 @@ def test_a_step_left_out_is_no_step(skipping, monkeypatch):
     assert skipping({2: overflow, 3: overflow}, save_checkpoint_steps=2) == 0
     assert skipping.told == [1, 2, 'skip', 'skip', 3, 4, 5]
     assert saves == [2, 4, 5]
-    assert saved(skipping.folder)[5] == 0 + 1 + 4 + 5 + 6
+    assert saved(skipping.directory)[5] == 0 + 1 + 4 + 5 + 6
     assert skipping.batches.next_batch == 7
 
 
@@ -131,19 +131,19 @@ def test_restore_goes_on_with_the_batch_of_its_step(skipping):
     skipping({1: overflow}, max_steps=3)
     assert skipping(restore=True) == 0
     # Batch 3 was seen before the end of the first run, whose step 3 it was; it comes again.
-    assert saved(skipping.folder)[5] == 0 + 2 + 3 + 3 + 4
+    assert saved(skipping.directory)[5] == 0 + 2 + 3 + 3 + 4
 
 
 def test_too_many_in_a_row_end_the_run_and_save_nothing(skipping):
     with pytest.raises(DivergenceError, match='after step 3: the gradients of 3 consecutive steps'):
         skipping(dict.fromkeys([3, 4, 5], overflow), save_checkpoint_steps=2)
-    assert sorted(saved(skipping.folder)) == [2]
+    assert sorted(saved(skipping.directory)) == [2]
 
 
 def test_an_error_after_a_skipped_first_step_saves_nothing(skipping):
     with pytest.raises(PSENetError):
         skipping({0: overflow, 1: fail(PSENetError('no'))})
-    assert saved(skipping.folder) == {}
+    assert saved(skipping.directory) == {}
 
 
 def test_summaries_hold_the_loss_scale():

@@ -22,11 +22,11 @@ def written(tmp_path):
     return write
 
 
-def events_in(folder):
-    """All events in a folder but each file's version mark."""
+def events_in(directory):
+    """All events in a directory but each file's version mark."""
     events = []
-    for name in sorted(os.listdir(str(folder))):
-        events += tf.compat.v1.train.summary_iterator(str(folder / name))
+    for name in sorted(os.listdir(str(directory))):
+        events += tf.compat.v1.train.summary_iterator(str(directory / name))
     return [event for event in events if not event.file_version]
 
 

@@ -213,9 +213,9 @@ def test_four_inks_become_three_colours(tmp_path):
 
 
 def test_missing_files_and_directories_are_named(tmp_path):
-    (tmp_path / 'folder.jpg').mkdir()
-    with pytest.raises(ImageError, match=r'folder\.jpg: Is a directory'):
-        read_image(str(tmp_path / 'folder.jpg'))
+    (tmp_path / 'directory.jpg').mkdir()
+    with pytest.raises(ImageError, match=r'directory\.jpg: Is a directory'):
+        read_image(str(tmp_path / 'directory.jpg'))
     with pytest.raises(ImageError, match=r'none\.jpg: No such file'):
         read_image(str(tmp_path / 'none.jpg'))
 

@@ -91,11 +91,11 @@ def open_scoring(samples: Samples) -> Iterator[Case]:
     """Prepares the results of every image of the ground truth, as eval.py writes them."""
     geometry = Geometry(input_size(samples), samples.image_size)
     scores = draw_scores(samples)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         for image_id, quantised in scores.items():
-            write_result(folder, f'img_{image_id}',
+            write_result(directory, f'img_{image_id}',
                          find_boxes(as_scores(quantised), geometry, _THRESHOLDS))
-        archive = write_archive(folder)
+        archive = write_archive(directory)
 
         def sample() -> Sample:
             return Sample(timed_pass(lambda path: score_archives(samples.gt_zip, path), [archive],

@@ -37,17 +37,17 @@ SEG_MAP_THRESH = 0.5
 def open_eval(samples: Samples) -> Iterator[Case]:
     """Writes a checkpoint, and starts the network from it."""
     images = dict(itertools.islice(images_by_stem(samples.test_dir).items(), NUM_IMAGES))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         started = time.perf_counter()
         configure_tensorflow('')
         # Only now may TensorFlow start.
         from inference.networks import Network
         imported = time.perf_counter() - started
         from tools.benchmarks.stand_in import write_checkpoint
-        write_checkpoint(folder)
+        write_checkpoint(directory)
         started = time.perf_counter()
-        with Detector(Network(folder), DetectConfig(seg_map_thresh=SEG_MAP_THRESH)) as detector:
-            run = _EvalRun(detector, images, folder, imported + time.perf_counter() - started)
+        with Detector(Network(directory), DetectConfig(seg_map_thresh=SEG_MAP_THRESH)) as detector:
+            run = _EvalRun(detector, images, directory, imported + time.perf_counter() - started)
             yield Case(f'{len(images)} images of {samples.name}', 'image', run.sample, passes=3,
                        warm_up=0, baseline='the network alone', targets=(Target('ratio', 1.05),),
                        figures=run.figures)
@@ -56,10 +56,10 @@ def open_eval(samples: Samples) -> Iterator[Case]:
 class _EvalRun:
     """Passes of the case eval, with the start-up time of the command."""
 
-    def __init__(self, detector, images: Dict[str, str], folder: str, start_seconds: float):
+    def __init__(self, detector, images: Dict[str, str], directory: str, start_seconds: float):
         self._detector = detector
         self._images = images
-        self._folder = folder
+        self._folder = directory
         self._start_seconds = start_seconds
         self._boxes = 0
 
@@ -84,9 +84,9 @@ def open_engines(samples: Samples) -> Iterator[Case]:
     path = next(iter(images_by_stem(samples.test_dir).values()))
     image = prepare_image(read_image(path), MAX_SIDE_LEN).image_rgb
     configure_tensorflow('')
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         networks = {}
-        for name, config in _write_models(folder).items():
+        for name, config in _write_models(directory).items():
             networks[name] = open_network(config)
             stack.callback(networks[name].close)
         run = _EnginesRun(networks, image)
@@ -108,9 +108,9 @@ def open_precisions(samples: Samples) -> Iterator[Case]:
     """Exports the committed model in float32 and int8, and opens it in each engine."""
     images = [read_image(path) for path in images_by_stem(samples.test_dir).values()]
     configure_tensorflow('')
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         detectors = {name: stack.enter_context(open_detector(config))
-                     for name, config in _write_precisions(folder, samples).items()}
+                     for name, config in _write_precisions(directory, samples).items()}
         run = _PrecisionsRun(detectors, images)
         size = run.prepare().image_rgb.shape
         yield Case(f'{samples.name} at {size[1]}x{size[0]}, on {_processor()}', 'image', run.sample,
@@ -118,7 +118,7 @@ def open_precisions(samples: Samples) -> Iterator[Case]:
                    targets=(Target('best_ratio', 0.45),), figures=run.figures)
 
 
-def _write_precisions(folder: str, samples: Samples) -> Dict[str, DetectConfig]:
+def _write_precisions(directory: str, samples: Samples) -> Dict[str, DetectConfig]:
     # TensorFlow comes with them.
     from tools.exporting.formats import convert_to_onnx, freeze
     from training.checkpoints import resolve_checkpoint
@@ -131,7 +131,7 @@ def _write_precisions(folder: str, samples: Samples) -> Dict[str, DetectConfig]:
               for path in paths[::max(1, len(paths) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES])
     files = {}
     for name, content in (('', model), ('int8', quantize(model, inputs))):
-        files[name] = os.path.join(folder, f'psenet{name}.onnx')
+        files[name] = os.path.join(directory, f'psenet{name}.onnx')
         with open(files[name], 'wb') as file:
             file.write(content)
     base = DetectConfig(engine='onnx', model=files[''], **{
@@ -191,17 +191,17 @@ class _PrecisionsRun:
         return {**figures, 'best_ratio': min(usable)}
 
 
-def _write_models(folder: str) -> Dict[str, DetectConfig]:
+def _write_models(directory: str) -> Dict[str, DetectConfig]:
     # TensorFlow comes with them.
     from tools.benchmarks.stand_in import write_checkpoint
     from tools.exporting.formats import FORMATS, freeze
 
-    prefix = write_checkpoint(folder)
+    prefix = write_checkpoint(directory)
     graph_def = freeze(prefix)
     configs = {CHECKPOINT: DetectConfig(checkpoint_path=prefix)}
     for name in (FROZEN_GRAPH, ONNX):
         form = FORMATS[name]
-        model = os.path.join(folder, form.file)
+        model = os.path.join(directory, form.file)
         form.write(graph_def, model)
         configs[name] = DetectConfig(engine=form.engine, model=model)
     return configs

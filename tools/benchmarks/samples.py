@@ -39,8 +39,8 @@ class Samples(NamedTuple):
 
     Attributes:
         name: name of the data set, for messages.
-        train_dir: folder with img_N.jpg and gt_img_N.txt.
-        test_dir: folder with img_N.jpg.
+        train_dir: directory with img_N.jpg and gt_img_N.txt.
+        test_dir: directory with img_N.jpg.
         gt_zip: ground truth, gt_img_N.txt, of at least the images in test_dir.
         image_size: (width, height).
     """
@@ -53,21 +53,21 @@ class Samples(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_samples(folder: Optional[str] = None) -> Iterator[Samples]:
-    """Opens the ICDAR2015 samples, or draws synthetic ones in a temporary folder.
+def open_samples(directory: Optional[str] = None) -> Iterator[Samples]:
+    """Opens the ICDAR2015 samples, or draws synthetic ones in a temporary directory.
 
     Args:
-        folder: folder with train, test and gt.zip in the form of ICDAR2015. None takes
+        directory: directory with train, test and gt.zip in the form of ICDAR2015. None takes
             ICDAR_FOLDER if it is complete, otherwise synthetic data.
 
     Yields:
         The samples.
 
     Raises:
-        PSENetError: the folder is not complete.
+        PSENetError: the directory is not complete.
     """
-    if folder is not None:
-        yield _samples(folder, folder)
+    if directory is not None:
+        yield _samples(directory, directory)
     elif all(os.path.exists(os.path.join(ICDAR_FOLDER, name)) for name in _NAMES):
         yield _samples(ICDAR, ICDAR_FOLDER)
     else:
@@ -76,11 +76,11 @@ def open_samples(folder: Optional[str] = None) -> Iterator[Samples]:
             yield _samples('the demo', temporary)
 
 
-def _samples(name: str, folder: str) -> Samples:
-    paths = [os.path.join(folder, each) for each in _NAMES]
+def _samples(name: str, directory: str) -> Samples:
+    paths = [os.path.join(directory, each) for each in _NAMES]
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
-        raise PSENetError(f'{missing[0]} does not exist; --samples is a folder with train, test '
+        raise PSENetError(f'{missing[0]} does not exist; --samples is a directory with train, test '
                           'and gt.zip as ICDAR2015 has them')
     height, width = read_image_size(os.path.join(paths[1], 'img_1.jpg'))
     return Samples(name, *paths, (width, height))

@@ -55,11 +55,11 @@ def _step(inputs: Inputs, seconds: float) -> List[tf.Tensor]:
     return [loss + index for index in range(_NUM_SCALARS)] + [score_maps]
 
 
-def write_checkpoint(folder: str) -> str:
+def write_checkpoint(directory: str) -> str:
     """Saves the network's initial weights, from a fixed seed, as moving averages.
 
     Args:
-        folder: folder for ``model.ckpt-0``, 110 MB.
+        directory: directory for ``model.ckpt-0``, 110 MB.
 
     Returns:
         The checkpoint's prefix.
@@ -71,5 +71,5 @@ def write_checkpoint(folder: str) -> str:
         trainable = set(tf.trainable_variables())
         names = {variable.op.name + (AVERAGE_SUFFIX if variable in trainable else ''): variable
                  for variable in tf.global_variables()}
-        return tf.train.Saver(names).save(session, os.path.join(folder, 'model.ckpt-0'),
+        return tf.train.Saver(names).save(session, os.path.join(directory, 'model.ckpt-0'),
                                           write_meta_graph=False)

@@ -25,28 +25,28 @@ class ComparisonImages(NamedTuple):
     description: str
 
 
-def find_images(folder: str, count: int, max_pixels: int) -> ComparisonImages:
-    """Reads the first images of a folder, or draws two images with words.
+def find_images(directory: str, count: int, max_pixels: int) -> ComparisonImages:
+    """Reads the first images of a directory, or draws two images with words.
 
     Args:
-        folder: folder with images; '' for synthetic ones.
-        count: number of images to read from the folder.
+        directory: directory with images; '' for synthetic ones.
+        count: number of images to read from the directory.
         max_pixels: an image with more pixels is an error.
 
     Returns:
         At least one image.
 
     Raises:
-        PSENetError: the folder has no image, or one of the first cannot be read.
+        PSENetError: the directory has no image, or one of the first cannot be read.
     """
-    if not folder:
+    if not directory:
         landscape, portrait = (draw_scene(np.random.RandomState(seed), _SIDE).image
                                for seed in (0, 1))
         return ComparisonImages([landscape[:_SHORT_SIDE], portrait[:, :_SHORT_SIDE]],
-                          '2 synthetic images')
-    paths = list(itertools.islice(images_by_stem(folder).values(), count))
+                                  '2 synthetic images')
+    paths = list(itertools.islice(images_by_stem(directory).values(), count))
     images = [read_image(path, max_pixels=max_pixels) for path in paths]
-    return ComparisonImages(images, f'{len(images)} images of {folder}')
+    return ComparisonImages(images, f'{len(images)} images of {directory}')
 
 
 class Outputs(NamedTuple):

@@ -1,4 +1,4 @@
-"""Export of a checkpoint: models are written to a working folder, compared, and put in place."""
+"""Export of a checkpoint: models are written to a working directory, compared, and put in place."""
 
 import contextlib
 import fcntl
@@ -43,10 +43,10 @@ _NETWORK = {
 
 
 def read_manifest(output_dir: str) -> Dict[str, Any]:
-    """Reads the manifest of earlier exports into a folder.
+    """Reads the manifest of earlier exports into a directory.
 
     Args:
-        output_dir: the folder.
+        output_dir: the directory.
 
     Returns:
         Format name -> description of the model, for the models that exist.
@@ -71,7 +71,7 @@ def write_manifest(output_dir: str, models: Dict[str, Any]) -> None:
     """Writes the manifest.
 
     Args:
-        output_dir: the folder with the models.
+        output_dir: the directory with the models.
         models: format name -> description of the model.
 
     Raises:
@@ -90,15 +90,15 @@ _PREFIX = '.export-'
 
 @contextlib.contextmanager
 def working_folder(output_dir: str) -> Iterator[str]:
-    """Creates a temporary folder inside the output folder, which is created if missing.
+    """Creates a temporary directory inside the output directory, which is created if missing.
 
-    Folders that a killed process left behind are removed.
+    Directories that a killed process left behind are removed.
 
     Args:
-        output_dir: output folder of the models.
+        output_dir: output directory of the models.
 
     Yields:
-        Path of the empty folder.
+        Path of the empty directory.
 
     Raises:
         PSENetError: it cannot be created.
@@ -107,26 +107,26 @@ def working_folder(output_dir: str) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         with disk_errors_named(output_dir):
             _remove_abandoned(output_dir)
-            folder = stack.enter_context(
+            directory = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix=_PREFIX, dir=output_dir))
-            # On a file system without locks, other folders are not removed either.
+            # On a file system without locks, other directories are not removed either.
             with contextlib.suppress(OSError):
-                stack.enter_context(_locked(folder))
-        yield folder
+                stack.enter_context(_locked(directory))
+        yield directory
 
 
 def _remove_abandoned(output_dir: str) -> None:
     for name in os.listdir(output_dir):
-        folder = os.path.join(output_dir, name)
+        directory = os.path.join(output_dir, name)
         if name.startswith(_PREFIX):
-            with contextlib.suppress(OSError), _locked(folder):
-                shutil.rmtree(folder)
+            with contextlib.suppress(OSError), _locked(directory):
+                shutil.rmtree(directory)
 
 
 @contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Locks a folder; raises OSError if a running process holds the lock."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _locked(directory: str) -> Iterator[None]:
+    """Locks a directory; raises OSError if a running process holds the lock."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -144,7 +144,7 @@ def disk_errors_named(path: str) -> Iterator[None]:
     try:
         yield
     except _DISK_ERRORS as error:
-        # TensorFlow's message names a file in the working folder before the reason.
+        # TensorFlow's message names a file in the working directory before the reason.
         reason = getattr(error, 'strerror', None) or first_line(error).split('; ')[-1]
         raise PSENetError(f'cannot write {path}: {reason}') from None
 
@@ -154,7 +154,7 @@ def check_replaceable(path: str, is_folder: bool) -> None:
 
     Args:
         path: path of a model.
-        is_folder: whether it is the folder of a SavedModel.
+        is_folder: whether it is the directory of a SavedModel.
 
     Raises:
         PSENetError: the path exists and is not an exported model.
@@ -172,7 +172,7 @@ def put_in_place(model: str, path: str) -> None:
     """Moves a finished model to its destination, replacing an earlier one.
 
     Args:
-        model: file or folder in a working folder on the same disk.
+        model: file or directory in a working directory on the same disk.
         path: destination.
 
     Raises:
@@ -182,7 +182,7 @@ def put_in_place(model: str, path: str) -> None:
         if not os.path.isdir(path):
             os.replace(model, path)
             return
-        # A folder cannot be replaced in one step.
+        # A directory cannot be replaced in one step.
         earlier = f'{model}.earlier'
         os.rename(path, earlier)
         try:
@@ -199,7 +199,7 @@ class Export(NamedTuple):
     """Settings of an export.
 
     checkpoint_path: as for ``resolve_checkpoint``.
-    output_dir: folder for the models, created if missing.
+    output_dir: directory for the models, created if missing.
     formats: names in FORMATS.
     inputs: images to compare the models on, from ``inputs_at_two_sizes``.
     max_difference: largest acceptable difference of two scores, 0..1.
@@ -264,11 +264,11 @@ def export_models(export: Export) -> Iterator[Exported]:
                 max(maps.max() for maps in expected.score_maps))
     logger.info('freezing the network')
     graph_def = freeze(checkpoint.prefix, export.input_size)
-    with working_folder(export.output_dir) as folder:
+    with working_folder(export.output_dir) as directory:
         for name in export.formats:
             form = FORMATS[name]
             place, written = (os.path.join(each, form.file)
-                              for each in (export.output_dir, folder))
+                              for each in (export.output_dir, directory))
             logger.info('writing %s', place)
             with disk_errors_named(place):
                 form.write(graph_def, written)
@@ -315,11 +315,11 @@ def _outputs(config: DetectConfig, inputs: Sequence[np.ndarray], name: str) -> O
 
 
 def _size(model: str) -> int:
-    """Returns the size in bytes of a file, or of all files below a folder."""
+    """Returns the size in bytes of a file, or of all files below a directory."""
     if not os.path.isdir(model):
         return os.path.getsize(model)
-    return sum(os.path.getsize(os.path.join(folder, name))
-               for folder, _, names in os.walk(model) for name in names)
+    return sum(os.path.getsize(os.path.join(directory, name))
+               for directory, _, names in os.walk(model) for name in names)
 
 
 def _describe(exported: Exported, export: Export, checkpoint: Checkpoint) -> Dict[str, Any]:

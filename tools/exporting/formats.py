@@ -160,7 +160,7 @@ FLOAT_SIGNATURE = 'serving_float'
 class Format(NamedTuple):
     """A format of exported models.
 
-    file: name of the model in the output folder.
+    file: name of the model in the output directory.
     engine: value of --engine of eval.py.
     dtype: dtype of the model's input.
     write: writes the frozen graph to a new path; raises OSError or tf.errors.OpError.
@@ -181,7 +181,7 @@ def write_frozen_graph(graph_def: tf.GraphDef, path: str) -> None:
         file.write(graph_def.SerializeToString())
 
 
-def write_saved_model(graph_def: tf.GraphDef, folder: str) -> None:
+def write_saved_model(graph_def: tf.GraphDef, directory: str) -> None:
     """Writes a SavedModel with signatures for uint8 and for float32 images."""
     with tf.Graph().as_default(), tf.Session() as session:
         pixels = tf.placeholder(tf.uint8, [None, None, None, 3], name=INPUT_NAME)
@@ -193,7 +193,7 @@ def write_saved_model(graph_def: tf.GraphDef, folder: str) -> None:
             name: tf.saved_model.predict_signature_def({INPUT_NAME: tensor},
                                                        {OUTPUT_NAME: score_maps})
             for name, tensor in ((DEFAULT_SIGNATURE, pixels), (FLOAT_SIGNATURE, images))}
-        builder = tf.saved_model.Builder(folder)
+        builder = tf.saved_model.Builder(directory)
         builder.add_meta_graph_and_variables(
             session, [tf.saved_model.tag_constants.SERVING], signatures)
         builder.save()

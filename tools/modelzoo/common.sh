@@ -1,4 +1,4 @@
-# Functions of the four scripts in this folder, which source this file; see README.md.
+# Functions of the four scripts in this directory, which source this file; see README.md.
 
 zoo=$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd -- "$zoo/../.." && pwd)
@@ -21,17 +21,17 @@ train_arguments=()
 
 usage() {
   cat <<USAGE
-usage: bash $(basename -- "$0") --data_path=<folder> [argument ...]
+usage: bash $(basename -- "$0") --data_path=<dir> [argument ...]
 
-  --data_path=<folder>      training images and labels, in it or in its ocr/icdar2015 or icdar2015
-  --ckpt_path=<path>        pretrained $BACKBONE, or the folder that holds it (default:
+  --data_path=<dir>         training images and labels, in it or in its ocr/icdar2015 or icdar2015
+  --ckpt_path=<path>        pretrained $BACKBONE, or the directory that holds it (default:
                             pretrain_model in --data_path, else that of the project)
   --precision_mode=<mode>   precision mode of the adapter (default: that of the adapter)
   --over_dump=True          dump operators that overflow
   --data_dump_flag=True     dump tensors at the steps in --data_dump_step=10
   --profiling=True          profile
   --autotune=True           tune operators
-  --data_save_path=<folder> folder for dumps and profiles (default: the run's output folder)
+  --data_save_path=<dir>    directory for dumps and profiles (default: the run's output directory)
   -h, --help                show this text
 
 Any other --flag=value is passed to npu_train.py. The results are in output/<device>/.
@@ -75,13 +75,13 @@ read_arguments() {
 }
 
 # Prints a path as the caller's shell resolves it: in the link test/, the shell's .. is the project's
-# folder, but for programs it is the parent of the link's target.
+# directory, but for programs it is the parent of the link's target.
 as_meant() {  # path
-  local folder
-  if folder=$(cd -- "$1" 2>/dev/null && pwd); then
-    printf '%s' "$folder"
-  elif folder=$(cd -- "$(dirname -- "$1")" 2>/dev/null && pwd); then
-    printf '%s' "${folder%/}/$(basename -- "$1")"
+  local directory
+  if directory=$(cd -- "$1" 2>/dev/null && pwd); then
+    printf '%s' "$directory"
+  elif directory=$(cd -- "$(dirname -- "$1")" 2>/dev/null && pwd); then
+    printf '%s' "${directory%/}/$(basename -- "$1")"
   else
     printf '%s' "$1"
   fi
@@ -89,11 +89,11 @@ as_meant() {  # path
 
 # Sets data_arguments from the two paths of the model zoo.
 read_paths() {
-  local folder training_data
+  local directory training_data
   training_data=$data_path
-  for folder in "$data_path/ocr/icdar2015" "$data_path/icdar2015"; do
-    if [ -d "$folder" ]; then
-      training_data=$folder
+  for directory in "$data_path/ocr/icdar2015" "$data_path/icdar2015"; do
+    if [ -d "$directory" ]; then
+      training_data=$directory
     fi
   done
   data_arguments=("--training_data_path=$training_data")
@@ -211,7 +211,7 @@ run_case() {  # acc|perf ranks steps arguments...
     unset RANK_TABLE_FILE
     export RANK_ID=0
   fi
-  # It is the name of a folder that is emptied.
+  # It is the name of a directory that is emptied.
   [[ $device =~ ^[0-9]+$ ]] || fail "the device $device must be a number"
   output=$zoo/output/$device
   log=$output/train_$device.log

@@ -160,12 +160,12 @@ def draw_history(rows: Sequence[Scored], kept: Sequence[Scored], path: str) -> N
 
 
 class BestCheckpoints:
-    """Folder of the best checkpoints and of those that wait to be scored."""
+    """Directory of the best checkpoints and of those that wait to be scored."""
 
-    def __init__(self, folder: str):
-        """Sets the folder, which is created when the first checkpoint is fetched."""
-        self._folder = folder
-        self._waiting = os.path.join(folder, 'waiting')
+    def __init__(self, directory: str):
+        """Sets the directory, which is created when the first checkpoint is fetched."""
+        self._folder = directory
+        self._waiting = os.path.join(directory, 'waiting')
 
     def waiting(self) -> List[str]:
         """Lists the prefixes of waiting checkpoints, lowest step first."""
@@ -175,10 +175,10 @@ class BestCheckpoints:
         """Links or copies a checkpoint, unless it is incomplete or being removed.
 
         Args:
-            prefix: prefix of the checkpoint in the folder of its run.
+            prefix: prefix of the checkpoint in the directory of its run.
 
         Raises:
-            PSENetError: the disk is full, or the folder cannot be written.
+            PSENetError: the disk is full, or the directory cannot be written.
         """
         target = os.path.join(self._waiting, os.path.basename(prefix))
         try:
@@ -209,7 +209,7 @@ class BestCheckpoints:
 
     @staticmethod
     def dismiss(prefix: str) -> None:
-        """Removes a checkpoint of this folder.
+        """Removes a checkpoint of this directory.
 
         Raises:
             PSENetError: it cannot be removed.
@@ -222,7 +222,7 @@ class BestCheckpoints:
                               'and restart') from None
 
     def holds(self, row: Scored) -> bool:
-        """Returns True if the checkpoint of a row is in the folder."""
+        """Returns True if the checkpoint of a row is in the directory."""
         prefix = self._prefix(row)
         return _is_complete(prefix) and row.fingerprint == fingerprint(prefix)
 
@@ -230,8 +230,8 @@ class BestCheckpoints:
         """Removes all but the best checkpoints, and lists these in the index.
 
         Args:
-            kept: the checkpoints to keep, best first; all are in the folder.
-            others: checkpoints that may be removed if they are in the folder.
+            kept: the checkpoints to keep, best first; all are in the directory.
+            others: checkpoints that may be removed if they are in the directory.
 
         Raises:
             PSENetError: a file cannot be removed or written.
@@ -267,7 +267,7 @@ TABLE, CHART = 'scores.csv', 'scores.png'
 
 
 class Places(NamedTuple):
-    """Folder of the training run, and the folder for the best ``keep`` checkpoints."""
+    """Directory of the training run, and the directory for the best ``keep`` checkpoints."""
 
     training: str
     best: str
@@ -282,7 +282,7 @@ class Follower:
         """Reads the table of earlier scores.
 
         Args:
-            places: folders.
+            places: directories.
             config: thresholds, limits of size, GPUs.
             validation: images and ground truth.
             settings: settings of the scores, for the table.
@@ -309,8 +309,8 @@ class Follower:
         """
         self._score_all()
         if not self._log.rows and not self._failed:
-            raise PSENetError(f'no checkpoint in the folder --checkpoint_path='
-                              f'{self._places.training}; give the folder that training writes to')
+            raise PSENetError(f'no checkpoint in --checkpoint_path={self._places.training}; give '
+                              'the directory to which training writes')
         return len(self._failed)
 
     def follow(self, interval: float) -> None:

@@ -93,7 +93,7 @@ class StoredMaps(NamedTuple):
         return restored
 
 
-def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, folder: str,
+def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, directory: str,
                read: Read, with_scores: bool = False) -> Dict[str, StoredMaps]:
     """Runs the network on every image and stores the score maps.
 
@@ -101,7 +101,7 @@ def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, folde
         detector: detector with the network; its thresholds are not used.
         images: sample id -> path.
         levels: thresholds for which the maps must be exact.
-        folder: an existing, empty folder for the files.
+        directory: an existing, empty directory for the files.
         read: reads an image file; see ``image_reader``.
         with_scores: also store the largest kernel as float32, for the scores of regions.
 
@@ -115,14 +115,14 @@ def store_maps(detector: Detector, images: Dict[str, str], levels: Levels, folde
 
     def keep(image: FolderImage, score_maps: Optional[np.ndarray]) -> None:
         refuse_unreadable(image)
-        path = os.path.join(folder, image.stem)
+        path = os.path.join(directory, image.stem)
         text = np.ascontiguousarray(score_maps[..., -1]).tobytes() if with_scores else b''
         try:
             with open(path, 'wb') as file:
                 file.write(zlib.compress(levels.of(score_maps).tobytes() + text, _COMPRESSION))
         except OSError as error:
             raise PSENetError(f'score maps cannot be written to {path} ({error.strerror}); free '
-                              'some space, or set TMPDIR to another folder') from None
+                              'some space, or set TMPDIR to another directory') from None
         stored[image.stem] = StoredMaps(path, score_maps.shape, image.prepared.geometry)
 
     run_network(detector, images, keep, read)

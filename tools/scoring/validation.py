@@ -1,8 +1,8 @@
 """Images with ground truth, and the score of the regions found in them.
 
 With an archive of ground truth the scores are those of ``eval.sh``: images are matched by name with
-entries ``gt_<name>.txt``, and entries without an image count as missed. With a folder of labels, in
-any form that training reads, regions are scored as polygons by IoU.
+entries ``gt_<name>.txt``, and entries without an image count as missed. With a directory of labels,
+in any format that training reads, regions are scored as polygons by IoU.
 """
 
 import hashlib
@@ -47,22 +47,22 @@ def define_ground_truth_flag() -> None:
     """Defines ``--gt``."""
     define_path('gt', './evaluation/gt.zip', 'Ground truth of the images: a zip archive '
                 'of gt_<image>.txt (tools.make_gt_zip), scored by the ICDAR2015 protocol, or a '
-                'folder of labels in any form (docs/data.md), scored as polygons by IoU.',
+                'directory of labels in any format (docs/data.md), scored as polygons by IoU.',
                 **group('files'))
 
 
-def open_validation(folder: str, ground_truth_path: str) -> Validation:
+def open_validation(directory: str, ground_truth_path: str) -> Validation:
     """Reads the ground truth and finds its images.
 
     Args:
-        folder: folder with the images; those without a name as in the ground truth
+        directory: directory with the images; those without a name as in the ground truth
             (``img_<number>`` for ICDAR2015) are skipped with a warning.
-        ground_truth_path: zip archive, or folder of labels.
+        ground_truth_path: zip archive, or directory of labels.
 
     Raises:
         PSENetError: images or ground truth cannot be used, or they do not match.
     """
-    stems = images_by_stem(folder)
+    stems = images_by_stem(directory)
     if isdir(ground_truth_path):
         return _open_labels(stems, ground_truth_path)
     try:
@@ -73,25 +73,25 @@ def open_validation(folder: str, ground_truth_path: str) -> Validation:
     ids = {stem: sample_id(stem, parameters) for stem in stems}
     images = {ids[stem]: path for stem, path in stems.items() if ids[stem]}
     if not images:
-        raise PSENetError(f'--test_data_path={folder} has no image named img_<number>, as in '
+        raise PSENetError(f'--test_data_path={directory} has no image named img_<number>, as in '
                           f'{ground_truth_path}; images are matched by these names')
     _check(images, ground_truth, ground_truth_path, len(stems))
     return Validation(images, ground_truth)
 
 
-def _open_labels(images: Dict[str, str], folder: str) -> Validation:
-    """Reads a folder of labels; sample ids are the images' names without extension."""
-    listing, dataset = open_listing(folder, AUTO, labels_only=True)
+def _open_labels(images: Dict[str, str], directory: str) -> Validation:
+    """Reads a directory of labels; sample ids are the images' names without extension."""
+    listing, dataset = open_listing(directory, AUTO, labels_only=True)
     if dataset == SYNTHTEXT:
-        raise PSENetError(f'--gt={folder}: SynthText is for training; convert the required labels '
-                          'with tools.convert_labels')
+        raise PSENetError(f'--gt={directory}: SynthText is for training; convert the required '
+                          'labels with tools.convert_labels')
     truth: Truths = {}
     for each in pair(listing, DATASETS[dataset]).pairs:
         regions = each.read()
         truth[splitext(basename(each.image_path))[0]] = [
             polygon_script.Region(polygon.astype(np.float64), bool(ignored))
             for polygon, ignored in zip(regions.polygons, regions.ignore_tags) if len(polygon) > 2]
-    _check(images, truth, folder, len(images))
+    _check(images, truth, directory, len(images))
     return Validation(images, truth)
 
 
@@ -121,7 +121,7 @@ def _check(images: Dict[str, str], ground_truth: Truths, path: str, found: int) 
 
 
 def digest_of_truth(path: str) -> str:
-    """Content hash of an archive, or of the files in a folder of labels.
+    """Content hash of an archive, or of the files in a directory of labels.
 
     Raises:
         PSENetError: it cannot be read.

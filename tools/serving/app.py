@@ -156,7 +156,7 @@ def create_app(service: Service) -> Flask:
         A thread-safe WSGI application.
 
     Raises:
-        PSENetError: the folder of samples cannot be used.
+        PSENetError: the directory of samples cannot be used.
     """
     app = Flask(__name__)
     app.json.sort_keys = False
@@ -178,8 +178,8 @@ class _Views:
 
     def __init__(self, service: Service):
         self._service = service
-        folder = service.settings.options.samples
-        self._samples: List[str] = list_images(folder)[:MAX_SAMPLES] if folder else []
+        directory = service.settings.options.samples
+        self._samples: List[str] = list_images(directory)[:MAX_SAMPLES] if directory else []
 
     def routes(self) -> Tuple[Tuple[str, str, Callable], ...]:
         """Lists method, address and function of each route; Flask itself serves ``/static/``."""

@@ -32,7 +32,7 @@ def define_serve_flags() -> None:
     flags.DEFINE_integer(
         'port', _DEFAULTS.port, 'Port to listen on; 0 for any free port.', 0, 65535, **server)
     define_path(
-        'samples', _DEFAULTS.samples, 'Folder of sample images that the page offers.', **server)
+        'samples', _DEFAULTS.samples, 'Directory of sample images that the page offers.', **server)
     flags.DEFINE_integer(
         'max_upload_mb', _DEFAULTS.max_upload_mb, 'Maximum size of a request in megabytes.', 1,
         **limits)

@@ -34,7 +34,7 @@ def open_browser(size: Tuple[int, int] = (1280, 900), downloads: str = '') -> It
 
     Args:
         size: (width, height) of the page in pixels.
-        downloads: folder for downloads.
+        downloads: directory for downloads.
 
     Yields:
         The browser.

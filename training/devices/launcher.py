@@ -69,8 +69,8 @@ def find_rank(environment: Mapping[str, str], distributed: bool) -> RankInfo:
         return RankInfo()
     if not distributed and rank_info.world_size > 1:
         raise PSENetError(f'this is one of {rank_info.world_size} processes of a launcher; without '
-                          '--distributed=horovod each would train separately in the same folder; '
-                          'add the flag')
+                          '--distributed=horovod each would train separately in the same '
+                          'directory; add the flag')
     return rank_info
 
 

@@ -1,4 +1,4 @@
-"""Training batches from a folder of annotated images: `get_batch`."""
+"""Training batches from a directory of annotated images: `get_batch`."""
 
 import os
 from typing import List, Optional, Sequence, Set, Tuple
@@ -34,7 +34,7 @@ class Batches:
 
     Attributes:
         seed: int, the given or drawn seed of the batches.
-        counts: DatasetCounts, contents of the folder, updated when files become unreadable.
+        counts: DatasetCounts, contents of the directory, updated when files become unreadable.
         next_batch: int, number of the next batch.
     """
 
@@ -133,7 +133,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
               max_image_pixels: int = MAX_IMAGE_PIXELS,
               apply_exif_orientation: bool = False, label_path: str = '',
               augmentation: Augmentation = REFERENCE, soft_labels: bool = False) -> Batches:
-    """Starts processes that read training batches from a folder of annotated images.
+    """Starts processes that read training batches from a directory of annotated images.
 
     Batch k depends on the files, the seed and k, but not on the number of readers. If several
     processes train together, each gets its part of the batch: W processes with batch_size b see
@@ -141,8 +141,8 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
     session.
 
     Args:
-        training_data_path: folder of images and labels, as in docs/data.md; or several folders
-            with weights, ``A:0.5,B:0.5``.
+        training_data_path: directory of images and labels, as in docs/data.md; or several
+            directories with weights, ``A:0.5,B:0.5``.
         num_workers: reader processes, at most MAX_WORKERS are started.
         input_size: side of the network's input in pixels, a multiple of 32.
         batch_size: samples per batch of this process.
@@ -157,7 +157,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
             disables the cache.
         max_image_pixels: larger images are skipped before they are decoded.
         apply_exif_orientation: rotate images to their EXIF orientation.
-        label_path: folder of the labels if they are not with the images.
+        label_path: directory of the labels if they are not with the images.
         augmentation: configuration of augmentation.
         soft_labels: seg_maps have the number of a cell's pixels in the kernel, 0 to 16.
 
@@ -165,7 +165,7 @@ def get_batch(training_data_path: str,  # noqa: PLR0913 - every one has a name a
         The iterator; its `counts` summarize the data set.
 
     Raises:
-        PSENetError: an argument is invalid, or the folder has too little to train on.
+        PSENetError: an argument is invalid, or the directory has too little to train on.
     """
     options = BatchOptions(input_size, batch_size, seed, min_crop_side_ratio, rank, world_size,
                            augmentation, soft_labels)
@@ -199,8 +199,8 @@ def choose_seed(seed: Optional[int], world_size: int = 1) -> int:
     return seed
 
 
-def check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) -> None:
-    """Raises PSENetError if a folder has too little to train on."""
+def check_dataset(directory: str, counts: DatasetCounts, options: BatchOptions) -> None:
+    """Raises PSENetError if a directory has too little to train on."""
     # The global batch, so that all ranks come to the same result.
     if not counts.images:
         problem = 'contains no jpg, jpeg or png image'
@@ -212,4 +212,4 @@ def check_dataset(folder: str, counts: DatasetCounts, options: BatchOptions) -> 
         problem = 'has 0 usable regions, so there is nothing to learn'
     else:
         return
-    raise PSENetError(f'the training data folder {folder} {problem} ({counts})')
+    raise PSENetError(f'the training data directory {directory} {problem} ({counts})')

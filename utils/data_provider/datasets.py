@@ -1,4 +1,4 @@
-"""Reads a folder of images and labels into samples, and counts what it contains.
+"""Reads a directory of images and labels into samples, and counts what it contains.
 
 Several sets can be mixed by weight. `pairing` finds the label of each image.
 """
@@ -50,15 +50,15 @@ class SynthTextSamples(Sequence):
 
     Args:
         index: the words.
-        folder: the names of images are relative to it.
+        directory: the names of images are relative to it.
         max_image_pixels: as in inspect_dataset.
         apply_exif_orientation: as in inspect_dataset.
     """
 
-    def __init__(self, index: formats.SynthTextIndex, folder: str, max_image_pixels: int,
+    def __init__(self, index: formats.SynthTextIndex, directory: str, max_image_pixels: int,
                  apply_exif_orientation: bool):
         self._index = index
-        self._folder = folder
+        self._folder = directory
         self._options = (1, apply_exif_orientation, max_image_pixels)
 
     def __len__(self) -> int:
@@ -101,7 +101,7 @@ def open_sample(sample: Sample) -> Sample:
 
 
 class DatasetCounts(NamedTuple):
-    """Counts of the contents of a folder and of problems with them; str() is one line."""
+    """Counts of the contents of a directory and of problems with them; str() is one line."""
 
     images: int = 0
     labels: int = 0                 # label files, or images in an index
@@ -172,7 +172,7 @@ class Findings(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """The contents of a folder, found without decoding images."""
+    """The contents of a directory, found without decoding images."""
 
     samples: Sequence[Sample]
     counts: DatasetCounts
@@ -193,13 +193,13 @@ _LEAST_SHARE = 0.001
 
 
 def split_mixture(path: str) -> List[Tuple[str, float]]:
-    """Splits ``A:0.5,B:0.5`` into folders and weights.
+    """Splits ``A:0.5,B:0.5`` into directories and weights.
 
     Args:
-        path: such a mixture, or one folder.
+        path: such a mixture, or one directory.
 
     Returns:
-        Folders and their weights, which sum to one.
+        Directories and their weights, which sum to one.
 
     Raises:
         PSENetError: a weight is too small.
@@ -216,7 +216,7 @@ def split_mixture(path: str) -> List[Tuple[str, float]]:
 
 def load_mixture(path: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
                  apply_exif_orientation: bool = False, label_folder: str = '') -> Mixture:
-    """Reads one folder, or several to be mixed, for training.
+    """Reads one directory, or several to be mixed, for training.
 
     Args:
         path: as for split_mixture.
@@ -231,16 +231,16 @@ def load_mixture(path: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMA
     sets = split_mixture(path)
     if len(sets) > 1 and label_folder:
         raise PSENetError(f'--label_path={label_folder} works with one set only; with several, '
-                          'keep images/ and labels/ in each folder of --training_data_path')
+                          'keep images/ and labels/ in each directory of --training_data_path')
     loaded = []
-    for folder, weight in sets:
-        loaded.append(load_dataset(folder, dataset, max_image_pixels, apply_exif_orientation,
+    for directory, weight in sets:
+        loaded.append(load_dataset(directory, dataset, max_image_pixels, apply_exif_orientation,
                                    label_folder))
         if len(sets) > 1:
             counts = loaded[-1][1]
-            logger.info('%s, with %.1f %% of the samples: %s', folder, 100 * weight, counts)
+            logger.info('%s, with %.1f %% of the samples: %s', directory, 100 * weight, counts)
             if not counts.usable_images or not counts.usable_regions:
-                raise PSENetError(f'{folder} has nothing to train on ({counts}); remove it from '
+                raise PSENetError(f'{directory} has nothing to train on ({counts}); remove it from '
                                   '--training_data_path')
     samples, counts = loaded[0]
     for _, more in loaded[1:]:
@@ -251,10 +251,10 @@ def load_mixture(path: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMA
         (len(each), weight) for (each, _), (_, weight) in zip(loaded, sets)))
 
 
-def load_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
+def load_dataset(directory: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
                  apply_exif_orientation: bool = False, label_folder: str = '',
                  ) -> Tuple[Sequence[Sample], DatasetCounts]:
-    """Reads a folder for training.
+    """Reads a directory for training.
 
     Each pair that cannot be read is skipped with a warning; so are the unlabelled images, with one
     warning for all.
@@ -264,15 +264,15 @@ def load_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MAX_I
     Returns:
         The usable samples, sorted by file name, and the counts.
     """
-    samples, counts, findings = inspect_dataset(folder, dataset, max_image_pixels,
+    samples, counts, findings = inspect_dataset(directory, dataset, max_image_pixels,
                                                 apply_exif_orientation, label_folder)
-    _warn_unpaired(folder, findings.unlabelled_images)
+    _warn_unpaired(directory, findings.unlabelled_images)
     for sentence in findings.unreadable:
         logger.warning('%s; sample skipped', sentence)
     return samples, counts
 
 
-def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
+def inspect_dataset(directory: str, dataset: str = AUTO, max_image_pixels: int = MAX_IMAGE_PIXELS,
                     apply_exif_orientation: bool = False, label_folder: str = '',
                     labels_only: bool = False) -> Inspection:
     """Pairs images with their labels, reads the labels and the sizes of the images, and counts.
@@ -280,7 +280,7 @@ def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MA
     Unsupported image formats are named in a warning. SynthText's images are not opened.
 
     Args:
-        folder: contains images and labels as described in `pairing.list_dataset`.
+        directory: contains images and labels as described in `pairing.list_dataset`.
         dataset: a name in DATASETS, or ``auto`` to detect the format.
         max_image_pixels: larger images count as unreadable.
         apply_exif_orientation: use the sizes of the images after EXIF rotation.
@@ -291,9 +291,9 @@ def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MA
         The usable samples, sorted by file name, the counts, and the problems found.
 
     Raises:
-        PSENetError: the format is unknown or ambiguous, or a folder cannot be listed.
+        PSENetError: the format is unknown or ambiguous, or a directory cannot be listed.
     """
-    listing, dataset = open_listing(folder, dataset, label_folder, labels_only)
+    listing, dataset = open_listing(directory, dataset, label_folder, labels_only)
     if dataset == SYNTHTEXT:
         return _inspect_synthtext(listing, max_image_pixels, apply_exif_orientation)
     paired = pair(listing, DATASETS[dataset])
@@ -305,7 +305,7 @@ def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MA
     next_report = time.monotonic() + _REPORT_SECONDS
     for number, each in enumerate(paired.pairs):
         if time.monotonic() > next_report:
-            logger.info('reading %s: %d of %d images', folder, number, len(paired.pairs))
+            logger.info('reading %s: %d of %d images', directory, number, len(paired.pairs))
             next_report = time.monotonic() + _REPORT_SECONDS
         try:
             read = _read_regions(each.image_path, each.read(), DATASETS[dataset].polygons,
@@ -335,9 +335,9 @@ def inspect_dataset(folder: str, dataset: str = AUTO, max_image_pixels: int = MA
         unreadable=len(findings.unreadable)), findings)
 
 
-def open_listing(folder: str, dataset: str, label_folder: str = '', labels_only: bool = False,
+def open_listing(directory: str, dataset: str, label_folder: str = '', labels_only: bool = False,
                  ) -> Tuple[Listing, str]:
-    """Lists a folder, and detects the format of its labels if it is not given.
+    """Lists a directory, and detects the format of its labels if it is not given.
 
     Args, Raises: as inspect_dataset.
 
@@ -347,7 +347,7 @@ def open_listing(folder: str, dataset: str, label_folder: str = '', labels_only:
     if dataset != AUTO and dataset not in DATASETS:
         raise PSENetError(f'there is no dataset "{dataset}"; choose one of '
                           f'{", ".join([AUTO, *DATASETS])}')
-    listing = list_dataset(folder, label_folder, labels_only)
+    listing = list_dataset(directory, label_folder, labels_only)
     if dataset == AUTO:
         dataset, evidence = detect_format(listing)
         if evidence:
@@ -372,11 +372,11 @@ def _inspect_synthtext(listing: Listing, max_image_pixels: int, apply_exif_orien
     return Inspection(samples, counts, Findings([], [], [], [], []))
 
 
-def _warn_unpaired(folder: str, images: List[str]) -> None:
+def _warn_unpaired(directory: str, images: List[str]) -> None:
     if images:
         logger.warning('%d images in %s, the first of them %s, have no label file (X.txt or '
                        'gt_X.txt for X.jpg, see docs/data.md) and are skipped', len(images),
-                       folder, os.path.basename(images[0]))
+                       directory, os.path.basename(images[0]))
 
 
 class _ReadRegions(NamedTuple):

@@ -414,7 +414,7 @@ class SynthTextIndex:
         return len(self._points)
 
     def name(self, index: int) -> str:
-        """Returns the path of an image, relative to the folder of the data set."""
+        """Returns the path of an image, relative to the directory of the data set."""
         return self._names[index].decode('utf-8')
 
     def read(self, index: int) -> Annotation:
@@ -464,18 +464,18 @@ def find_image(key: str, index_path: str, image_folder: str, stems: Dict[str, st
     Args:
         key: of the entry: a path, a name, or a stem.
         index_path: the index file.
-        image_folder: folder of the images.
-        stems: stem -> name of the images in that folder.
+        image_folder: directory of the images.
+        stems: stem -> name of the images in that directory.
 
     Returns:
-        The first path that exists: in the image folder, beside the index, in the parent of its
-        folder, by the base name or by the stem; '' if none exists.
+        The first path that exists: in the image directory, beside the index, in the parent of its
+        directory, by the base name or by the stem; '' if none exists.
     """
     beside = os.path.dirname(os.path.abspath(index_path))
-    for folder, name in ((image_folder, key), (beside, key), (os.path.dirname(beside), key),
-                         (image_folder, posixpath.basename(key)),
-                         (beside, posixpath.basename(key))):
-        path = os.path.join(folder, *name.split('/'))
+    for directory, name in ((image_folder, key), (beside, key), (os.path.dirname(beside), key),
+                            (image_folder, posixpath.basename(key)),
+                            (beside, posixpath.basename(key))):
+        path = os.path.join(directory, *name.split('/'))
         if os.path.isfile(path):
             return path
     stem = posixpath.basename(key)

@@ -1,4 +1,4 @@
-"""Pairs the images of a folder with their labels, and detects the format of the labels.
+"""Pairs the images of a directory with their labels, and detects the format of the labels.
 
 DATASETS has the names of the label files and the parser of each data set. To add one, write a
 parser in `formats`, an entry here, and a rule in `_evidence`.
@@ -85,7 +85,7 @@ class Pairing(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The files of a data set; names are relative to their folders."""
+    """The files of a data set; names are relative to their directories."""
 
     image_folder: str
     label_folder: str
@@ -94,32 +94,32 @@ class Listing(NamedTuple):
     labels_only: bool = False   # images are derived from the labels and need not exist
 
 
-def list_dataset(folder: str, label_folder: str = '', labels_only: bool = False) -> Listing:
+def list_dataset(directory: str, label_folder: str = '', labels_only: bool = False) -> Listing:
     """Lists the images and the label files of a data set.
 
     Args:
-        folder: contains images and labels, or subfolders ``images`` and ``labels``, ``gt`` or
-            ``annotations``. Other subfolders are searched only if it contains no image.
+        directory: contains images and labels, or subdirectories ``images`` and ``labels``, ``gt``
+            or ``annotations``. Other subdirectories are searched only if it contains no image.
         label_folder: contains the labels if they are elsewhere.
         labels_only: ignore images; list the names of images that the labels imply.
 
     Raises:
-        PSENetError: a folder cannot be listed.
+        PSENetError: a directory cannot be listed.
     """
     def below(names: Sequence[str]) -> str:
-        paths = (os.path.join(folder, name) for name in names)
+        paths = (os.path.join(directory, name) for name in names)
         return next((path for path in paths if os.path.isdir(path)), '')
 
-    image_folder, names = folder, _list_files(folder)
+    image_folder, names = directory, _list_files(directory)
     if labels_only:
-        label_folder = label_folder or below(_LABEL_FOLDERS) or folder
+        label_folder = label_folder or below(_LABEL_FOLDERS) or directory
         labels = _visible(_list_files(label_folder)) or _visible(_list_nested(label_folder))
-        return Listing(folder, label_folder, sorted(set(map(_image_of_label, labels))), labels,
+        return Listing(directory, label_folder, sorted(set(map(_image_of_label, labels))), labels,
                        True)
     if not any(map(is_image_name, names)) and below(_IMAGE_FOLDERS):
         image_folder = below(_IMAGE_FOLDERS)
         names = _list_files(image_folder)
-        label_folder = label_folder or below(_LABEL_FOLDERS) or folder
+        label_folder = label_folder or below(_LABEL_FOLDERS) or directory
     # SynthText's 858,750 images are not listed: the index names them.
     nested = not any(map(is_image_name, names)) and _SYNTHTEXT_INDEX not in names
     if nested:
@@ -137,9 +137,9 @@ def _visible(names: Sequence[str]) -> List[str]:
 
 def _image_of_label(name: str) -> str:
     """Returns the name of the image that a label file implies."""
-    folder, base = posixpath.split(name)
+    directory, base = posixpath.split(name)
     stem = re.sub('^(poly_gt_|gt_)', '', posixpath.splitext(base)[0])
-    return posixpath.join(folder, stem if is_image_name(stem) else f'{stem}.jpg')
+    return posixpath.join(directory, stem if is_image_name(stem) else f'{stem}.jpg')
 
 
 def pair(listing: Listing, label_format: DatasetFormat) -> Pairing:
@@ -194,10 +194,10 @@ def _pair_by_index(listing: Listing, label_format: DatasetFormat) -> Pairing:
 
 
 def detect_format(listing: Listing) -> Tuple[str, str]:
-    """Detects the format of the labels of a folder.
+    """Detects the format of the labels of a directory.
 
     Args:
-        listing: of the folder.
+        listing: of the directory.
 
     Returns:
         A name in DATASETS, and a description of the evidence; ``icdar`` and '' without evidence.
@@ -317,9 +317,9 @@ def pair_files(images: Sequence[str], labels: Sequence[str], label_names: Tuple[
     known = {lowered(name): name for name in labels}
     pairs = {}
     for image in images:
-        folder, base = posixpath.split(image)
+        directory, base = posixpath.split(image)
         stem = os.path.splitext(base)[0]
-        candidates = (posixpath.join(folder, pattern.format(stem=stem, name=base))
+        candidates = (posixpath.join(directory, pattern.format(stem=stem, name=base))
                       for pattern in label_names)
         label = next((known[name] for name in candidates if name in known), None)
         if label is not None:
@@ -327,25 +327,25 @@ def pair_files(images: Sequence[str], labels: Sequence[str], label_names: Tuple[
     return pairs
 
 
-def _list_files(folder: str) -> List[str]:
+def _list_files(directory: str) -> List[str]:
     try:
         # Broken links are listed, so that reading them gives an error.
-        return sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
+        return sorted(entry.name for entry in os.scandir(directory) if not entry.is_dir())
     except OSError as error:
-        raise PSENetError(f'the training data folder {folder} cannot be listed: '
+        raise PSENetError(f'the training data directory {directory} cannot be listed: '
                           f'{error.strerror or error}') from None
 
 
-def _list_nested(folder: str) -> List[str]:
-    """Lists the files of a folder and its subfolders, relative to the folder."""
+def _list_nested(directory: str) -> List[str]:
+    """Lists the files of a directory and its subdirectories, relative to the directory."""
     names, seen = [], set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        # A link may point to a parent folder.
+    for place, directories, files in os.walk(directory, followlinks=True):
+        # A link may point to a parent directory.
         if os.path.realpath(place) in seen:
-            folders.clear()
+            directories.clear()
             continue
         seen.add(os.path.realpath(place))
-        folders[:] = sorted(_visible(folders))
-        below = os.path.relpath(place, folder).replace(os.sep, '/')
+        directories[:] = sorted(_visible(directories))
+        below = os.path.relpath(place, directory).replace(os.sep, '/')
         names += sorted(files) if below == '.' else [f'{below}/{name}' for name in sorted(files)]
     return names

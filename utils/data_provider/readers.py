@@ -231,18 +231,18 @@ def reserve(size: int) -> int:
         PSENetError: there is not enough space.
     """
     failures, megabytes = [], -(-size // 2 ** 20)
-    for folder in (_MEMORY_FOLDER, tempfile.gettempdir()):
+    for directory in (_MEMORY_FOLDER, tempfile.gettempdir()):
         try:
-            with tempfile.TemporaryFile(dir=folder) as stream:
+            with tempfile.TemporaryFile(dir=directory) as stream:
                 os.posix_fallocate(stream.fileno(), 0, size)
                 descriptor = os.dup(stream.fileno())
         except OSError as error:
-            failures.append(f'{folder}: {error.strerror or error}')
+            failures.append(f'{directory}: {error.strerror or error}')
             continue
         if failures:
             logger.warning('batches are shared through a file in %s, which may be slower than '
                            'memory (%s): the readers need %d MB; start a container with that '
-                           'much --shm-size', folder, failures[0], megabytes)
+                           'much --shm-size', directory, failures[0], megabytes)
         return descriptor
     raise PSENetError(f'the readers need {megabytes} MB to share their batches, but there is not '
                       f'enough space ({"; ".join(failures)}): lower --num_readers or the batch '

@@ -14,20 +14,20 @@ from tools.exporting.exporter import (
 from utils.errors import PSENetError
 
 
-def saved_model(folder, content):
-    """A folder that looks like a SavedModel."""
-    folder.mkdir()
-    (folder / 'saved_model.pb').write_text(content)
-    return str(folder)
+def saved_model(directory, content):
+    """A directory that looks like a SavedModel."""
+    directory.mkdir()
+    (directory / 'saved_model.pb').write_text(content)
+    return str(directory)
 
 
 def test_the_working_folder_goes_whatever_happens(tmp_path):
     output = tmp_path / 'a' / 'b'
 
     def work():
-        with working_folder(str(output)) as folder:
-            assert os.path.dirname(folder) == str(output)
-            with open(os.path.join(folder, 'half'), 'w') as file:
+        with working_folder(str(output)) as directory:
+            assert os.path.dirname(directory) == str(output)
+            with open(os.path.join(directory, 'half'), 'w') as file:
                 file.write('half')
             raise KeyboardInterrupt
 

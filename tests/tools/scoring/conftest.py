@@ -28,16 +28,16 @@ class Blots:
 
 @pytest.fixture(scope='session')
 def data(tmp_path_factory):
-    """A folder with ``images`` of several sizes and ``gt.zip``."""
-    folder = tmp_path_factory.mktemp('data')
-    (folder / 'images').mkdir()
-    with zipfile.ZipFile(str(folder / 'gt.zip'), 'w') as archive:
+    """A directory with ``images`` of several sizes and ``gt.zip``."""
+    directory = tmp_path_factory.mktemp('data')
+    (directory / 'images').mkdir()
+    with zipfile.ZipFile(str(directory / 'gt.zip'), 'w') as archive:
         for number in NUMBERS:
             width, height = 70 + 40 * number, 90
-            write_image(str(folder / 'images' / f'img_{number}.png'),
+            write_image(str(directory / 'images' / f'img_{number}.png'),
                         np.zeros((height, width, 3), np.uint8))
             archive.writestr(f'gt_img_{number}.txt', ground_truth(number, width, height))
-    return folder
+    return directory
 
 
 def ground_truth(number, width, height):

@@ -21,21 +21,21 @@ SETTINGS = Settings(0.9, 6, 0, 2400, 4, 'abc')
 
 
 class Training:
-    """A folder of checkpoints whose data is the Hmean that they score, and its follower."""
+    """A directory of checkpoints whose data is the Hmean that they score, and its follower."""
 
-    def __init__(self, folder):
-        self.folder = folder / 'run'
-        self.best = self.folder / 'best'
-        self.folder.mkdir()
+    def __init__(self, directory):
+        self.directory = directory / 'run'
+        self.best = self.directory / 'best'
+        self.directory.mkdir()
         self.scored = []
         self.before_score = self.after_image = lambda: None
 
     def save(self, step, hmean):
         for suffix in (DATA, '.index'):
-            (self.folder / f'model.ckpt-{step}{suffix}').write_text(str(hmean))
+            (self.directory / f'model.ckpt-{step}{suffix}').write_text(str(hmean))
 
     def remove(self, step):
-        for path in files_of(str(self.folder / f'model.ckpt-{step}')):
+        for path in files_of(str(self.directory / f'model.ckpt-{step}')):
             os.remove(path)
 
     def score(self, prefix, _, __, after_image):
@@ -51,7 +51,7 @@ class Training:
         return Score(float(text) + 0.01, float(text) - 0.01, float(text), 0)
 
     def follower(self, keep=2):
-        return Follower(Places(str(self.folder), str(self.best), keep), DetectConfig(), None,
+        return Follower(Places(str(self.directory), str(self.best), keep), DetectConfig(), None,
                         SETTINGS)
 
     def once(self, **kwargs):
@@ -140,7 +140,7 @@ def test_what_is_removed_before_it_is_fetched_is_no_error(training, monkeypatch)
 
 def test_half_a_checkpoint_is_left_alone_until_it_is_whole(training):
     training.save(10, 0.3)
-    os.remove(str(training.folder / f'model.ckpt-10{DATA}'))
+    os.remove(str(training.directory / f'model.ckpt-10{DATA}'))
     follower = training.follower()
     follower._score_all()
     assert training.scored == []
@@ -206,9 +206,9 @@ def test_a_damaged_checkpoint_is_named_and_the_others_are_scored(training, caplo
 
 
 def test_no_checkpoint_at_all_is_an_error_of_a_single_pass(training):
-    with pytest.raises(PSENetError, match='no checkpoint in the folder'):
+    with pytest.raises(PSENetError, match='no checkpoint in the directory'):
         training.once()
-    assert os.listdir(str(training.folder)) == []
+    assert os.listdir(str(training.directory)) == []
 
 
 def test_following_looks_again_after_the_interval(training, monkeypatch):
@@ -238,7 +238,7 @@ def test_files_of_others_in_the_folder_stay(three):
 def test_tensorboard_shows_the_scores_of_all_processes(three):
     three.save(40, 0.6)
     assert three.once() == 0
-    curves = read_scalars(str(three.folder / 'eval'), ('precision', 'recall', 'hmean'))
+    curves = read_scalars(str(three.directory / 'eval'), ('precision', 'recall', 'hmean'))
     assert curves['hmean'].steps.tolist() == [10, 20, 30, 40]
     assert curves['hmean'].values.tolist() == pytest.approx([0.3, 0.8, 0.5, 0.6])
     assert curves['precision'].values[3] == pytest.approx(0.61)

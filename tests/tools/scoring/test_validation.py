@@ -20,8 +20,8 @@ from utils.image_io import read_image
 
 
 @pytest.fixture
-def folder(data, tmp_path):
-    """A folder of images that a test may change."""
+def directory(data, tmp_path):
+    """A directory of images that a test may change."""
     shutil.copytree(str(data / 'images'), str(tmp_path / 'images'))
     return tmp_path / 'images'
 
@@ -45,27 +45,27 @@ def test_ids_follow_the_rule_of_scoring(stem, expected):
     assert sample_id(stem) == expected
 
 
-def test_images_of_other_names_and_samples_without_image_are_counted(data, folder, messages):
-    (folder / 'img_1.png').rename(folder / 'holiday.png')
-    validation = open_validation(str(folder), str(data / 'gt.zip'))
+def test_images_of_other_names_and_samples_without_image_are_counted(data, directory, messages):
+    (directory / 'img_1.png').rename(directory / 'holiday.png')
+    validation = open_validation(str(directory), str(data / 'gt.zip'))
     assert set(validation.images) == {'2', '3', '4'}
     assert '1 of 4 images' in messages.text
     assert '1 of the 4 samples' in messages.text
 
 
-def test_an_image_without_ground_truth_is_refused(data, folder):
-    (folder / 'img_1.png').rename(folder / 'img_99.png')
+def test_an_image_without_ground_truth_is_refused(data, directory):
+    (directory / 'img_1.png').rename(directory / 'img_99.png')
     with pytest.raises(PSENetError, match=r'no sample gt_img_99.txt .*img_99.png'):
-        open_validation(str(folder), str(data / 'gt.zip'))
+        open_validation(str(directory), str(data / 'gt.zip'))
 
 
-def test_images_of_any_name(data, folder, tmp_path, messages):
-    (folder / 'img_1.png').rename(folder / 'holiday.png')
+def test_images_of_any_name(data, directory, tmp_path, messages):
+    (directory / 'img_1.png').rename(directory / 'holiday.png')
     with zipfile.ZipFile(str(data / 'gt.zip')) as source, \
             zipfile.ZipFile(str(tmp_path / 'gt.zip'), 'w') as target:
         for name in source.namelist():
             target.writestr(name.replace('gt_img_1.txt', 'gt_holiday.txt'), source.read(name))
-    validation = open_validation(str(folder), str(tmp_path / 'gt.zip'))
+    validation = open_validation(str(directory), str(tmp_path / 'gt.zip'))
     assert sorted(validation.images) == ['holiday', 'img_2', 'img_3', 'img_4']
     assert not [record for record in messages.records if record.name == 'psenet']
     boxes = {key: sample.quads for key, sample in validation.ground_truth.items()}
@@ -83,9 +83,9 @@ def test_an_archive_that_cannot_be_read_is_named(data):
         open_validation(str(data / 'images'), 'none.zip')
 
 
-def test_an_unreadable_image_stops_before_anything_is_scored(data, folder, tmp_path):
-    (folder / 'img_2.png').write_bytes(b'no image')
-    validation = open_validation(str(folder), str(data / 'gt.zip'))
+def test_an_unreadable_image_stops_before_anything_is_scored(data, directory, tmp_path):
+    (directory / 'img_2.png').write_bytes(b'no image')
+    validation = open_validation(str(directory), str(data / 'gt.zip'))
     with pytest.raises(PSENetError, match=r'img_2.png.*nothing is scored'):
         store_maps(Blots(), validation.images, Levels([0.5]), str(tmp_path), read_image)
 

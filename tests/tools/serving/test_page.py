@@ -45,9 +45,9 @@ slider.dispatchEvent(new Event('input', {bubbles: true}));
 class Page:
     """The page of a fresh server, whose network can be looked into."""
 
-    def __init__(self, browser, stage, server, folder):
-        self.browser, self.stage, self.server, self.folder = browser, stage, server, folder
-        self.picture = str(folder / 'img_1.png')
+    def __init__(self, browser, stage, server, directory):
+        self.browser, self.stage, self.server, self.directory = browser, stage, server, directory
+        self.picture = str(directory / 'img_1.png')
         write_image(self.picture, draw_texts())
         browser.get(server.url)
 
@@ -72,9 +72,9 @@ class Page:
 
 @pytest.fixture(scope='module')
 def browser(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('downloads')
-    with open_browser(downloads=str(folder)) as started:
-        started.downloads = folder
+    directory = tmp_path_factory.mktemp('downloads')
+    with open_browser(downloads=str(directory)) as started:
+        started.downloads = directory
         yield started
 
 
@@ -162,15 +162,15 @@ def test_downloads_are_the_result_file_and_the_json(page):
     page.upload()
     page.slide('seg_map_thresh', 0.8)
     page.wait(lambda: len(page.boxes()) == 2)
-    folder = page.browser.downloads
+    directory = page.browser.downloads
     for name in ('result-file', 'json-file'):
         page.browser.find_element('id', name).click()
-    page.wait(lambda: all((folder / f'res_img_1.{kind}').exists() for kind in ('txt', 'json')))
-    answer = json.loads((folder / 'res_img_1.json').read_text())
+    page.wait(lambda: all((directory / f'res_img_1.{kind}').exists() for kind in ('txt', 'json')))
+    answer = json.loads((directory / 'res_img_1.json').read_text())
     lines = [','.join(str(value) for point in box['points'] for value in point)
              for box in answer['boxes']]
     assert len(lines) == 2
-    assert (folder / 'res_img_1.txt').read_bytes().decode() == ''.join(f'{x}\r\n' for x in lines)
+    assert (directory / 'res_img_1.txt').read_bytes().decode() == ''.join(f'{x}\r\n' for x in lines)
 
 
 def test_a_box_is_marked_in_the_list_and_in_the_picture(page):
@@ -196,7 +196,7 @@ def test_outlines_take_the_place_of_boxes(page):
 
 
 def test_a_text_file_is_refused_in_a_sentence(page):
-    path = page.folder / 'notes.txt'
+    path = page.directory / 'notes.txt'
     path.write_text('no picture')
     page.upload(str(path))
     assert page_state(page.browser) == 'empty'
@@ -208,7 +208,7 @@ def test_a_text_file_is_refused_in_a_sentence(page):
 
 
 def test_a_large_file_is_refused_without_being_sent(page):
-    path = page.folder / 'large.png'
+    path = page.directory / 'large.png'
     path.write_bytes(encoded() + bytes(2 ** 20))
     page.upload(str(path))
     assert page.text('alert-text').startswith('Large.png exceeds the 1 MB')
@@ -265,7 +265,7 @@ def test_a_camera_s_turn_of_a_picture_is_passed_over_as_by_the_detector(page):
     jpeg = encoded('.jpg')
     # A TIFF directory with one entry: orientation (0x112), SHORT, one value, 6 = rotate by 90.
     app1 = b'Exif\0\0MM\0*' + struct.pack('>LHHHLHHL', 8, 1, 0x112, 3, 1, 6, 0, 0)
-    path = page.folder / 'turned.jpg'
+    path = page.directory / 'turned.jpg'
     path.write_bytes(jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(app1) + 2) + app1 + jpeg[2:])
     page.upload(str(path))
     assert '320 \u00d7 256 pixels' in page.text('size')

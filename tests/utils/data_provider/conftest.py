@@ -1,4 +1,4 @@
-"""A small training folder, made to order."""
+"""A small training directory, made to order."""
 
 import logging
 
@@ -25,13 +25,13 @@ def warnings(caplog):
 
 @pytest.fixture
 def make_folder(tmp_path):
-    """make_folder(count, text=...) writes img_1.png .. with labels, and returns the folder."""
+    """make_folder(count, text=...) writes img_1.png .. with labels, and returns the directory."""
     def make(count, text=QUAD, size=(64, 96)):
-        folder = tmp_path / 'data'
-        folder.mkdir(exist_ok=True)
+        directory = tmp_path / 'data'
+        directory.mkdir(exist_ok=True)
         for number in range(1, count + 1):
             pixels = np.random.RandomState(number).randint(0, 256, (*size, 3)).astype(np.uint8)
-            cv2.imwrite(str(folder / f'img_{number}.png'), pixels)
-            (folder / f'gt_img_{number}.txt').write_text(text, encoding='utf-8-sig')
-        return folder
+            cv2.imwrite(str(directory / f'img_{number}.png'), pixels)
+            (directory / f'gt_img_{number}.txt').write_text(text, encoding='utf-8-sig')
+        return directory
     return make

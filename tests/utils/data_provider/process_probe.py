@@ -93,22 +93,22 @@ class Sleeping:
 class Leaving:
     """Leaves a file for each batch that it makes."""
 
-    def __init__(self, folder):
-        self.folder = str(folder)
+    def __init__(self, directory):
+        self.directory = str(directory)
 
     def __call__(self, number, arrays):
-        pathlib.Path(self.folder, str(number)).touch()
+        pathlib.Path(self.directory, str(number)).touch()
         return make_batch(number, arrays)
 
 
 class Struck:
     """Sends its own process a signal in the middle of some batches, as often as there are files."""
 
-    def __init__(self, folder, signum, at):
-        self.folder, self.signum, self.at = str(folder), signum, at
+    def __init__(self, directory, signum, at):
+        self.directory, self.signum, self.at = str(directory), signum, at
 
     def __call__(self, number, arrays):
-        marks = sorted(pathlib.Path(self.folder).iterdir()) if number in self.at else []
+        marks = sorted(pathlib.Path(self.directory).iterdir()) if number in self.at else []
         if marks:
             marks[0].unlink()
             arrays.images[:] = 255

@@ -143,9 +143,9 @@ def test_errors_name_the_file_and_the_line(read, content, line, message):
 
 
 def test_files_that_are_none(tmp_path):
-    (tmp_path / 'folder.txt').mkdir()
-    with pytest.raises(AnnotationError, match=r'folder\.txt: .*Is a directory'):
-        read_icdar(str(tmp_path / 'folder.txt'))
+    (tmp_path / 'directory.txt').mkdir()
+    with pytest.raises(AnnotationError, match=r'directory\.txt: .*Is a directory'):
+        read_icdar(str(tmp_path / 'directory.txt'))
     with pytest.raises(AnnotationError, match=r'none\.txt: .*No such file'):
         read_icdar(str(tmp_path / 'none.txt'))
     huge = tmp_path / 'huge.txt'

@@ -1,4 +1,4 @@
-"""A training folder that changes while batches are made of it: named, counted, and lived with."""
+"""A training directory that changes while batches are built: named, counted, and survived."""
 
 import contextlib
 import itertools
@@ -19,11 +19,11 @@ def _files_of(batches):
 
 
 def test_images_that_vanish_or_are_cut_off_are_left_out_from_then_on(make_folder, warnings):
-    folder = make_folder(8)
-    with get_batch(str(folder), **SMALL) as batches:
+    directory = make_folder(8)
+    with get_batch(str(directory), **SMALL) as batches:
         next(batches)
-        (folder / 'img_2.png').unlink()
-        os.truncate(str(folder / 'img_5.png'), 60)
+        (directory / 'img_2.png').unlink()
+        os.truncate(str(directory / 'img_5.png'), 60)
         # Until both have been met with: each epoch wants every image.
         later = _files_of(itertools.islice(batches, 40))[8:]
         assert (batches.counts.unreadable, batches.counts.usable_images) == (2, 6)
@@ -33,11 +33,11 @@ def test_images_that_vanish_or_are_cut_off_are_left_out_from_then_on(make_folder
 
 
 def test_labels_that_change_count_from_the_next_start_on(make_folder, warnings):
-    folder = make_folder(4)
-    with get_batch(str(folder), **SMALL) as batches:
+    directory = make_folder(4)
+    with get_batch(str(directory), **SMALL) as batches:
         expected = list(itertools.islice(batches, 8))
-    with get_batch(str(folder), **SMALL) as batches:
-        for path in folder.glob('*.txt'):
+    with get_batch(str(directory), **SMALL) as batches:
+        for path in directory.glob('*.txt'):
             path.write_text('1,2,3\n')
         taken = list(itertools.islice(batches, 8))
         assert batches.counts.unreadable == 0
@@ -45,7 +45,7 @@ def test_labels_that_change_count_from_the_next_start_on(make_folder, warnings):
     for one, other in zip(taken, expected):
         np.testing.assert_array_equal(one[2], other[2])
     with pytest.raises(PSENetError, match=r'4 unreadable, 0 usable images'):
-        get_batch(str(folder), **SMALL)
+        get_batch(str(directory), **SMALL)
     assert 'gt_img_1.txt:1' in warnings.text
 
 
@@ -54,11 +54,11 @@ def batches_of_twelve(make_folder):
     """batches_of_twelve(n): a run over 12 images of which n vanish after the first batch."""
     with contextlib.ExitStack() as stack:
         def start(vanishing):
-            folder = make_folder(12)
-            batches = stack.enter_context(get_batch(str(folder), **SMALL))
+            directory = make_folder(12)
+            batches = stack.enter_context(get_batch(str(directory), **SMALL))
             next(batches)
             for number in range(1, 1 + vanishing):
-                (folder / f'img_{number}.png').unlink()
+                (directory / f'img_{number}.png').unlink()
             return batches
         yield start
 

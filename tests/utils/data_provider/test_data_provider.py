@@ -36,8 +36,8 @@ def inline(monkeypatch):
     monkeypatch.setattr(data_provider, 'WorkerPool', InlinePool)
 
 
-def _take(folder, count, **kwargs):
-    with get_batch(str(folder), **{'num_workers': 1, **SMALL, **kwargs}) as batches:
+def _take(directory, count, **kwargs):
+    with get_batch(str(directory), **{'num_workers': 1, **SMALL, **kwargs}) as batches:
         return list(itertools.islice(batches, count))
 
 
@@ -50,65 +50,66 @@ def _assert_same(ones, others):
 
 
 def test_what_a_batch_is(make_folder):
-    folder = make_folder(4)
-    (images, paths, seg_maps, masks), = _take(folder, 1, seed=1)
+    directory = make_folder(4)
+    (images, paths, seg_maps, masks), = _take(directory, 1, seed=1)
     assert (images.shape, images.dtype) == ((3, 32, 32, 3), np.uint8)
     assert (seg_maps.shape, seg_maps.dtype) == ((3, 8, 8, 6), np.uint8)
     assert (masks.shape, masks.dtype) == ((3, 8, 8, 1), np.uint8)
     assert images.max() > 1
     assert set(np.unique(seg_maps)) | set(np.unique(masks)) <= {0, 1}
     assert len(paths) == 3
-    assert all(os.path.dirname(path) == str(folder) for path in paths)
+    assert all(os.path.dirname(path) == str(directory) for path in paths)
     assert all(array.flags.writeable for array in (images, seg_maps, masks))
 
 
 @pytest.mark.parametrize('num_workers', [2, 3])
 def test_batches_do_not_depend_on_the_number_of_workers(make_folder, num_workers):
-    folder = make_folder(5)
-    _assert_same(_take(folder, 7, seed=11), _take(folder, 7, seed=11, num_workers=num_workers))
+    directory = make_folder(5)
+    _assert_same(_take(directory, 7, seed=11),
+                 _take(directory, 7, seed=11, num_workers=num_workers))
 
 
 def test_a_run_goes_on_where_it_stopped(make_folder):
-    folder = make_folder(5)
-    straight = _take(folder, 7, seed=11, num_workers=2)
-    _assert_same(straight[3:], _take(folder, 4, seed=11, first_batch=3, num_workers=2))
+    directory = make_folder(5)
+    straight = _take(directory, 7, seed=11, num_workers=2)
+    _assert_same(straight[3:], _take(directory, 4, seed=11, first_batch=3, num_workers=2))
 
 
 def test_batches_do_not_depend_on_the_cache(make_folder):
-    folder = make_folder(5, size=(360, 384))
-    expected = _take(folder, 7, seed=11)
+    directory = make_folder(5, size=(360, 384))
+    expected = _take(directory, 7, seed=11)
     # Room for some images in each reader, and for all of them.
     for megabytes in (1, 100):
-        _assert_same(expected, _take(folder, 7, seed=11, num_workers=2,
+        _assert_same(expected, _take(directory, 7, seed=11, num_workers=2,
                                      cache_images_mb=megabytes))
 
 
 def test_seeds(make_folder, inline, warnings):
-    folder = make_folder(5)
+    directory = make_folder(5)
     with pytest.raises(AssertionError):
-        _assert_same(_take(folder, 1, seed=1), _take(folder, 1, seed=2))
-    _assert_same(_take(folder, 1, seed=2 ** 32 - 1), _take(folder, 1, seed=2 ** 32 - 1))
-    drawn = [get_batch(str(folder), num_workers=1, **SMALL).seed for _ in range(2)]
+        _assert_same(_take(directory, 1, seed=1), _take(directory, 1, seed=2))
+    _assert_same(_take(directory, 1, seed=2 ** 32 - 1), _take(directory, 1, seed=2 ** 32 - 1))
+    drawn = [get_batch(str(directory), num_workers=1, **SMALL).seed for _ in range(2)]
     assert drawn[0] != drawn[1]
     assert str(drawn[0]) in warnings.text
 
 
 @pytest.mark.parametrize('world_size', [2, 3])
 def test_processes_together_see_what_one_with_their_batch_sees(make_folder, inline, world_size):
-    folder = make_folder(8)
-    whole = _take(folder, 6, seed=5, batch_size=2 * world_size)
-    shares = [_take(folder, 6, seed=5, batch_size=2, rank=rank, world_size=world_size)
+    directory = make_folder(8)
+    whole = _take(directory, 6, seed=5, batch_size=2 * world_size)
+    shares = [_take(directory, 6, seed=5, batch_size=2, rank=rank, world_size=world_size)
               for rank in range(world_size)]
     joined = [tuple(np.concatenate(parts) for parts in zip(*batch)) for batch in zip(*shares)]
     _assert_same(whole, [(images, list(paths), *targets) for images, paths, *targets in joined])
 
 
 def test_processes_without_a_seed_share_one(make_folder, inline, warnings):
-    folder = make_folder(8)
-    shares = [get_batch(str(folder), 1, **SMALL, rank=rank, world_size=2) for rank in range(2)]
+    directory = make_folder(8)
+    shares = [get_batch(str(directory), 1, **SMALL, rank=rank, world_size=2) for rank in range(2)]
     assert [share.seed for share in shares] == [0, 0]
     assert 'seed of the training data is 0, the default for 2 processes' in warnings.text
-    _assert_same([next(shares[1])], _take(folder, 1, seed=0, rank=1, world_size=2))
+    _assert_same([next(shares[1])], _take(directory, 1, seed=0, rank=1, world_size=2))
 
 
 def test_the_iterator_tells_where_it_stands(make_folder, inline):
@@ -148,24 +149,24 @@ def test_arguments_that_cannot_work(make_folder, argument, message):
         _take(make_folder(4), 1, **argument)
 
 
-def _no_images(folder):
-    for path in folder.iterdir():
+def _no_images(directory):
+    for path in directory.iterdir():
         path.unlink()
 
 
-def _no_labels(folder):
-    for path in folder.glob('*.txt'):
+def _no_labels(directory):
+    for path in directory.glob('*.txt'):
         path.unlink()
 
 
-def _all_ignored(folder):
-    for path in folder.glob('*.txt'):
+def _all_ignored(directory):
+    for path in directory.glob('*.txt'):
         path.write_text('10,10,60,12,58,40,12,38,###')
 
 
-def _too_few(folder):
+def _too_few(directory):
     for number in (1, 2):
-        (folder / f'img_{number}.png').write_bytes(b'')
+        (directory / f'img_{number}.png').write_bytes(b'')
 
 
 @pytest.mark.parametrize(('spoil', 'message'), [
@@ -175,25 +176,25 @@ def _too_few(folder):
     (_too_few, r'fewer usable images than a batch of 3.*2 unreadable, 2 usable images'),
 ])
 def test_data_that_is_bad_as_a_whole_stops_before_any_process(make_folder, spoil, message):
-    folder = make_folder(4)
-    spoil(folder)
+    directory = make_folder(4)
+    spoil(directory)
     before = children()
     with pytest.raises(PSENetError, match=message):
-        _take(folder, 1)
+        _take(directory, 1)
     assert children() == before
 
 
-def _truncate(folder, *numbers):
+def _truncate(directory, *numbers):
     for number in numbers:
-        with open(str(folder / f'img_{number}.png'), 'r+b') as stream:
+        with open(str(directory / f'img_{number}.png'), 'r+b') as stream:
             stream.truncate(60)
 
 
 @pytest.mark.parametrize('num_workers', [1, 3])
 def test_an_image_found_broken_costs_one_warning_and_a_count(make_folder, warnings, num_workers):
-    folder = make_folder(6)
-    _truncate(folder, 2, 4)
-    with get_batch(str(folder), num_workers=num_workers, seed=3, **SMALL) as batches:
+    directory = make_folder(6)
+    _truncate(directory, 2, 4)
+    with get_batch(str(directory), num_workers=num_workers, seed=3, **SMALL) as batches:
         used = {os.path.basename(path) for batch in itertools.islice(batches, 9)
                 for path in batch[1]}
         assert (batches.counts.unreadable, batches.counts.usable_images) == (2, 4)
@@ -203,24 +204,24 @@ def test_an_image_found_broken_costs_one_warning_and_a_count(make_folder, warnin
 
 
 def test_too_few_images_left_stop_the_run_with_the_counts(make_folder):
-    folder = make_folder(6)
-    _truncate(folder, 1, 2, 3, 4)
+    directory = make_folder(6)
+    _truncate(directory, 1, 2, 3, 4)
     with pytest.raises(PSENetError, match=r'batch of 3 .* unreadable, 2 usable images'):
-        _take(folder, 50, seed=0)
+        _take(directory, 50, seed=0)
 
 
 def test_no_image_left_stops_the_run_with_the_counts(make_folder, inline):
-    folder = make_folder(6)
-    _truncate(folder, 1, 2, 3, 4, 5, 6)
+    directory = make_folder(6)
+    _truncate(directory, 1, 2, 3, 4, 5, 6)
     with pytest.raises(PSENetError, match='6 unreadable, 0 usable images'):
-        _take(folder, 1)
+        _take(directory, 1)
 
 
 def test_draws_that_all_fail_stop_the_run_with_the_counts(make_folder, inline, monkeypatch):
     monkeypatch.setattr('utils.data_provider.augment.BACKGROUND_SHARE', 1)
-    folder = make_folder(4, '0,0,95,0,95,63,0,63,all of it')
+    directory = make_folder(4, '0,0,95,0,95,63,0,63,all of it')
     with pytest.raises(PSENetError, match=r'100 consecutive draws .* batch 0 \(4 images'):
-        _take(folder, 1)
+        _take(directory, 1)
 
 
 def test_no_more_workers_than_are_of_use(make_folder, monkeypatch):
@@ -233,12 +234,12 @@ def test_no_more_workers_than_are_of_use(make_folder, monkeypatch):
 
 def test_a_killed_worker_changes_nothing(make_folder):
     before = children()
-    folder = make_folder(3)
-    with get_batch(str(folder), num_workers=3, seed=1, **SMALL) as batches:
+    directory = make_folder(3)
+    with get_batch(str(directory), num_workers=3, seed=1, **SMALL) as batches:
         taken = [next(batches)]
         os.kill(min(children() - before), signal.SIGKILL)
         taken += itertools.islice(batches, 8)
-    _assert_same(taken, _take(folder, 9, seed=1))
+    _assert_same(taken, _take(directory, 9, seed=1))
     assert children() == before
 
 
@@ -302,7 +303,7 @@ def test_the_real_images(icdar_dir):
 
 
 def test_relative_paths_work(make_folder, monkeypatch):
-    folder = make_folder(3)
-    monkeypatch.chdir(folder.parent)
-    (_, paths, _, _), = _take(folder.name, 1)
-    assert all(path.startswith(folder.name + os.sep) for path in paths)
+    directory = make_folder(3)
+    monkeypatch.chdir(directory.parent)
+    (_, paths, _, _), = _take(directory.name, 1)
+    assert all(path.startswith(directory.name + os.sep) for path in paths)

@@ -43,13 +43,13 @@ def test_names_with_braces_are_names():
 
 
 def test_samples_are_valid_and_counted(make_folder):
-    folder = make_folder(3)
-    (folder / 'gt_img_2.txt').write_text(
+    directory = make_folder(3)
+    (directory / 'gt_img_2.txt').write_text(
         '10,10,60,12,58,40,12,38,###\n500,10,600,10,600,40,500,40,outside\n-5,-5,20,20,corner\n')
-    (folder / 'gt_img_3.txt').write_text('')
-    samples, counts = load_dataset(str(folder))
+    (directory / 'gt_img_3.txt').write_text('')
+    samples, counts = load_dataset(str(directory))
     assert [sample.image_path for sample in samples] == [
-        str(folder / f'img_{number}.png') for number in (1, 2, 3)]
+        str(directory / f'img_{number}.png') for number in (1, 2, 3)]
     assert [sample.size for sample in samples] == [(64, 96)] * 3
     assert [len(sample.polygons) for sample in samples] == [1, 2, 0]
     assert samples[1].ignore_tags.tolist() == [True, False]
@@ -62,12 +62,12 @@ def test_samples_are_valid_and_counted(make_folder):
 
 
 def test_a_bad_file_costs_one_warning_and_is_counted(make_folder, warnings):
-    folder = make_folder(6)
-    (folder / 'gt_img_1.txt').write_bytes(b'\xff\xfe')
-    (folder / 'img_2.png').write_bytes(b'')
-    (folder / 'img_3.png').write_bytes(b'no image')
-    (folder / 'gt_img_4.txt').write_text('1,2,3')
-    samples, counts = load_dataset(str(folder))
+    directory = make_folder(6)
+    (directory / 'gt_img_1.txt').write_bytes(b'\xff\xfe')
+    (directory / 'img_2.png').write_bytes(b'')
+    (directory / 'img_3.png').write_bytes(b'no image')
+    (directory / 'gt_img_4.txt').write_text('1,2,3')
+    samples, counts = load_dataset(str(directory))
     assert len(samples) == counts.usable_images == 2
     assert (counts.pairs, counts.unreadable) == (6, 4)
     assert len(warnings.records) == 4
@@ -82,10 +82,10 @@ def test_an_image_of_too_many_pixels_is_left_out(make_folder, warnings):
 
 
 def test_images_without_labels_share_one_warning(make_folder, warnings):
-    folder = make_folder(4)
+    directory = make_folder(4)
     for number in (1, 4):
-        (folder / f'gt_img_{number}.txt').unlink()
-    _, counts = load_dataset(str(folder))
+        (directory / f'gt_img_{number}.txt').unlink()
+    _, counts = load_dataset(str(directory))
     assert (counts.images, counts.labels, counts.pairs) == (4, 2, 2)
     record, = warnings.records
     assert '2 images' in record.getMessage()
@@ -93,43 +93,44 @@ def test_images_without_labels_share_one_warning(make_folder, warnings):
 
 
 def test_findings_name_every_place(make_folder, warnings):
-    folder = make_folder(5)
-    (folder / 'gt_img_1.txt').write_text('10,10,60,12,58,40,12,38,a\n\n5,5,5,5,5,5,5,5,b\n')
-    (folder / 'gt_img_2.txt').write_text('1,2,3')
-    (folder / 'gt_img_3.txt').rename(folder / 'notes.txt')
-    (folder / 'img_4.txt').write_text('')
-    samples, counts, findings = inspect_dataset(str(folder))
-    assert findings.unlabelled_images == [str(folder / 'img_3.png')]
-    assert findings.unused_labels == [str(folder / name) for name in ('gt_img_4.txt', 'notes.txt')]
+    directory = make_folder(5)
+    (directory / 'gt_img_1.txt').write_text('10,10,60,12,58,40,12,38,a\n\n5,5,5,5,5,5,5,5,b\n')
+    (directory / 'gt_img_2.txt').write_text('1,2,3')
+    (directory / 'gt_img_3.txt').rename(directory / 'notes.txt')
+    (directory / 'img_4.txt').write_text('')
+    samples, counts, findings = inspect_dataset(str(directory))
+    assert findings.unlabelled_images == [str(directory / 'img_3.png')]
+    assert findings.unused_labels == [
+        str(directory / name) for name in ('gt_img_4.txt', 'notes.txt')]
     sentence, = findings.unreadable
-    assert f'{folder}/gt_img_2.txt:1' in sentence
-    assert findings.invalid_polygons == [f'{folder}/gt_img_1.txt:3']
+    assert f'{directory}/gt_img_2.txt:1' in sentence
+    assert findings.invalid_polygons == [f'{directory}/gt_img_1.txt:3']
     assert len(samples) == counts.usable_images == 3
     assert (counts.unreadable, counts.invalid_polygons) == (1, 1)
     assert not warnings.records
-    assert load_dataset(str(folder))[1] == counts
+    assert load_dataset(str(directory))[1] == counts
 
 
 def test_folders_named_like_files_are_passed_over(make_folder):
-    folder = make_folder(1)
-    (folder / 'sub.jpg').mkdir()
-    (folder / 'sub.txt').mkdir()
-    _, counts = load_dataset(str(folder))
+    directory = make_folder(1)
+    (directory / 'sub.jpg').mkdir()
+    (directory / 'sub.txt').mkdir()
+    _, counts = load_dataset(str(directory))
     assert (counts.images, counts.labels) == (1, 1)
 
 
 def test_a_folder_called_like_an_extension(tmp_path, make_folder):
-    folder = tmp_path / 'jpg.png 数据'
-    make_folder(2).rename(folder)
-    samples, _ = load_dataset(str(folder))
+    directory = tmp_path / 'jpg.png 数据'
+    make_folder(2).rename(directory)
+    samples, _ = load_dataset(str(directory))
     assert len(samples) == 2
 
 
 def test_images_may_be_of_any_format_that_opencv_reads(make_folder):
-    folder = make_folder(1)
-    write_image(str(folder / 'other.bmp'), np.full((30, 40, 3), 200, np.uint8))
-    (folder / 'other.bmp').rename(folder / 'img_1.png')
-    samples, _ = load_dataset(str(folder))
+    directory = make_folder(1)
+    write_image(str(directory / 'other.bmp'), np.full((30, 40, 3), 200, np.uint8))
+    (directory / 'other.bmp').rename(directory / 'img_1.png')
+    samples, _ = load_dataset(str(directory))
     assert samples[0].size == (30, 40)
 
 
@@ -149,38 +150,38 @@ def test_the_real_folder(icdar_dir):
 
 
 def test_hidden_files_are_passed_over(make_folder):
-    folder = make_folder(2)
+    directory = make_folder(2)
     for name in ('._img_1.png', '._gt_img_1.txt', '.gt_img_9.txt'):
-        (folder / name).write_bytes(b'\0\5\x16\7')
-    counts = load_dataset(str(folder))[1]
+        (directory / name).write_bytes(b'\0\5\x16\7')
+    counts = load_dataset(str(directory))[1]
     assert (counts.images, counts.labels, counts.pairs, counts.unreadable) == (2, 2, 2, 0)
 
 
 def test_links_that_lead_nowhere_are_counted(make_folder, warnings):
-    folder = make_folder(2)
-    (folder / 'img_2.png').unlink()
-    (folder / 'img_2.png').symlink_to('nowhere')
-    counts = load_dataset(str(folder))[1]
+    directory = make_folder(2)
+    (directory / 'img_2.png').unlink()
+    (directory / 'img_2.png').symlink_to('nowhere')
+    counts = load_dataset(str(directory))[1]
     assert (counts.images, counts.pairs, counts.unreadable) == (2, 2, 1)
     assert 'img_2.png: No such file' in warnings.text
 
 
 def test_images_of_other_formats_are_named(make_folder, warnings):
-    folder = make_folder(1)
-    (folder / 'img_2.heic').write_bytes(b'')
-    load_dataset(str(folder))
+    directory = make_folder(1)
+    (directory / 'img_2.heic').write_bytes(b'')
+    load_dataset(str(directory))
     assert 'ignored: img_2.heic' in warnings.text
 
 
 @pytest.fixture
 def turned_folder(make_folder):
     """Two images of 96 x 64 stored pixels, the second with EXIF orientation 6."""
-    folder = make_folder(2)
-    (folder / 'img_2.png').unlink()
+    directory = make_folder(2)
+    (directory / 'img_2.png').unlink()
     exif = Image.Exif()
     exif[0x112] = 6
-    Image.new('RGB', (96, 64)).save(str(folder / 'img_2.jpg'), exif=exif)
-    return folder
+    Image.new('RGB', (96, 64)).save(str(directory / 'img_2.jpg'), exif=exif)
+    return directory
 
 
 def test_an_exif_orientation_is_told_of(turned_folder):
@@ -201,21 +202,21 @@ def test_an_exif_orientation_is_applied_on_demand(turned_folder):
 
 def test_a_large_folder_tells_how_far_its_reading_is(make_folder, warnings, monkeypatch):
     monkeypatch.setattr(datasets, '_REPORT_SECONDS', -1.0)
-    folder = make_folder(2)
-    load_dataset(str(folder))
-    assert f'reading {folder}: 1 of 2 images' in warnings.text
+    directory = make_folder(2)
+    load_dataset(str(directory))
+    assert f'reading {directory}: 1 of 2 images' in warnings.text
 
 
 def test_sub_folders_are_entered_only_where_the_folder_has_no_image(make_folder, tmp_path):
-    folder = make_folder(2)
+    directory = make_folder(2)
     top = tmp_path / 'top'
     for name in ('a', 'b/c'):
         (top / name).mkdir(parents=True)
-    (folder / 'img_1.png').rename(top / 'a' / 'img_1.png')
-    (folder / 'gt_img_1.txt').rename(top / 'a' / 'gt_img_1.txt')
-    (folder / 'img_2.png').rename(top / 'b/c' / 'img_1.png')
-    (folder / 'gt_img_2.txt').rename(top / 'b/c' / 'img_1.txt')
-    # A link to a folder above is no reason to go round and round.
+    (directory / 'img_1.png').rename(top / 'a' / 'img_1.png')
+    (directory / 'gt_img_1.txt').rename(top / 'a' / 'gt_img_1.txt')
+    (directory / 'img_2.png').rename(top / 'b/c' / 'img_1.png')
+    (directory / 'gt_img_2.txt').rename(top / 'b/c' / 'img_1.txt')
+    # A link to a directory above is no reason to go round and round.
     (top / 'a' / 'round').symlink_to(top)
     samples, counts = load_dataset(str(top))
     assert [sample.image_path for sample in samples] == [
@@ -227,11 +228,11 @@ def test_sub_folders_are_entered_only_where_the_folder_has_no_image(make_folder,
 
 
 def test_nested_images_and_labels_apart(make_folder):
-    folder = make_folder(1)
+    directory = make_folder(1)
     for name, kind in (('img_1.png', 'images'), ('gt_img_1.txt', 'gt')):
-        (folder / kind / 'x').mkdir(parents=True)
-        (folder / name).rename(folder / kind / 'x' / name)
-    assert load_dataset(str(folder))[1].usable_regions == 1
+        (directory / kind / 'x').mkdir(parents=True)
+        (directory / name).rename(directory / kind / 'x' / name)
+    assert load_dataset(str(directory))[1].usable_regions == 1
 
 
 @pytest.mark.parametrize(('path', 'expected'), [

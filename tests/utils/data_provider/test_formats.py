@@ -255,24 +255,24 @@ def test_numbers_as_texts_make_no_polygons_of_quads(tmp_path, image_at, messages
     ('labelme', 'labelme', (10, 82, 61)), ('labelme', 'coco', (10, 82, 61)),
 ])
 def test_real_sets(shared_dir, place, form, expected):
-    folder = shared_dir / 'data' / place
-    if not folder.is_dir():
-        pytest.skip(f'needs {folder}')
-    counts = inspect_dataset(str(folder), form).counts
+    directory = shared_dir / 'data' / place
+    if not directory.is_dir():
+        pytest.skip(f'needs {directory}')
+    counts = inspect_dataset(str(directory), form).counts
     assert (counts.usable_images, counts.boxes, counts.ignored_boxes) == expected
 
 
 def test_real_files_of_total_text_and_ctw1500(shared_dir):
-    folder = shared_dir / 'data'
-    if not (folder / 'total_text' / 'mat').is_dir():
-        pytest.skip(f'needs {folder}/total_text')
-    for path in sorted((folder / 'total_text' / 'mat').glob('*.mat')):
+    directory = shared_dir / 'data'
+    if not (directory / 'total_text' / 'mat').is_dir():
+        pytest.skip(f'needs {directory}/total_text')
+    for path in sorted((directory / 'total_text' / 'mat').glob('*.mat')):
         of_matlab = formats.read_total_text(str(path))
-        text = folder / 'total_text' / 'txt' / (path.stem.replace('poly_gt_', '') + '.jpg.txt')
+        text = directory / 'total_text' / 'txt' / (path.stem.replace('poly_gt_', '') + '.jpg.txt')
         if text.exists():
             assert points(formats.read_total_text(str(text))) == points(of_matlab)
     regions = [formats.read_ctw1500(str(path)) for name in ('labels', 'train_labels')
-               for path in sorted((folder / 'ctw1500' / name).glob('*.txt'))]
+               for path in sorted((directory / 'ctw1500' / name).glob('*.txt'))]
     assert len(regions) == 34
     assert all(len(polygon) == 14 for each in regions for polygon in each.polygons)
 
@@ -347,8 +347,8 @@ def test_labels_are_read_without_images(tmp_path, form):
     ('ctw1500/train_labels', (4, 32, 0)),
 ])
 def test_real_labels_without_images(shared_dir, place, expected):
-    folder = shared_dir / 'data' / place
-    if not folder.is_dir():
-        pytest.skip(f'needs {folder}')
-    counts = inspect_dataset(str(folder), labels_only=True).counts
+    directory = shared_dir / 'data' / place
+    if not directory.is_dir():
+        pytest.skip(f'needs {directory}')
+    counts = inspect_dataset(str(directory), labels_only=True).counts
     assert (counts.usable_images, counts.boxes, counts.ignored_boxes) == expected

@@ -381,17 +381,17 @@ def test_no_file_and_no_descriptor_remain():
 
 
 @pytest.fixture
-def folders(monkeypatch, tmp_path):
-    """The folder in memory, and the one for temporary files."""
+def directories(monkeypatch, tmp_path):
+    """The directory in memory, and the one for temporary files."""
     made = tmp_path / 'memory', tmp_path / 'disk'
-    for folder in made:
-        folder.mkdir()
+    for directory in made:
+        directory.mkdir()
     monkeypatch.setattr(readers, '_MEMORY_FOLDER', str(made[0]))
     monkeypatch.setattr(readers.tempfile, 'gettempdir', lambda: str(made[1]))
     return made
 
 
-def test_a_folder_in_memory_without_room_is_passed_over_with_a_sentence(folders, monkeypatch,
+def test_a_folder_in_memory_without_room_is_passed_over_with_a_sentence(directories, monkeypatch,
                                                                        warnings):
     allocate, sizes = os.posix_fallocate, []
 
@@ -406,15 +406,15 @@ def test_a_folder_in_memory_without_room_is_passed_over_with_a_sentence(folders,
     os.close(descriptor)
     assert sizes == [3 * 2 ** 20 + 3] * 2
     message, = [record.getMessage() for record in warnings.records]
-    assert f'a file in {folders[1]}' in message
-    assert f'{folders[0]}: No space left on device' in message
+    assert f'a file in {directories[1]}' in message
+    assert f'{directories[0]}: No space left on device' in message
     assert 'need 4 MB' in message
 
 
-def test_no_folder_in_memory_at_all(folders, warnings, start):
-    folders[0].rmdir()
+def test_no_folder_in_memory_at_all(directories, warnings, start):
+    directories[0].rmdir()
     assert start(make_batch, 1).get()[0].indices == [0]
-    assert f'{folders[0]}: No such file or directory' in warnings.text
+    assert f'{directories[0]}: No such file or directory' in warnings.text
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def _train(run: RunContext, npu: NpuConfig) -> None:
         from npu_bridge.estimator.npu.npu_estimator import NPUEstimator
     specs = input_specs(run.config, run.device)
     feed = _Feed(run.batches)
-    # The Estimator would restore any checkpoint in its folder, and fail on missing variables.
+    # The Estimator would restore any checkpoint in its directory, and fail on missing variables.
     with tempfile.TemporaryDirectory(prefix='psenet_') as empty, \
             named_lack_of_memory(specs), contextlib.ExitStack() as stack:
         config = make_run_config(

@@ -115,14 +115,14 @@ FLAGS = {
     'enable_dump_debug': NpuOption(
         'b', 'Dump operators that overflow to --dump_path.'),
     'dump_path': NpuOption(
-        's', 'Existing folder for dumps.', _folder),
+        's', 'Existing directory for dumps.', _folder),
     'dump_step': NpuOption(
         's', 'Steps to dump, such as 0|5|10-20; by default all.', _dump_step),
     'profiling_mode': NpuOption(
         'b', 'Profile according to --profiling_options, which has a default in newer releases.'),
     'profiling_options': NpuOption(
         's', 'Before April 2021 a string such as training_trace:task_trace, later JSON: {"output": '
-        '"/folder", "training_trace": "on", "task_trace": "on"}.', _profiling),
+        '"/directory", "training_trace": "on", "task_trace": "on"}.', _profiling),
     'auto_tune_mode': NpuOption(
         's', 'Tune operators when they are built: RL, GA or RL,GA.',
         _one_of('RL', 'GA', 'RL,GA', 'GA,RL')),
@@ -130,7 +130,7 @@ FLAGS = {
         's', 'Cache of compiled operators: enable, force (clear it first) or disable.',
         _one_of('enable', 'force', 'disable')),
     'op_compiler_cache_dir': NpuOption(
-        's', 'Folder of the cache of compiled operators.', _not_empty),
+        's', 'Directory of the cache of compiled operators.', _not_empty),
 }
 
 # Formerly flags; given by --npu_option like OTHER_KEYS, but with checked values.
