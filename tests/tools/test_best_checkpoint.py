@@ -64,7 +64,7 @@ def test_a_second_process_scores_nothing_again_and_names_what_cannot_be_scored(p
 @pytest.mark.parametrize('arguments, word', [
     (('--keep=0',), '--keep=0'), (('--interval=nan',), '--interval'), (('--gt=no.zip',), 'no.zip'),
     (('--checkpoint_path=/none', '--best_path=/none/'), '--best_path'),
-    (('--checkpoint_path=/none', '--once'), 'no checkpoint in the directory')])
+    (('--checkpoint_path=/none', '--once'), 'no checkpoint in --checkpoint_path')])
 def test_a_mistake_is_one_sentence(place, arguments, word):
     result = place.run('best_checkpoint', *arguments)
     assert result.returncode == 1

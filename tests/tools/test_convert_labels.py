@@ -59,7 +59,7 @@ def test_the_command_converts_a_folder(tmp_path, project_root):
     empty = subprocess.run([*command[:-1], '--training_data_path=empty'], cwd=str(tmp_path),
                            capture_output=True, text=True, check=False)
     assert empty.returncode == 1
-    assert 'holds no labels' in empty.stderr
+    assert 'has no labels' in empty.stderr
     assert 'Traceback' not in refused.stderr + empty.stderr
 
 

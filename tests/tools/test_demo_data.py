@@ -254,7 +254,7 @@ class TestOwnership:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text('mine')
-        with pytest.raises(demo_data.DatasetError, match=f'holds {name}'):
+        with pytest.raises(demo_data.DatasetError, match=f'contains {name}'):
             demo_data.ensure_dataset(str(tmp_path), SPEC)
         assert _contents(tmp_path) == {name: b'mine'}
 

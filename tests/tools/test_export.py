@@ -223,7 +223,7 @@ def test_ctrl_c_leaves_nothing(exports):
     ('--formats=', '--formats= must be'), ('--output_dir=', '--output_dir is empty'),
     ('--max_difference=nan', '--max_difference=nan'), ('--num_images=0', '--num_images'),
     ('--test_data_path=none', 'none'), ('--checkpoint_path=none', 'no checkpoint at none'),
-    ('--formats=onnx_int8', '--formats=onnx_int8 needs --calibration_data_path, a directory with'),
+    ('--formats=onnx_int8', '--formats=onnx_int8 needs --calibration_data_path, a directory of'),
     ('--gt=gt.zip', '--gt is for --formats=onnx_int8'),
     ('--short_side=736', '--short_side is for --formats=onnx_int8'),
 ])

@@ -161,7 +161,7 @@ def test_the_data_path_is_demanded_in_the_words_of_the_zoo(zoo, script):
     for help_argument in ('-h', '--help'):
         exit_code, output, _ = zoo.run(script, help_argument)
         assert exit_code == 0
-        assert output.startswith(f'usage: bash {script} --data_path=<directory>')
+        assert output.startswith(f'usage: bash {script} --data_path=<dir>')
 
 
 @pytest.mark.parametrize('given, flags', [

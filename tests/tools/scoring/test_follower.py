@@ -206,7 +206,7 @@ def test_a_damaged_checkpoint_is_named_and_the_others_are_scored(training, caplo
 
 
 def test_no_checkpoint_at_all_is_an_error_of_a_single_pass(training):
-    with pytest.raises(PSENetError, match='no checkpoint in the directory'):
+    with pytest.raises(PSENetError, match='no checkpoint in --checkpoint_path'):
         training.once()
     assert os.listdir(str(training.directory)) == []
 
