@@ -124,7 +124,7 @@ def _second_training(run: TrainingRun, data: pathlib.Path) -> str:
     with TrainingRun(data, run.directory.with_suffix('.second'), restore=True,
                      checkpoint_path=run.directory) as second:
         assert second.wait_for_end() == 1, second.last_lines
-        assert f'is in use by another training (process {run.process.pid}' in second.log
+        assert f'is in use by another training run (process {run.process.pid}' in second.log
     return 'refused'
 
 
@@ -155,6 +155,6 @@ def _end_data(run: TrainingRun, data: pathlib.Path) -> str:
         path.unlink()
     assert run.wait_for_end() == 1, run.last_lines
     last = run.log.splitlines()[-1]
-    assert re.search(r'error: (of the last \d+ draws|too few images).* usable images', last), last
+    assert re.search(r'error: (\d+ of the last \d+ images|too few images).* usable images', last), last
     assert load_newest(run.directory) == run.saved_steps[-1]
     return 'more than half: saved, stopped with the counts'
