@@ -103,7 +103,7 @@ def read_ground_truth(path: str, parameters: Parameters) -> Dict[str, GroundTrut
 
     Args:
         path: zip archive.
-        parameters: names, form and line ends of the entries.
+        parameters: names, format and line ends of the entries.
 
     Returns:
         Sample id -> regions, in the order of the archive; at least one sample.
@@ -125,7 +125,7 @@ def read_detections(path: str, parameters: Parameters,
 
     Args:
         path: zip archive.
-        parameters: names, form and line ends of the entries.
+        parameters: names, format and line ends of the entries.
         ground_truth: the ground truth.
 
     Returns:
@@ -155,7 +155,7 @@ def parse_ground_truth(text: str, source: str, parameters: Parameters) -> Ground
     Args:
         text: contents of the file.
         source: name of the file in messages.
-        parameters: form and line ends.
+        parameters: format and line ends.
 
     Returns:
         The regions in file order.
@@ -193,7 +193,7 @@ def parse_detections(text: str, source: str, parameters: Parameters) -> Detectio
     Args:
         text: contents of the file.
         source: name of the file in messages.
-        parameters: form, line ends, and whether there are confidences.
+        parameters: format, line ends, and whether there are confidences.
 
     Returns:
         The detections in file order.

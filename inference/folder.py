@@ -165,7 +165,7 @@ def images_by_stem(directory: str) -> Dict[str, str]:
     """Lists the images of a directory.
 
     Args:
-        directory: directory with images, or one image.
+        directory: contains the images; or one image.
 
     Returns:
         Name without extension, used for result files -> path; sorted.

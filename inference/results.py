@@ -1,4 +1,4 @@
-"""Result files in the form of ICDAR2015: ``res_<stem>.txt`` and ``results.zip``.
+"""Result files in the format of ICDAR2015: ``res_<stem>.txt`` and ``results.zip``.
 
 Files are written atomically. In an output directory only files that are recognised as results of an
 earlier run are removed.

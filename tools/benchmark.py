@@ -28,7 +28,7 @@ def define_benchmark_flags() -> None:
     flags.DEFINE_list('case', list(CASES), 'Cases to measure, separated by commas.', **group)
     flags.DEFINE_integer('passes', None, 'Passes over the data of a case; by default each case '
                          'has its own number.', lower_bound=1, **group)
-    cli.define_path('samples', None, 'Directory with train, test and gt.zip in the form of '
+    cli.define_path('samples', None, 'Directory with train, test and gt.zip in the format of '
                     'ICDAR2015, to measure on these.', **group)
     flags.DEFINE_boolean('json', False, 'Print one line of JSON per case.', **group)
 

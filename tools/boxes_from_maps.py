@@ -72,7 +72,7 @@ def read_maps(directory: str, stem: str, size: detect_config.Size) -> np.ndarray
     """Reads the network's output for an image.
 
     Args:
-        directory: directory with the outputs.
+        directory: contains the outputs.
         stem: name of the image without extension.
         size: (width, height) of the network's input.
 

@@ -59,7 +59,7 @@ def read_labels(directory: str, dataset: str, label_folder: str,
     """Finds the labels of a data set; no images are needed.
 
     Args:
-        directory: directory of the data set.
+        directory: of the data set.
         dataset: format of the labels, as of --dataset.
         label_folder: directory of the labels, as of --label_path.
 
@@ -94,7 +94,7 @@ def convert(directory: str, dataset: str, label_folder: str, output_dir: str) ->
     """Writes the labels of a data set to files; unreadable labels are skipped with a warning.
 
     Args:
-        directory: directory of the data set.
+        directory: of the data set.
         dataset: format of the labels, as of --dataset.
         label_folder: directory of the labels, as of --label_path.
         output_dir: output directory; subdirectories are those of the images.

@@ -2,9 +2,9 @@
 
     python -m tools.make_gt_zip --folder=./ocr/ch4_test_gt --out=./evaluation/gt.zip
 
-The directory contains either ``gt_<image>.txt`` or ``<image>.txt`` files in the form of ICDAR2015,
-ICDAR2013 or MLT; files of other types are ignored. Every line is checked. Fractional coordinates
-are rounded with a warning. The same files give the same bytes.
+The directory contains either ``gt_<image>.txt`` or ``<image>.txt`` files in the format of
+ICDAR2015, ICDAR2013 or MLT; files of other types are ignored. Every line is checked. Fractional
+coordinates are rounded with a warning. The same files give the same bytes.
 """
 
 import os

@@ -127,7 +127,7 @@ def write_index(directory: str, prefixes: List[str]) -> None:
     """Writes the index of a directory, with the last checkpoint as the newest.
 
     Args:
-        directory: directory of the checkpoints.
+        directory: of the checkpoints.
         prefixes: one or more checkpoints.
 
     Raises:

@@ -35,7 +35,7 @@ _NAMES = ('train', 'test', 'gt.zip')
 
 
 class Samples(NamedTuple):
-    """Images in the official ICDAR2015 form, all of the same size.
+    """Images in the official ICDAR2015 format, all of the same size.
 
     Attributes:
         name: name of the data set, for messages.
@@ -57,7 +57,7 @@ def open_samples(directory: Optional[str] = None) -> Iterator[Samples]:
     """Opens the ICDAR2015 samples, or draws synthetic ones in a temporary directory.
 
     Args:
-        directory: directory with train, test and gt.zip in the form of ICDAR2015. None takes
+        directory: contains train, test and gt.zip in the format of ICDAR2015. None takes
             ICDAR_FOLDER if it is complete, otherwise synthetic data.
 
     Yields:

@@ -59,7 +59,7 @@ def write_checkpoint(directory: str) -> str:
     """Saves the network's initial weights, from a fixed seed, as moving averages.
 
     Args:
-        directory: directory for ``model.ckpt-0``, 110 MB.
+        directory: for ``model.ckpt-0``, 110 MB.
 
     Returns:
         The checkpoint's prefix.

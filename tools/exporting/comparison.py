@@ -29,7 +29,7 @@ def find_images(directory: str, count: int, max_pixels: int) -> ComparisonImages
     """Reads the first images of a directory, or draws two images with words.
 
     Args:
-        directory: directory with images; '' for synthetic ones.
+        directory: contains images; '' for synthetic ones.
         count: number of images to read from the directory.
         max_pixels: an image with more pixels is an error.
 

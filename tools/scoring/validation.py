@@ -55,7 +55,7 @@ def open_validation(directory: str, ground_truth_path: str) -> Validation:
     """Reads the ground truth and finds its images.
 
     Args:
-        directory: directory with the images; those without a name as in the ground truth
+        directory: contains the images; those without a name as in the ground truth
             (``img_<number>`` for ICDAR2015) are skipped with a warning.
         ground_truth_path: zip archive, or directory of labels.
 

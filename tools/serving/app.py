@@ -234,7 +234,7 @@ class _Views:
         return jsonify(self._find(key).answer())
 
     def result(self, key: str) -> Response:
-        """Returns the same regions in the form of eval.py's result files."""
+        """Returns the same regions in the format of eval.py's result files."""
         return Response(format_result(self._find(key).regions.polygons), mimetype='text/plain',
                         headers={'Content-Disposition': 'attachment'})
 
