@@ -56,7 +56,7 @@ def soak(directory: pathlib.Path, seconds: float) -> Dict[str, str]:
 
 
 def _told(name: str, told: str) -> str:
-    print(f'{name:18}{told}', flush=True)
+    print(f'{name:21}{told}', flush=True)
     return told
 
 

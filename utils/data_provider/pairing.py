@@ -61,7 +61,7 @@ AUTO = 'auto'
 # Label files, and lines of each, that are read to detect the format.
 _FILES_READ = 20
 _LINES_READ = 50
-# Subfolders of images and labels.
+# Subdirectories of images and labels.
 _IMAGE_FOLDERS = ('images', 'imgs')
 _LABEL_FOLDERS = ('labels', 'gt', 'annotations')
 
