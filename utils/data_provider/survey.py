@@ -1,7 +1,7 @@
 """Statistics of a data set: sizes, and how many regions have kernels large enough to learn.
 
 Text that is small in the network's input has kernels of a few score map pixels or none: it can
-hardly be learnt, and postprocessing drops small seeds.
+hardly be learnt, and post-processing drops small seeds.
 """
 
 from typing import List, NamedTuple, Sequence

@@ -1,30 +1,30 @@
-// The page: sends a picture, shows its boxes and kernels, asks again when a threshold moves.
+// The page: sends an image, shows its boxes and kernels, and requests them again for new thresholds.
 'use strict';
 
 const THRESHOLDS = ['seg_map_thresh', 'min_area_thresh', 'min_box_side', 'min_score'];
 const CHOICES = [...THRESHOLDS, 'output_shape'];
 const SVG = 'http://www.w3.org/2000/svg';
-// While a slider moves, the server is asked after so many milliseconds without a movement.
+// Milliseconds without a movement of a slider before a request.
 const PAUSE = 120;
-// Red, green, blue of the keys in page.css.
+// Red, green, blue, as in page.css.
 const ABOVE = [25, 224, 180];
 const BELOW = [61, 123, 224];
-// What may work when it is tried once more: dropped, too slow, queue full, server at fault.
+// Status codes after which a retry may succeed: dropped, too slow, queue full, server error.
 const PASSING = [0, 404, 408, 429, 500, 503];
 
 const state = {
-  file: null,         // the picture that is shown
-  answer: null,       // what the server says of it
-  kernel: 0,          // 0 for boxes, or the number of the kernel that is shown
+  file: null,         // the image that is shown
+  answer: null,       // the response of the server
+  kernel: 0,          // 0 for boxes, or the number of the kernel shown
   scores: new Map(),  // number of a kernel -> ImageData of its score map
-  upload: null,       // AbortController of the upload under way
-  query: null,        // AbortController of the last question for other thresholds
+  upload: null,       // AbortController of the current upload
+  query: null,        // AbortController of the last request for thresholds
   timer: 0,
 };
 
 const byId = (id) => document.getElementById(id);
 
-// ---- what the page says
+// ---- messages
 
 function setState(name) {
   const loading = name === 'loading';
@@ -183,14 +183,14 @@ async function trySample(button) {
   }
 }
 
-// ---- picture and boxes
+// ---- image and boxes
 
 function showPicture(file) {
   const picture = byId('picture');
   URL.revokeObjectURL(picture.src);
   picture.src = URL.createObjectURL(file);
   picture.alt = file.name;
-  picture.hidden = true;  // until it is known to be one
+  picture.hidden = true;  // until it has been decoded
   picture.onload = () => {
     picture.hidden = false;
     if (!state.answer) setAspect(picture.naturalWidth, picture.naturalHeight);
@@ -228,7 +228,7 @@ function offerFiles(id) {
 function drawBoxes({boxes, image}) {
   const svg = byId('boxes');
   svg.setAttribute('viewBox', `0 0 ${image.width} ${image.height}`);
-  // All edges first: where boxes meet, no edge then covers another box's line.
+  // All edges first, so that no edge covers the line of another box.
   svg.replaceChildren(...boxes.map((box) => polygon(box, 'edge')),
                       ...boxes.map((box, index) => chooser(polygon(box, 'line'), index)));
 }
@@ -274,7 +274,7 @@ function sides([first, second, third]) {
   return `${long} × ${short} pixels`;
 }
 
-// Pointing at a box marks it in the list, and the other way round; so does the keyboard.
+// Pointing at a box highlights its line in the list, and vice versa, also with the keyboard.
 function chooser(element, index) {
   const mark = () => choose(index);
   const unmark = () => choose(-1);
@@ -395,7 +395,7 @@ function listen() {
   byId('retry').addEventListener('click', () => upload(state.file));
   byId('file').addEventListener('change', ({target}) => {
     if (target.files[0]) upload(target.files[0]);
-    target.value = '';  // the same file may be chosen again
+    target.value = '';  // allows choosing the same file again
   });
   document.querySelectorAll('[data-sample]').forEach((button) => {
     button.addEventListener('click', () => trySample(button));
@@ -423,7 +423,7 @@ function listenToControls() {
   }));
   byId('output_shape').addEventListener('change', askAgain);
   byId('form').addEventListener('submit', (event) => event.preventDefault());
-  // The values are the old ones until the event is over.
+  // The values change only after the event.
   byId('form').addEventListener('reset', () => setTimeout(() => {
     THRESHOLDS.forEach(showValue);
     paintKernel();
