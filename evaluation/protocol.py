@@ -109,7 +109,7 @@ def read_ground_truth(path: str, parameters: Parameters) -> Dict[str, GroundTrut
         Sample id -> regions, in the order of the archive; at least one sample.
 
     Raises:
-        ProtocolError: the archive cannot be read, a line is invalid, or there is no sample.
+        ProtocolError: the archive cannot be read, a line is invalid, or all samples are missing.
     """
     entries = read_archive(path, parameters.GT_SAMPLE_NAME_2_ID, strict=False)
     if not entries:

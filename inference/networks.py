@@ -342,10 +342,10 @@ def graph_file(model: str) -> str:
         Path of the file.
 
     Raises:
-        PSENetError: there is no such file.
+        PSENetError: the file does not exist.
     """
     if not os.path.exists(model):
-        raise PSENetError(f'there is no model at --model={model}; tools.export makes one from a '
+        raise PSENetError(f'--model={model} does not exist; tools.export makes a model from a '
                           'checkpoint')
     path = os.path.join(model, SAVED_MODEL_GRAPH) if os.path.isdir(model) else model
     if not os.path.isfile(path):

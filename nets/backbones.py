@@ -32,7 +32,7 @@ def get_backbone(name: str) -> Backbone:
         The backbone function, as described in the module's docstring.
 
     Raises:
-        PSENetError: there is no such backbone; the message lists the known ones.
+        PSENetError: the backbone is unknown; the message lists the known ones.
     """
     if name not in BACKBONES:
         known = ', '.join(sorted(BACKBONES))

@@ -116,7 +116,7 @@ def model(
 
     Raises:
         ValueError: the static shape of the images is wrong, or upsample_last is used in training.
-        PSENetError: there is no such backbone.
+        PSENetError: the backbone is unknown.
     """
     if upsample_last and is_training:
         raise ValueError('upsample_last is for inference: the head would have no weight decay')

@@ -40,7 +40,7 @@ def test_settings_are_those_of_the_flags(model):
         assert detector.detect(IMAGE).polygons == []
     with pytest.raises(PSENetError, match=r'--min_score=2 must lie in 0 .. 1'):
         open_detector(model, min_score=2)
-    with pytest.raises(PSENetError, match=r'there is no model at --model=none.onnx'):
+    with pytest.raises(PSENetError, match=r'--model=none.onnx does not exist'):
         open_detector('none.onnx')
 
 

@@ -93,12 +93,12 @@ def test_a_frozen_graph_takes_the_place_of_the_checkpoint_and_it_is_said(place):
 
 @pytest.mark.parametrize('arguments, sentence', [
     (('--engine=onnx',), '--engine=onnx needs --model'),
-    (('--engine=onnx', '--model=none.onnx'), 'there is no model at --model=none.onnx'),
+    (('--engine=onnx', '--model=none.onnx'), '--model=none.onnx does not exist'),
     (('--engine=onnx', '--model=README.md'), '--engine=onnx needs an .onnx file'),
     (('--engine=onnx', '--model=none.onnx', '--gpu_list=0'), '--gpu_list=0 has no effect with'),
     (('--model=none.onnx',), '--model=none.onnx is for --engine=onnx or openvino; give one of'),
     (('--model=none.pb', '--platform=npu'), 'cannot be used with --platform=npu'),
-    (('--model=none.pb',), 'there is no model at --model=none.pb'),
+    (('--model=none.pb',), '--model=none.pb does not exist'),
     (('--engine=caffe',), 'engine'),
 ])
 def test_a_mistake_is_one_sentence_and_needs_no_tensorflow(place, arguments, sentence):

@@ -54,7 +54,7 @@ def read_scalars(path: str, names: Sequence[str]) -> Dict[str, Scalars]:
         Name -> curve.
 
     Raises:
-        PSENetError: there are no event files, or none of them has such a scalar.
+        PSENetError: event files are missing, or none of them has such a scalar.
     """
     events = _load_events(path)
     tags = {name: _find_tag(name, events.Tags()['scalars']) for name in names}
@@ -212,8 +212,11 @@ def compare(curves: Dict[str, Scalars], smoothing: float) -> List[Compared]:
     Returns:
         The runs, in the same order.
     """
-    spacing = max(_spacing(curve) for curve in curves.values())
-    smoothed = {name: _smooth_by_steps(curve, smoothing, spacing)
+    # The median number of steps between points.
+    spacing = max(float(np.median(np.diff(curve.steps))) if len(curve.steps) > 1 else 1.0
+                  for curve in curves.values())
+    smoothed = {name: smooth(curve.values, smoothing ** (
+        np.diff(curve.steps, prepend=curve.steps[0] - spacing) / spacing))
                 for name, curve in curves.items()}
     first = next(iter(curves))
     # Means of few points are noise: gaps count once the weights cover several points.
@@ -223,14 +226,6 @@ def compare(curves: Dict[str, Scalars], smoothing: float) -> List[Compared]:
             for name, curve in curves.items()]
 
 
-def _spacing(curve: Scalars) -> float:
-    """Returns the median number of steps between points."""
-    return float(np.median(np.diff(curve.steps))) if len(curve.steps) > 1 else 1.0
-
-
-def _smooth_by_steps(curve: Scalars, smoothing: float, spacing: float) -> np.ndarray:
-    apart = np.diff(curve.steps, prepend=curve.steps[0] - spacing)
-    return smooth(curve.values, smoothing ** (apart / spacing))
 
 
 def _gap(curve: Scalars, smoothed: np.ndarray, first: Scalars, first_smoothed: np.ndarray,
@@ -384,7 +379,7 @@ def name_runs(arguments: List[str]) -> Dict[str, str]:
         Name -> path; the default name is the last component of the path.
 
     Raises:
-        PSENetError: there is no run, or two have the same name.
+        PSENetError: no run is given, or two have the same name.
     """
     if not arguments:
         raise PSENetError('--run is missing; give a checkpoint directory, --run=./resnet_train/, '

@@ -6,8 +6,8 @@
 
 The page accepts an image, shows its boxes and kernels, and lets users vary the thresholds. The
 initial thresholds are those that tools.sweep --write stored with the checkpoint, unless flags
-override them. There is no authentication, so the server listens on localhost only, unless --host
-gives another address. Ctrl-C stops it. docs/demo_server.md describes the API.
+override them. Requests are not authenticated, so the server listens on localhost only, unless
+--host gives another address. Ctrl-C stops it. docs/demo_server.md describes the API.
 """
 
 import logging

@@ -271,7 +271,7 @@ def import_backbone(source: str, path: str) -> str:
         Description of the source.
 
     Raises:
-        PSENetError: there is no source, or it cannot be used.
+        PSENetError: the source does not exist or cannot be used.
     """
     archive = os.path.join(os.path.dirname(os.path.abspath(path)), SLIM_ARCHIVE)
     source = source or (archive if os.path.exists(archive) else '')

@@ -99,7 +99,7 @@ def _number(environment: Mapping[str, str], name: str, default: int, least: int 
 
 def _table(path: str, size: int) -> Tuple[RankedDevice, ...]:
     if not os.path.exists(path):
-        raise PSENetError(f'there is no rank table at RANK_TABLE_FILE={path}; make one with '
+        raise PSENetError(f'the rank table RANK_TABLE_FILE={path} does not exist; make one with '
                           'tools.make_rank_table (--help shows how)')
     table = read_rank_table(path)
     if len(table) != size:

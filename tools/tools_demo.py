@@ -41,11 +41,7 @@ class Step(NamedTuple):
 
 
 def plan_steps(config: DemoConfig) -> List[Step]:
-    """Lists the tools in the order in which a user meets them.
-
-    Args:
-        config: settings of the demo on whose data and checkpoint they work.
-    """
+    """Lists the tools in the order in which a user meets them, for the data of a demo."""
     train, test, gt = (config.path('data', name) for name in ('train', 'test', 'gt.zip'))
     run, second_run = config.path('run'), config.path('tools', 'second_run')
     labelled = {'gpu_list': '', 'test_data_path': test, 'gt': gt}

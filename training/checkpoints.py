@@ -55,7 +55,7 @@ def resolve_checkpoint(path: str) -> str:
         The prefix for TensorFlow's readers; for a directory that of the newest checkpoint.
 
     Raises:
-        CheckpointError: there is no checkpoint.
+        CheckpointError: the checkpoint does not exist.
     """
     if os.path.isdir(path):
         return _newest_in(path)
@@ -191,7 +191,7 @@ def open_checkpoint(path: str) -> Checkpoint:
         path: as for ``resolve_checkpoint``.
 
     Raises:
-        CheckpointError: there is no checkpoint, or it cannot be read.
+        CheckpointError: the checkpoint does not exist or cannot be read.
     """
     prefix = resolve_checkpoint(path)
     readable, links = _readable(prefix)

@@ -79,7 +79,7 @@ def test_a_detector_finds_boxes_with_it(form, tmp_path):
 @ENGINES
 def test_a_missing_model_is_named(form, tmp_path):
     engine, name, _ = FORMS[form]
-    with pytest.raises(PSENetError, match=f'there is no model at .*{name}; tools.export'):
+    with pytest.raises(PSENetError, match=f'--model=.*{name} does not exist; tools.export'):
         open_network(DetectConfig(engine=engine, model=str(tmp_path / name)))
 
 

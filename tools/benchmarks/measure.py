@@ -82,7 +82,7 @@ class Case(NamedTuple):
         sample: runs one pass.
         passes: default number of measured passes, at least 1.
         warm_up: passes before the measured ones.
-        baseline: name of the baseline; '' if there is none.
+        baseline: name of the baseline; '' without one.
         by_rate: whether the ratio is that of the rates instead of the times.
         targets: targets of the case.
         figures: called after the last pass; returns further figures by name, which ends in the

@@ -305,7 +305,7 @@ class Follower:
             The number of checkpoints that could not be scored; an error was logged for each.
 
         Raises:
-            PSENetError: there is no checkpoint and no earlier score, or scoring failed.
+            PSENetError: checkpoints and earlier scores are missing, or scoring failed.
         """
         self._score_all()
         if not self._log.rows and not self._failed:

@@ -318,7 +318,8 @@ class BatchBuilder:
             report.failed_draws += draw.failed
             if image is None:
                 break
-            self._render_image(image, draw, target)
+            rendered = render_sample(image, draw.plan, self._options.input_size, draw.halved)
+            cv2.cvtColor(rendered, cv2.COLOR_BGR2RGB, dst=target)
             report.indices.append(draw.index)
             plans.append(draw.plan)
         for plan, seg_maps, training_mask in zip(plans, arrays.seg_maps, arrays.training_masks):
@@ -364,9 +365,6 @@ class BatchBuilder:
             draw = self._draw(number, position, report)
         return draw, None
 
-    def _render_image(self, image: np.ndarray, draw: _Draw, target: np.ndarray) -> None:
-        rendered = render_sample(image, draw.plan, self._options.input_size, draw.halved)
-        cv2.cvtColor(rendered, cv2.COLOR_BGR2RGB, dst=target)
 
     def _draw_targets(self, plan: SamplePlan, seg_maps: np.ndarray, training_mask: np.ndarray,
                       ) -> None:

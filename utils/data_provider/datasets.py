@@ -345,7 +345,7 @@ def open_listing(directory: str, dataset: str, label_folder: str = '', labels_on
         The listing, and a name in DATASETS.
     """
     if dataset != AUTO and dataset not in DATASETS:
-        raise PSENetError(f'there is no dataset "{dataset}"; choose one of '
+        raise PSENetError(f'--dataset={dataset} is unknown; choose one of '
                           f'{", ".join([AUTO, *DATASETS])}')
     listing = list_dataset(directory, label_folder, labels_only)
     if dataset == AUTO:

@@ -388,7 +388,7 @@ class SynthTextIndex:
                 raise ValueError(f'{len(names)} names and {len(cells)} sets of boxes')
             counts = np.empty(len(cells), np.int64)
             for place, cell in enumerate(cells):
-                # For an image with one word there is no third axis.
+                # The third axis is missing for an image with one word.
                 if cell.shape[:2] != (2, 4) or cell.ndim > 3:
                     raise ValueError(f'boxes of shape {cell.shape}')
                 counts[place] = cell.shape[2] if cell.ndim == 3 else 1

@@ -112,7 +112,7 @@ class WorkerPool:
         first: number of the first batch.
 
     Raises:
-        PSENetError: there is no space for the slots.
+        PSENetError: there is not enough space for the slots.
     """
 
     def __init__(self, build: Build, layout: BatchLayout, num_workers: int, first: int = 0):

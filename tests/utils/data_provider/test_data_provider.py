@@ -136,7 +136,7 @@ def test_the_iterator_tells_where_it_stands(make_folder, inline):
     ({'seed': 2 ** 32}, '--seed'),
     ({'min_crop_side_ratio': 1.5}, '--min_crop_side_ratio'),
     ({'min_crop_side_ratio': float('nan')}, '--min_crop_side_ratio'),
-    ({'dataset': 'none'}, 'no dataset "none"'),
+    ({'dataset': 'none'}, '--dataset=none is unknown'),
     ({'cache_images_mb': -1}, 'cache of images must be at least 0'),
     ({'max_image_pixels': 0}, 'limit of pixels must be at least 1'),
     ({'world_size': 0}, 'number of processes must be at least 1'),

@@ -71,12 +71,8 @@ def _profiling(value: str) -> Optional[str]:
     return None
 
 
-def _at_least_0(value: int) -> Optional[str]:
-    return None if value >= 0 else 'must be at least 0'
-
-
-def _at_least_1(value: int) -> Optional[str]:
-    return None if value >= 1 else 'must be at least 1'
+def _at_least(low: int) -> Check:
+    return lambda value: None if value >= low else f'must be at least {low}'
 
 
 def _dump_step(value: str) -> Optional[str]:
@@ -104,7 +100,7 @@ FLAGS = {
         _one_of('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16', 'mixed_bfloat16',
                 'cube_hif8', 'mixed_hif8')),
     'iterations_per_loop': NpuOption(
-        'i', 'Steps per loop on the device; more than 1 needs --api=estimator.', _at_least_1),
+        'i', 'Steps per loop on the device; more than 1 needs --api=estimator.', _at_least(1)),
     'graph_memory_max_size': NpuOption(
         's', 'Bytes of device memory for feature maps; together with --variable_memory_max_size at '
         "most the device's memory.", _bytes),
@@ -145,14 +141,14 @@ CHECKED_KEYS = {
     'aoe_mode': NpuOption('s', check=_one_of('1', '2', '4')),
     'mstune_mode': NpuOption('s', check=_one_of('1', '2', '3', '4')),
     'work_path': NpuOption('s', check=_folder),
-    'op_debug_level': NpuOption('i', check=_at_least_0),
+    'op_debug_level': NpuOption('i', check=_at_least(0)),
     'debug_dir': NpuOption('s', check=_not_empty),
     'enable_exception_dump': NpuOption('i', check=_between(0, 2)),
     'fusion_switch_file': NpuOption('s', check=_json_file),
     'buffer_optimize': NpuOption('s', check=_one_of('l2_optimize', 'off_optimize')),
     'stream_max_parallel_num': NpuOption(
         's', check=_matches(r'\w+:[1-9]\d*(,\w+:[1-9]\d*)*', 'ENGINE:number, separated by commas')),
-    'session_device_id': NpuOption('i', check=_at_least_0),
+    'session_device_id': NpuOption('i', check=_at_least(0)),
     'deterministic': NpuOption('i', check=_between(0, 1)),
     'jit_compile': NpuOption('s', check=_one_of('true', 'false', 'auto')),
 }
