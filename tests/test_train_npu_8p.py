@@ -199,7 +199,7 @@ def test_a_failing_first_rank_speaks_on_the_terminal(job):
 
 
 @pytest.mark.parametrize('variables, part', [
-    ({'RANK_TABLE_FILE': 'none.json'}, 'RANK_TABLE_FILE=none.json does not exist; make one with tools.make_rank'),
+    ({'RANK_TABLE_FILE': 'none.json'}, 'RANK_TABLE_FILE=none.json does not exist; make one with'),
     ({'RANK_TABLE_FILE': ''}, 'rank_table_2p.json does not exist; make one'),
     ({'RANK_SIZE': '4'}, 'RANK_SIZE=4, but the rank table table.json has 2 ranks'),
     ({'RANK_SIZE': 'two'}, 'RANK_SIZE=two must be an integer of at least 1'),
